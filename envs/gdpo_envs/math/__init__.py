@@ -1,0 +1,1 @@
+"""Math word problems and sums: correctness, length, format, integer."""

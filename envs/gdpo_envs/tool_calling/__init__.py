@@ -1,0 +1,1 @@
+"""Tool calling: format and correctness, as ToolRL defines them."""

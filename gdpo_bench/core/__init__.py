@@ -1,0 +1,48 @@
+"""Environments: what authors declare, and the Gymnasium interfaces made from it.
+
+Needs numpy and gymnasium only; imports neither torch nor any environment.
+"""
+
+from gdpo_bench.core.env import DialogEnv, TextEnv, Turn
+from gdpo_bench.core.errors import (
+    DataError,
+    DeclarationError,
+    GdpoBenchError,
+    RegistrationError,
+    ReplyError,
+    RewardError,
+    UnknownNameError,
+)
+from gdpo_bench.core.registry import EnvSpec, list_envs, make_env, make_vec, register, spec
+from gdpo_bench.core.rewards import Gate, RewardSpec, reward
+from gdpo_bench.core.spaces import Unicode
+from gdpo_bench.core.task import Message, Task, content_hash, split_by_content
+from gdpo_bench.core.vector import GroupVectorEnv
+
+__all__ = [
+    "DataError",
+    "DeclarationError",
+    "DialogEnv",
+    "EnvSpec",
+    "Gate",
+    "GdpoBenchError",
+    "GroupVectorEnv",
+    "Message",
+    "RegistrationError",
+    "ReplyError",
+    "RewardError",
+    "RewardSpec",
+    "Task",
+    "TextEnv",
+    "Turn",
+    "Unicode",
+    "UnknownNameError",
+    "content_hash",
+    "list_envs",
+    "make_env",
+    "make_vec",
+    "register",
+    "reward",
+    "spec",
+    "split_by_content",
+]

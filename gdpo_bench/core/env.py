@@ -1,0 +1,166 @@
+"""What the author of an environment writes: tasks, rewards, and for dialogues the answers."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any, ClassVar, Generic, TypeVar
+
+from gdpo_bench.core.errors import DeclarationError, UnknownNameError
+from gdpo_bench.core.rewards import RewardFunction, RewardSpec, check_specs, declared_rewards
+from gdpo_bench.core.task import Message, TaskT
+
+StateT = TypeVar("StateT")
+
+
+@dataclass(frozen=True)
+class Turn(Generic[StateT]):
+    """One reply of a dialogue, as the rewards see it."""
+
+    reply: str
+    index: int
+    """0 for the first reply."""
+    last: bool
+    """Whether the episode ends with this reply."""
+    state: StateT
+    """What `DialogEnv.begin` made, after `respond` has seen the reply."""
+    transcript: tuple[Message, ...]
+    """All messages before the reply."""
+
+
+class TextEnv(Generic[TaskT]):
+    """A multi-reward environment of one turn: a prompt, a reply, a vector of rewards.
+
+    Derive, return tasks, and declare rewards with `@reward`:
+
+        class Echo(TextEnv[Task]):
+            def tasks(self, split):
+                return split_by_content((Task(f"Say {n}") for n in range(100)), split)
+
+            @reward(low=0, high=1, kind="binary")
+            def correct(self, task, reply):
+                return task.prompt == f"Say {reply}"
+
+            @reward(low=0, high=1, gate=Gate(on="correct", at_least=1))
+            def short(self, task, reply):
+                return 1 / max(1, len(reply))
+
+    Reward methods must be pure: the same task and reply give the same value in any process.
+    Constructor arguments are the environment's options: they must be JSON-able, and they reach
+    `make_vec`, `gymnasium.make` and job files by name.
+    """
+
+    splits: ClassVar[tuple[str, ...]] = ("train", "eval")
+    max_turns: int = 1
+    """Replies after which an episode is cut off."""
+    reward_functions: ClassVar[tuple[RewardFunction, ...]] = ()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.reward_functions = declared_rewards(cls)
+        check_specs([function.spec for function in cls.reward_functions])
+
+    @property
+    def reward_specs(self) -> tuple[RewardSpec, ...]:
+        """The K declarations, in the order of the reward vector."""
+        return tuple(function.spec for function in self.reward_functions)
+
+    def tasks(self, split: str) -> Sequence[TaskT]:
+        """All tasks of a split, in a fixed order; splits must not share a task."""
+        raise NotImplementedError(f"{type(self).__name__} must define tasks(split).")
+
+    def messages(self, task: TaskT) -> list[Message]:
+        """The task as chat messages; a system prompt or few-shot examples go here."""
+        return [{"role": "user", "content": task.prompt}]
+
+    def reference(self, task: TaskT) -> str | None:
+        """A reply that earns full marks, where one is known. `--policy oracle` gives it."""
+        return None
+
+    def demonstrations(self, rng: Random) -> Iterator[tuple[TaskT, str]]:
+        """An endless stream of training tasks with imperfect replies.
+
+        The embedded policy is warm-started on them. An environment without demonstrations
+        yields nothing, which is the default.
+        """
+        return iter(())
+
+    def data_revision(self) -> str | None:
+        """Where the tasks come from and which version, or None for procedural ones."""
+        return None
+
+    # What the engine calls; authors of dialogues derive from DialogEnv instead.
+
+    def begin(self, task: TaskT) -> Any:
+        """Fresh state of one episode."""
+        return None
+
+    def respond(self, task: TaskT, state: Any, reply: str) -> Message | None:
+        """The message that answers a reply, or None when the episode ends."""
+        return None
+
+    def judged(self, turn: Turn[Any]) -> Any:
+        """What is handed to the reward methods for one turn."""
+        return turn.reply
+
+
+class DialogEnv(TextEnv[TaskT], Generic[TaskT, StateT]):
+    """A multi-reward environment of several turns.
+
+    Beside tasks, define `begin` and `respond`, and set `max_turns`. Reward methods take a `Turn`
+    in place of the reply, are called after every turn, and their values are summed over the
+    episode: a reward that is due at the end returns 0 (or None) until `turn.last`. Both each
+    turn's value and the sum must stay within the declared range.
+    """
+
+    max_turns: int = 8
+
+    def begin(self, task: TaskT) -> StateT:
+        """Fresh state of one episode, such as a database that the tools work on."""
+        raise NotImplementedError(f"{type(self).__name__} must define begin(task).")
+
+    def respond(self, task: TaskT, state: StateT, reply: str) -> Message | None:
+        """Act on the reply (the state may change) and answer it, or return None to end."""
+        raise NotImplementedError(f"{type(self).__name__} must define respond(task, state, reply).")
+
+    def judged(self, turn: Turn[StateT]) -> Turn[StateT]:
+        """Dialogue rewards see the whole turn."""
+        return turn
+
+
+def tasks_of(env: TextEnv[TaskT], split: str) -> Sequence[TaskT]:
+    """The tasks of a split, checked.
+
+    Raises:
+        UnknownNameError: The environment has no such split.
+        DeclarationError: The split is empty.
+    """
+    if split not in env.splits:
+        raise UnknownNameError(f"split of {type(env).__name__}", split, env.splits)
+    tasks = env.tasks(split)
+    if len(tasks) == 0:
+        raise DeclarationError(f"{type(env).__name__}: split {split!r} has no tasks.")
+    return tasks
+
+
+def build_env(cls: type[TextEnv[Any]], env_id: str, options: dict[str, Any]) -> TextEnv[Any]:
+    """An instance of an environment class with the given options.
+
+    Raises:
+        UnknownNameError: An option that the class does not have.
+        DeclarationError: The class declares no reward, or a required option is missing.
+    """
+    if not cls.reward_functions:
+        raise DeclarationError(f"{env_id}: {cls.__name__} declares no reward; mark a method with @reward.")
+    parameters = inspect.signature(cls).parameters
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        for name in options:
+            if name not in parameters:
+                raise UnknownNameError(f"option of {env_id}", name, parameters)
+    try:
+        inspect.signature(cls).bind(**options)
+    except TypeError as error:
+        raise DeclarationError(f"{env_id}: {error}.") from error
+    return cls(**options)

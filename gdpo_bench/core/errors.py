@@ -1,0 +1,53 @@
+"""Errors that a user can act on.
+
+Every message says what was expected, what came, and what to do. Command lines print these
+without a traceback; anything else that escapes is a defect of ours.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class GdpoBenchError(Exception):
+    """Base of all errors that are the caller's to mend."""
+
+
+class UnknownNameError(GdpoBenchError, LookupError):
+    """An id or name that is not registered; the message lists the near ones."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
+        """Compose the message.
+
+        Args:
+            kind: What was looked up, such as `"environment"`.
+            name: What was asked for.
+            known: What exists.
+            hint: One more thing the user could do.
+        """
+        known = sorted(known)
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        guess = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+        listing = ", ".join(known) or "nothing"
+        super().__init__(f"Unknown {kind} {name!r}.{guess} Known: {listing}.{' ' if hint else ''}{hint}")
+
+
+class RegistrationError(GdpoBenchError, ValueError):
+    """A registration that cannot be accepted, or a plug-in that cannot be loaded."""
+
+
+class DeclarationError(GdpoBenchError, ValueError):
+    """A reward, task or environment that is declared inconsistently."""
+
+
+class RewardError(GdpoBenchError, ValueError):
+    """A reward function returned what its declaration forbids (NaN, out of range, wrong shape)."""
+
+
+class ReplyError(GdpoBenchError, ValueError):
+    """`step` was called with something other than one text per rollout."""
+
+
+class DataError(GdpoBenchError, ValueError):
+    """A data source that is missing, unreadable or of another schema."""

@@ -1,0 +1,219 @@
+"""Environment ids and where they lead. Nothing is imported before it is made."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import Any, TypeVar, overload
+
+import gymnasium as gym
+
+from gdpo_bench.core.env import TextEnv, build_env
+from gdpo_bench.core.errors import GdpoBenchError, RegistrationError, UnknownNameError
+from gdpo_bench.core.vector import GroupVectorEnv
+
+ENTRY_POINT_GROUP = "gdpo_bench.envs"
+"""Packages declare `"namespace/Name-v0" = "module:Class"` in this group."""
+
+_ID = re.compile(r"[A-Za-z][A-Za-z0-9_-]*/[A-Za-z][A-Za-z0-9_.]*-v[0-9]+")
+ClassT = TypeVar("ClassT", bound=type[TextEnv[Any]])
+
+
+@dataclass(frozen=True)
+class EnvSpec:
+    """What is known of an environment before it is imported."""
+
+    id: str
+    entry_point: str | type[TextEnv[Any]]
+    """The class, or `"module:Class"`."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Options that this id presets; `make_vec` may override them."""
+    source: str = "register()"
+    """Who registered it, for messages."""
+
+
+_registry: dict[str, EnvSpec] = {}
+
+
+@overload
+def register(id: str, entry_point: None = None, **options: Any) -> Callable[[ClassT], ClassT]: ...
+@overload
+def register(id: str, entry_point: str | type[TextEnv[Any]], **options: Any) -> None: ...
+def register(id: str, entry_point: Any = None, **options: Any) -> Any:
+    """Register an environment, by call or as a decorator of its class.
+
+        register("acme/Sql-v0", "acme_sql.env:SqlEnv")
+
+        @register("acme/Sql-v0")
+        class SqlEnv(TextEnv[SqlTask]): ...
+
+    Args:
+        id: `namespace/Name-v<version>`.
+        entry_point: The class, or `"module:Class"`; absent when used as a decorator.
+        **options: Options that this id presets.
+
+    Returns:
+        None, or the decorator.
+
+    Raises:
+        RegistrationError: The id is malformed or taken, or the entry point cannot be one.
+    """
+    if entry_point is None:
+
+        def decorate(cls: ClassT) -> ClassT:
+            register(id, cls, **options)
+            return cls
+
+        return decorate
+    _add(EnvSpec(id, entry_point, options))
+    return None
+
+
+def _add(spec: EnvSpec) -> None:
+    if not isinstance(spec.id, str) or not _ID.fullmatch(spec.id):
+        raise RegistrationError(
+            f"An environment id is 'namespace/Name-v0': one slash, letters, digits, and a version; got {spec.id!r}."
+        )
+    if spec.id in _registry:
+        raise RegistrationError(
+            f"{spec.id!r} is already registered by {_registry[spec.id].source}; raise the version."
+        )
+    if isinstance(spec.entry_point, str):
+        if not re.fullmatch(r"[\w.]+:\w+", spec.entry_point):
+            raise RegistrationError(f"{spec.id}: an entry point is 'module:Class'; got {spec.entry_point!r}.")
+    elif not (isinstance(spec.entry_point, type) and issubclass(spec.entry_point, TextEnv)):
+        raise RegistrationError(
+            f"{spec.id}: expected a subclass of TextEnv or 'module:Class'; got {spec.entry_point!r}."
+        )
+    _registry[spec.id] = spec
+    # The passive checker of `gymnasium.make` expects a scalar reward.
+    if spec.id not in gym.registry:
+        gym.register(
+            spec.id,
+            entry_point="gdpo_bench.core.single:RolloutEnv",
+            vector_entry_point="gdpo_bench.core.registry:_gymnasium_vector",
+            disable_env_checker=True,
+            kwargs={"env_id": spec.id},
+        )
+
+
+def load_plugins() -> list[str]:
+    """Register the environments that installed packages declare; import none of them.
+
+    Returns:
+        A complaint for each declaration that was skipped.
+    """
+    complaints = []
+    for point in metadata.entry_points(group=ENTRY_POINT_GROUP):
+        source = f"package {point.dist.name}" if point.dist else "an installed package"
+        known = _registry.get(point.name)
+        if known is not None and (known.source, known.entry_point) == (source, point.value):
+            continue  # an editable install can be listed twice
+        try:
+            _add(EnvSpec(point.name, point.value, source=source))
+        except RegistrationError as error:
+            complaints.append(f"Skipped an environment of {source}: {error}")
+    return complaints
+
+
+def list_envs() -> list[str]:
+    """All registered ids, sorted; no environment is imported."""
+    return sorted(_registry)
+
+
+def spec(id: str) -> EnvSpec:
+    """The specification of an id.
+
+    Args:
+        id: A registered id, or `module:namespace/Name-v0`, which imports `module` first.
+
+    Raises:
+        UnknownNameError: There is no such id; the near ones are listed.
+        RegistrationError: `module` cannot be imported.
+    """
+    module, _, name = id.rpartition(":")
+    if module and name not in _registry:
+        _import(module, id)
+    if name not in _registry:
+        raise UnknownNameError(
+            "environment",
+            name,
+            _registry,
+            "One of your own: module:namespace/Name-v0, where importing the module registers it.",
+        )
+    return _registry[name]
+
+
+def _import(module: str, needed_by: str) -> Any:
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # a module beside the user, also when started as a console script
+    try:
+        return importlib.import_module(module)
+    except GdpoBenchError:
+        raise
+    except Exception as error:  # a broken plug-in fails alone, whatever it raises
+        raise RegistrationError(f"{needed_by}: importing {module!r} failed: {type(error).__name__}: {error}") from error
+
+
+def load_class(id: str) -> type[TextEnv[Any]]:
+    """The environment class of an id, imported now.
+
+    Raises:
+        UnknownNameError: There is no such id.
+        RegistrationError: The class cannot be imported or is not a `TextEnv`.
+    """
+    found = spec(id)
+    if not isinstance(found.entry_point, str):
+        return found.entry_point
+    module, _, name = found.entry_point.partition(":")
+    cls = getattr(_import(module, f"{found.id} ({found.source})"), name, None)
+    if not (isinstance(cls, type) and issubclass(cls, TextEnv)):
+        raise RegistrationError(
+            f"{found.id} ({found.source}): {found.entry_point!r} must name a subclass of TextEnv; got {cls!r}."
+        )
+    return cls
+
+
+def make_env(id: str, **options: Any) -> TextEnv[Any]:
+    """The author's environment object behind an id: tasks, rewards, reference replies.
+
+    Raises:
+        UnknownNameError: No such id or option.
+        RegistrationError: The environment cannot be imported.
+    """
+    found = spec(id)
+    return build_env(load_class(found.id), found.id, found.options | options)
+
+
+def make_vec(
+    id: str, num_prompts: int = 1, group_size: int = 8, split: str = "train", **options: Any
+) -> GroupVectorEnv:
+    """A vector environment of N = num_prompts · group_size rollouts.
+
+    Args:
+        id: A registered id, or `module:namespace/Name-v0`.
+        num_prompts: P, prompts a reset.
+        group_size: G, rollouts a prompt.
+        split: Which tasks to draw from.
+        **options: The environment's own options.
+
+    Returns:
+        A `gymnasium.vector.VectorEnv` whose `step` returns rewards (N, K).
+
+    Raises:
+        UnknownNameError: No such id, split or option.
+        RegistrationError: The environment cannot be imported.
+        DeclarationError: A size that is not positive, or an environment without tasks or rewards.
+    """
+    return GroupVectorEnv(make_env(id, **options), spec(id).id, num_prompts, group_size, split)
+
+
+def _gymnasium_vector(
+    num_envs: int, env_id: str, group_size: int = 1, split: str = "train", **options: Any
+) -> GroupVectorEnv:
+    """What `gymnasium.make_vec(id, num_envs=N)` calls."""
+    return make_vec(env_id, num_envs // group_size, group_size, split, **options)

@@ -1,0 +1,169 @@
+"""What a reward is: its declaration, its condition, and the function that computes it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar, get_args
+
+from gdpo_bench.core.errors import DeclarationError, UnknownNameError
+
+RewardKind = Literal["binary", "graded", "penalty"]
+"""`binary`: low or high and nothing between. `graded`: anything in the range. `penalty`: at most 0."""
+
+Metric = Literal["accuracy", "format_rate", "exceed_ratio", "bug_ratio"]
+"""Canonical metric names of the leaderboard (arXiv 2601.05242, Tables 1 to 4)."""
+
+SHORTFALL_METRICS = frozenset({"exceed_ratio", "bug_ratio"})
+"""Metrics that count the rollouts *below* full marks; the others count those at full marks."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Condition under which a reward counts: r̃ = r if r_on ≥ at_least, else 0.
+
+    Source: the conditioned reward of arXiv 2601.05242, section 3.2. The condition reads the
+    *raw* value of the other reward, so that gates do not chain.
+    """
+
+    on: str
+    """Name of the reward that must be reached."""
+    at_least: float
+    """The value that it must reach."""
+
+
+@dataclass(frozen=True)
+class RewardSpec:
+    """Declaration of one reward: everything a normalizer or a reader needs to know of it.
+
+    Raises:
+        DeclarationError: The parts contradict each other.
+    """
+
+    name: str
+    low: float
+    """Smallest value, per step and per episode."""
+    high: float
+    """Largest value, per step and per episode."""
+    kind: RewardKind = "graded"
+    weight: float = 1.0
+    """Default weight. A job may set another one for each normalizer, by name."""
+    gate: Gate | None = None
+    metric: Metric | None = None
+    """Canonical metric that this reward's raw value also feeds, if any."""
+
+    def __post_init__(self) -> None:
+        if not self.name.isidentifier():
+            raise DeclarationError(f"A reward's name must be an identifier, such as 'correct'; got {self.name!r}.")
+        if self.kind not in get_args(RewardKind):
+            raise DeclarationError(
+                f"Reward {self.name!r}: kind must be one of {', '.join(get_args(RewardKind))}; got {self.kind!r}."
+            )
+        if self.metric is not None and self.metric not in get_args(Metric):
+            raise DeclarationError(
+                f"Reward {self.name!r}: metric must be one of {', '.join(get_args(Metric))}; got {self.metric!r}."
+            )
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
+            raise DeclarationError(
+                f"Reward {self.name!r}: low must be below high, both finite; got [{self.low}, {self.high}]."
+            )
+        if self.kind == "penalty" and self.high > 0:
+            raise DeclarationError(f"Reward {self.name!r}: a penalty is at most 0; got high={self.high}.")
+        if not math.isfinite(self.weight):
+            raise DeclarationError(f"Reward {self.name!r}: weight must be finite; got {self.weight}.")
+        if self.gate is not None and not self.low <= 0 <= self.high:
+            raise DeclarationError(
+                f"Reward {self.name!r}: a gated reward becomes 0, which lies outside [{self.low}, {self.high}]."
+            )
+
+    def full_marks_count(self) -> bool:
+        """Whether the metric counts rollouts at full marks (`True`) or below them."""
+        return self.metric not in SHORTFALL_METRICS
+
+
+def check_specs(specs: Sequence[RewardSpec]) -> None:
+    """Check that names are unique and gates lead to rewards of the same environment.
+
+    Raises:
+        DeclarationError: A name occurs twice, or a reward is conditioned on itself.
+        UnknownNameError: A gate names a reward that does not exist.
+    """
+    names = [spec.name for spec in specs]
+    if len(set(names)) != len(names):
+        raise DeclarationError(f"Reward names must be unique; got {', '.join(names)}.")
+    for spec in specs:
+        if spec.gate is None:
+            continue
+        if spec.gate.on == spec.name:
+            raise DeclarationError(f"Reward {spec.name!r} is conditioned on itself; name another reward.")
+        if spec.gate.on not in names:
+            raise UnknownNameError(f"reward in the gate of {spec.name!r}", spec.gate.on, names)
+
+
+@dataclass(frozen=True)
+class RewardFunction:
+    """A declared reward and the method that computes it."""
+
+    spec: RewardSpec
+    method: str
+    """Name of the environment's method."""
+    batched: bool
+    """Whether the method takes all tasks and replies at once."""
+
+
+_MARK = "__gdpo_bench_reward__"
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+
+
+def reward(
+    *,
+    low: float,
+    high: float,
+    kind: RewardKind = "graded",
+    weight: float = 1.0,
+    gate: Gate | None = None,
+    metric: Metric | None = None,
+    batched: bool = False,
+) -> Callable[[FunctionT], FunctionT]:
+    """Declare a method of a `TextEnv` as one of its rewards; the method's name is the reward's.
+
+    The method is `(self, task, reply) -> float`, or with `batched=True`
+    `(self, tasks, replies) -> Sequence[float]`. `None` in place of a value means "not applicable
+    to this task". An exception means "the scorer failed": it sets the `failed` mask.
+
+    Args:
+        low: Smallest value that the reward can take.
+        high: Largest value that the reward can take.
+        kind: See `RewardKind`.
+        weight: Default weight.
+        gate: Condition under which the reward counts.
+        metric: Canonical metric that the reward feeds.
+        batched: Whether the method scores all rollouts in one call.
+
+    Returns:
+        A decorator that leaves the method as it is.
+
+    Raises:
+        DeclarationError: The parts contradict each other.
+    """
+
+    def mark(function: FunctionT) -> FunctionT:
+        spec = RewardSpec(function.__name__, low, high, kind, weight, gate, metric)
+        setattr(function, _MARK, RewardFunction(spec, function.__name__, batched))
+        return function
+
+    return mark
+
+
+def declared_rewards(cls: type) -> tuple[RewardFunction, ...]:
+    """The rewards of an environment class, in order of declaration, those of base classes first."""
+    found: dict[str, RewardFunction] = {}
+    for base in reversed(cls.__mro__):
+        for name, member in vars(base).items():
+            declared = getattr(member, _MARK, None)
+            if declared is not None:
+                found[name] = declared
+            elif name in found:
+                found.pop(name)  # a subclass replaced the reward by something else
+    return tuple(found.values())

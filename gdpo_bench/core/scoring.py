@@ -1,0 +1,152 @@
+"""From replies to reward vectors: call the reward functions, check them, apply the gates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gdpo_bench.core.env import TextEnv
+from gdpo_bench.core.errors import RewardError
+from gdpo_bench.core.rewards import RewardFunction, RewardSpec
+from gdpo_bench.core.task import Task
+
+_TOLERANCE = 1e-9
+"""Slack on a declared range, for values that were computed by division."""
+
+
+@dataclass(frozen=True)
+class ScoringFailure:
+    """A reward function that raised, for one rollout."""
+
+    environment: str
+    reward: str
+    task_id: str
+    error: str
+
+    def __str__(self) -> str:
+        return f"{self.environment}: reward {self.reward!r} failed on task {self.task_id}: {self.error}"
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The rewards of N rollouts, K each; always finite."""
+
+    values: NDArray[np.float64]
+    """Rewards (N, K) with gates applied; 0 where not applicable or failed."""
+    raw: NDArray[np.float64]
+    """Rewards (N, K) before gates; 0 where not applicable or failed."""
+    applicable: NDArray[np.bool_]
+    """(N, K), False where the reward says nothing of the task."""
+    failed: NDArray[np.bool_]
+    """(N, K), True where the reward function raised."""
+    failures: list[ScoringFailure] = field(default_factory=list)
+
+    @classmethod
+    def empty(cls, rollouts: int, rewards: int) -> Scores:
+        """Scores in which nothing is applicable and nothing failed."""
+        shape = (rollouts, rewards)
+        return cls(np.zeros(shape), np.zeros(shape), np.zeros(shape, bool), np.zeros(shape, bool))
+
+
+def score(env: TextEnv[Any], name: str, tasks: Sequence[Task], judged: Sequence[Any]) -> Scores:
+    """Score N replies with all K rewards of an environment.
+
+    Args:
+        env: The environment.
+        name: Its id, for messages.
+        tasks: The N tasks.
+        judged: The N replies, or turns in a dialogue.
+
+    Returns:
+        The checked rewards.
+
+    Raises:
+        RewardError: A reward function returned NaN, a value outside its range, or a wrong shape.
+    """
+    scores = Scores.empty(len(tasks), len(env.reward_functions))
+    for k, function in enumerate(env.reward_functions):
+        outcomes = (
+            _call_batched(env, function, tasks, judged)
+            if function.batched
+            else _call_each(env, function, tasks, judged)
+        )
+        for i, outcome in enumerate(outcomes):
+            if isinstance(outcome, Exception):
+                scores.applicable[i, k] = scores.failed[i, k] = True
+                text = f"{type(outcome).__name__}: {outcome}"
+                scores.failures.append(ScoringFailure(name, function.spec.name, tasks[i].id, text))
+            elif outcome is not None:
+                scores.applicable[i, k] = True
+                scores.raw[i, k] = _checked(outcome, function.spec, name, tasks[i])
+    _apply_gates(scores, env.reward_specs)
+    return scores
+
+
+def _call_each(env: TextEnv[Any], function: RewardFunction, tasks: Sequence[Task], judged: Sequence[Any]) -> list[Any]:
+    method = getattr(env, function.method)
+    outcomes: list[Any] = []
+    for task, reply in zip(tasks, judged, strict=True):
+        try:
+            outcomes.append(method(task, reply))
+        except Exception as error:  # whatever it is, it is the scorer's failure, not a reward
+            outcomes.append(error)
+    return outcomes
+
+
+def _call_batched(
+    env: TextEnv[Any], function: RewardFunction, tasks: Sequence[Task], judged: Sequence[Any]
+) -> list[Any]:
+    method = getattr(env, function.method)
+    try:
+        outcomes = list(method(tasks, judged))
+    except Exception as error:
+        if len(tasks) == 1:
+            return [error]
+        # One bad reply must not cost the others their reward: find out whose it is.
+        return [_call_batched(env, function, [t], [j])[0] for t, j in zip(tasks, judged, strict=True)]
+    if len(outcomes) != len(tasks):
+        raise RewardError(
+            f"{type(env).__name__}: batched reward {function.spec.name!r} must return one value a rollout: "
+            f"expected {len(tasks)}, got {len(outcomes)}."
+        )
+    return outcomes
+
+
+def _checked(value: Any, spec: RewardSpec, name: str, task: Task) -> float:
+    where = f"{name}: reward {spec.name!r} on task {task.id}"
+    if isinstance(value, np.ndarray | np.generic) and value.ndim == 0:
+        value = value.item()
+    if not isinstance(value, Real):
+        shape = f" of shape {value.shape}" if isinstance(value, np.ndarray) else f" {value!r:.80}"
+        raise RewardError(
+            f"{where} must be one number (or None for not applicable); got {type(value).__name__}{shape}."
+        )
+    number = float(value)
+    if not np.isfinite(number):
+        raise RewardError(f"{where} must be finite; got {number}. Return None where it does not apply.")
+    if not spec.low - _TOLERANCE <= number <= spec.high + _TOLERANCE:
+        raise RewardError(f"{where} must lie in [{spec.low}, {spec.high}] as declared; got {number}.")
+    number = min(max(number, spec.low), spec.high)
+    if spec.kind == "binary" and number not in (spec.low, spec.high):
+        raise RewardError(f"{where} is declared binary, {spec.low} or {spec.high}; got {number}. Declare it graded?")
+    return number
+
+
+def _apply_gates(scores: Scores, specs: Sequence[RewardSpec]) -> None:
+    """Fill `values` from `raw`. A condition that cannot be judged leaves its reward unjudged too."""
+    index = {spec.name: k for k, spec in enumerate(specs)}
+    scores.values[:] = scores.raw
+    judged, failed = scores.applicable.copy(), scores.failed.copy()
+    for k, spec in enumerate(specs):
+        if spec.gate is None:
+            continue
+        on = index[spec.gate.on]
+        scores.values[scores.raw[:, on] < spec.gate.at_least, k] = 0.0
+        scores.failed[:, k] |= failed[:, on] & judged[:, k]
+        scores.applicable[:, k] &= judged[:, on]
+        scores.values[~scores.applicable[:, k] | scores.failed[:, k], k] = 0.0

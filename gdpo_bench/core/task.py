@@ -1,0 +1,81 @@
+"""A task: what a policy is asked, and what its reply is judged by."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any, TypedDict, TypeVar
+
+from gdpo_bench.core.errors import DeclarationError
+
+
+class Message(TypedDict):
+    """One chat message."""
+
+    role: str
+    content: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """Base of all tasks: derive a frozen dataclass and add what the rewards need.
+
+    Fields must be JSON-able, and nothing outside them may matter: the id is their hash.
+    """
+
+    prompt: str
+    """What the policy is asked."""
+
+    @cached_property
+    def id(self) -> str:
+        """Content hash, 16 hexadecimal digits; equal fields give equal ids on every machine.
+
+        Raises:
+            DeclarationError: A field is not JSON-able.
+        """
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        try:
+            return content_hash(fields)
+        except (TypeError, ValueError) as error:
+            raise DeclarationError(
+                f"{type(self).__name__}: every field must be JSON-able (text, finite numbers, lists, dicts): {error}"
+            ) from error
+
+
+TaskT = TypeVar("TaskT", bound=Task)
+
+
+def canonical_json(value: Any) -> str:
+    """One text per value: sorted keys, no spaces, ASCII only, no NaN.
+
+    Raises:
+        TypeError: The value is not JSON-able.
+        ValueError: The value holds NaN or an infinity.
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def content_hash(value: Any, digits: int = 16) -> str:
+    """The first hexadecimal digits of the SHA-256 of a value's canonical JSON."""
+    return hashlib.sha256(canonical_json(value).encode("ascii")).hexdigest()[:digits]
+
+
+def held_out(task: Task, share: float) -> bool:
+    """Whether a task belongs to the evaluation split, decided by its content alone.
+
+    So splits of procedural tasks cannot overlap, however the tasks were drawn.
+
+    Args:
+        task: The task.
+        share: Expected share of held-out tasks, in [0, 1].
+    """
+    return int(task.id[:8], 16) < share * 0x1_0000_0000
+
+
+def split_by_content(tasks: Iterable[TaskT], split: str, eval_share: float = 0.1) -> list[TaskT]:
+    """Those of the tasks that belong to `split` ("train" or "eval"), without repetitions."""
+    unique = {task.id: task for task in tasks}
+    return [task for task in unique.values() if held_out(task, eval_share) == (split == "eval")]

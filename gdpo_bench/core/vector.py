@@ -1,0 +1,155 @@
+"""The vector environment: P prompts × G rollouts, one reward vector each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from gdpo_bench.core.env import TextEnv, tasks_of
+from gdpo_bench.core.episodes import EpisodeBatch, TaskQueue, pick
+from gdpo_bench.core.errors import DeclarationError, ReplyError
+from gdpo_bench.core.rewards import RewardSpec
+from gdpo_bench.core.spaces import Unicode, reward_space
+
+Info = dict[str, Any]
+Replies = Sequence[str]
+
+
+class GroupVectorEnv(VectorEnv[tuple[str, ...], Replies, NDArray[Any]]):
+    """N = P·G rollouts of P prompts; rollouts of a prompt are adjacent (prompt-major).
+
+    There is no automatic reset: after all episodes are over, `reset()` brings the next P tasks.
+
+    Attributes:
+        num_prompts: P.
+        group_size: G.
+        reward_specs: The K rewards' declarations, in the order of the reward vector.
+        reward_space: Box (K,), of one rollout, as MO-Gymnasium's wrappers read it.
+        reward_dim: K.
+    """
+
+    def __init__(self, env: TextEnv[Any], env_id: str, num_prompts: int, group_size: int, split: str = "train") -> None:
+        """Wrap an author's environment; users call `gdpo_bench.make_vec`.
+
+        Args:
+            env: The author's environment.
+            env_id: Its id, for messages.
+            num_prompts: P, at least 1.
+            group_size: G, at least 1.
+            split: Which tasks to draw from.
+
+        Raises:
+            DeclarationError: P or G is not a positive integer, or the split is empty.
+            UnknownNameError: There is no such split.
+        """
+        for name, value in (("num_prompts", num_prompts), ("group_size", group_size)):
+            if not isinstance(value, int) or value < 1:
+                raise DeclarationError(f"{env_id}: {name} must be a positive integer; got {value!r}.")
+        self.text_env = env
+        self.env_id = env_id
+        self.num_prompts, self.group_size = num_prompts, group_size
+        self.num_envs = num_prompts * group_size
+        self.split = split
+        self.tasks = tasks_of(env, split)
+        self.reward_specs: tuple[RewardSpec, ...] = env.reward_specs
+        self.reward_space = reward_space(self.reward_specs)
+        self.reward_dim = len(self.reward_specs)
+        self.single_observation_space = Unicode()
+        self.single_action_space = Unicode()
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self.metadata = {"autoreset_mode": AutoresetMode.DISABLED}
+        self._queue: TaskQueue[Any] | None = None
+        self._batch: EpisodeBatch | None = None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[tuple[str, ...], Info]:
+        """Begin N episodes on the next P tasks.
+
+        Args:
+            seed: Fixes the order of tasks from here on.
+            options: `{"task_ids": [...]}` chooses the P tasks instead of drawing them.
+
+        Returns:
+            The N prompts, and `info` with `messages`, `group` (N,) and `task_id` (N,).
+
+        Raises:
+            DeclarationError: `task_ids` are not P many.
+            UnknownNameError: A task id that the split does not hold.
+        """
+        super().reset(seed=seed)
+        if seed is not None or self._queue is None:
+            self._queue = TaskQueue(self.tasks, self.np_random)
+        chosen = (options or {}).get("task_ids")
+        if chosen is None:
+            prompts = self._queue.take(self.num_prompts)
+        elif len(chosen) == self.num_prompts:
+            prompts = pick(self.tasks, chosen)
+        else:
+            raise DeclarationError(
+                f"{self.env_id}: options['task_ids'] must name {self.num_prompts} tasks; got {len(chosen)}."
+            )
+        tasks = [task for task in prompts for _ in range(self.group_size)]
+        self._batch = EpisodeBatch(self.text_env, self.env_id, tasks)
+        return self._batch.observations, self._info(self._batch)
+
+    def step(
+        self, actions: Replies
+    ) -> tuple[tuple[str, ...], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], Info]:
+        """Score one reply for each rollout.
+
+        Args:
+            actions: N replies; those of rollouts that are over are ignored.
+
+        Returns:
+            Observations (N texts), rewards float64 (N, K) of this turn, `terminated` (N,),
+            `truncated` (N,), and `info`: as from `reset`, with `reward_components` (name → (N,)),
+            `applicable` and `failed` (N, K), `raw` (N, K) before gates, and `failures`.
+
+        Raises:
+            ReplyError: Not N texts.
+            RewardError: A reward is not what its declaration allows.
+        """
+        if self._batch is None:
+            raise gym.error.ResetNeeded(f"{self.env_id}: call reset() before step().")
+        replies = check_replies(actions, self.num_envs, self.env_id)
+        scores = self._batch.play(replies)
+        info = self._info(self._batch) | {
+            "reward_components": {spec.name: scores.values[:, k].copy() for k, spec in enumerate(self.reward_specs)},
+            "applicable": scores.applicable,
+            "failed": scores.failed,
+            "raw": scores.raw,
+            "failures": scores.failures,
+        }
+        return self._batch.observations, scores.values, self._batch.terminated, self._batch.truncated, info
+
+    def _info(self, batch: EpisodeBatch) -> Info:
+        return {
+            "messages": batch.messages(),
+            "group": np.repeat(np.arange(self.num_prompts), self.group_size),
+            "task_id": np.array([episode.task.id for episode in batch.episodes]),
+        }
+
+    def __repr__(self) -> str:
+        return f"GroupVectorEnv({self.env_id}, num_prompts={self.num_prompts}, group_size={self.group_size})"
+
+
+def check_replies(replies: Any, count: int, env_id: str) -> list[str]:
+    """The replies as a list.
+
+    Raises:
+        ReplyError: Not `count` texts.
+    """
+    if isinstance(replies, str) or not isinstance(replies, Sequence | np.ndarray):
+        raise ReplyError(f"{env_id}: step expects a list of {count} replies; got {type(replies).__name__}.")
+    if len(replies) != count:
+        raise ReplyError(f"{env_id}: step expects one reply a rollout, {count} in all; got {len(replies)}.")
+    for i, reply in enumerate(replies):
+        if not isinstance(reply, str):
+            raise ReplyError(f"{env_id}: reply {i} must be a text; got {type(reply).__name__}.")
+    return list(replies)
