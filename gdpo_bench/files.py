@@ -1,0 +1,48 @@
+"""Writing files so that an interruption or a full disk never leaves half of one."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+from gdpo_bench.core.errors import GdpoBenchError
+
+
+class WriteError(GdpoBenchError, OSError):
+    """A file could not be written; what stood there before still does."""
+
+
+def write_atomically(path: str | os.PathLike[str], content: str | bytes) -> None:
+    """Write a whole file or nothing, creating missing folders.
+
+    The content goes into a temporary file beside `path`, is flushed to the disk, and takes the
+    name in one step. A reader sees the old file or the new one; of two writers at once the last
+    to finish wins. A killed process leaves at most a file whose name starts with a dot and
+    ends with `.tmp`.
+
+    Args:
+        path: The file to write.
+        content: Its whole content; text is written as UTF-8 with line ends as they are.
+
+    Raises:
+        WriteError: Disk full, no permission, a folder in place of the file, and so on.
+    """
+    path = Path(path)
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    # The name is drawn here, not by `tempfile`, whose files are unreadable for others.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        kept = "the old file is unchanged" if path.is_file() else "nothing was written"
+        raise WriteError(f"Cannot write {path}: {error.strerror or error}; {kept}.") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
