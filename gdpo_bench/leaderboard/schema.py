@@ -1,0 +1,331 @@
+"""What a leaderboard entry holds, and how its id follows from that.
+
+An entry is one normalizer configuration on one environment: what was run, what was measured for
+each seed, and where it ran. Entries are immutable; a correction is a new entry that `supersedes`
+the old one.
+
+The id is a hash of what was run and what came out. Outside the hash stay `id` itself,
+`supersedes`, and `provenance`: who ran it, when, from which commit, with which versions, on which
+host, for how long. So whoever repeats a run on the same kind of CPU gets the same id, whatever
+the day and the machine, and an id that differs means that the *numbers* differ. Were the commit
+or the versions in it, every unrelated change would make every result look new.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from itertools import pairwise
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    model_validator,
+)
+
+from gdpo_bench.core.rewards import Metric, RewardKind, RewardSpec
+from gdpo_bench.core.task import canonical_json, content_hash
+
+SCHEMA_VERSION = 1
+_TOLERANCE = 1e-9
+"""Slack of a mean on the range of what it averages."""
+
+Track = Literal["training", "advantage"]
+"""`training`: a policy was trained. `advantage`: given replies were scored, nothing was trained."""
+
+
+def _as_json_returns_it(value: dict[str, Any]) -> dict[str, Any]:
+    """Tuples become lists and keys text, so that an entry equals itself read from its file."""
+    try:
+        fields: dict[str, Any] = json.loads(canonical_json(value))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"must be JSON-able (text, finite numbers, lists, dicts): {error}") from error
+    return fields
+
+
+Finite = Annotated[float, Field(allow_inf_nan=False), AfterValidator(lambda x: x + 0.0)]  # -0.0 becomes 0.0
+Share = Annotated[Finite, Field(ge=0, le=1)]
+JsonDict = Annotated[dict[str, Any], AfterValidator(_as_json_returns_it)]
+Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class GateDeclaration(_Part):
+    """The condition under which a reward counts."""
+
+    on: Text
+    """Name of the reward whose raw value decides."""
+    at_least: Finite
+    """The value that it must reach."""
+
+
+class RewardDeclaration(_Part):
+    """A reward as the environment declared it when it was run."""
+
+    name: Text
+    low: Finite
+    high: Finite
+    kind: RewardKind
+    weight: Finite
+    """Default weight; what was used stands with the normalizer."""
+    gate: GateDeclaration | None
+    metric: Metric | None
+    """Canonical metric that the raw reward feeds."""
+
+
+class Environment(_Part):
+    """What was asked, and what it was judged by."""
+
+    id: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*/[A-Za-z][A-Za-z0-9_.]*-v[0-9]+$")]
+    options: JsonDict
+    """Everything that was passed to the environment."""
+    rewards: Annotated[list[RewardDeclaration], Field(min_length=1)]
+    """In order of declaration."""
+    reward_spec_hash: Hash
+    """Follows from `rewards`."""
+    split: Text
+    """Split that the results were measured on."""
+    num_tasks: PositiveInt
+    """Distinct tasks of that split."""
+    task_ids_hash: Hash
+    """Of the sorted ids of these tasks."""
+    data_revision: str | None
+    """Of the data source, where there is one."""
+
+    @classmethod
+    def describe(
+        cls,
+        id: str,
+        *,
+        options: dict[str, Any],
+        specs: Sequence[RewardSpec],
+        split: str,
+        task_ids: Iterable[str],
+        data_revision: str | None = None,
+    ) -> Self:
+        """Compose the description and both hashes.
+
+        Args:
+            id: The environment's id.
+            options: What was passed to it.
+            specs: Its rewards, in order.
+            split: Split that the results were measured on.
+            task_ids: Ids of that split's tasks, in any order.
+            data_revision: Revision of the data source, where there is one.
+        """
+        tasks = sorted(set(task_ids))
+        rewards = [RewardDeclaration(**asdict(spec)) for spec in specs]
+        return cls(
+            id=id,
+            options=options,
+            rewards=rewards,
+            reward_spec_hash=_rewards_hash(rewards),
+            split=split,
+            num_tasks=len(tasks),
+            task_ids_hash=content_hash(tasks),
+            data_revision=data_revision,
+        )
+
+    @model_validator(mode="after")
+    def _hash_follows(self) -> Self:
+        if self.reward_spec_hash != _rewards_hash(self.rewards):
+            raise ValueError("reward_spec_hash does not follow from rewards")
+        if len({reward.name for reward in self.rewards}) != len(self.rewards):
+            raise ValueError("names of rewards must be unique")
+        return self
+
+
+def _rewards_hash(rewards: Sequence[RewardDeclaration]) -> str:
+    return content_hash([reward.model_dump(mode="json") for reward in rewards])
+
+
+class NormalizerConfig(_Part):
+    """How rewards became advantages."""
+
+    name: Text
+    options: JsonDict
+    """Every degree of freedom, defaults included."""
+    weights: dict[str, Finite]
+    """Reward name → weight used. The same weight means different things to different normalizers."""
+
+
+class PolicyConfig(_Part):
+    """Who replied."""
+
+    name: Text
+    """`mini`, `oracle`, `replay:<what>`, …"""
+    details: JsonDict
+    """What pins it: configuration, warm start, hash of the corpus, sampling, …"""
+
+
+class Seed(_Part):
+    """What fixed the randomness of one run."""
+
+    warm_start: int | None
+    """Seed of the policy that training began from; `None` for a given (pretrained) policy."""
+    rl: int
+    """Seed of everything after: tasks, sampling, minibatches."""
+
+
+class Curve(_Part):
+    """One quantity at every evaluation point."""
+
+    curve: Annotated[list[Finite], Field(min_length=1)]
+    final: Finite
+    """The last point of the curve."""
+
+    @classmethod
+    def of(cls, points: Iterable[float]) -> Self:
+        """From the points alone, at least one."""
+        curve = list(points)
+        return cls(curve=curve, final=curve[-1])
+
+    @model_validator(mode="after")
+    def _final_is_the_last_point(self) -> Self:
+        if self.final != self.curve[-1]:
+            raise ValueError(f"final must be the curve's last point, {self.curve[-1]}; got {self.final}")
+        return self
+
+    @property
+    def area(self) -> float:
+        """Mean of the curve: rewards early learning, in the reward's own units."""
+        return sum(self.curve) / len(self.curve)
+
+
+class SeedResult(_Part):
+    """What one seed measured."""
+
+    seed: Seed | None
+    """`None` where nothing is random (replays of given replies)."""
+    steps: Annotated[list[NonNegativeInt], Field(min_length=1)]
+    """Training steps at which the policy was evaluated; `[0]` for a single evaluation."""
+    rewards: dict[str, Curve]
+    """Reward name → mean over the rollouts that it applies to (0 where there are none), gates applied."""
+    metrics: dict[Metric, Curve]
+    """Canonical metric → share of rollouts."""
+    diagnostics: dict[str, Finite]
+    """`distinct_levels`, `zero_signal_share`, …"""
+    applicable_share: dict[str, Share] = Field(default_factory=dict)
+    """Reward name → share of rollouts it applies to, for rewards that do not apply everywhere."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if any(later <= earlier for earlier, later in pairwise(self.steps)):
+            raise ValueError(f"steps must increase; got {self.steps}")
+        for name, measured in (*self.rewards.items(), *self.metrics.items()):
+            if len(measured.curve) != len(self.steps):
+                raise ValueError(f"{name!r} has {len(measured.curve)} points for {len(self.steps)} steps")
+        for name, share in self.metrics.items():
+            if not all(-_TOLERANCE <= point <= 1 + _TOLERANCE for point in share.curve):
+                raise ValueError(f"metric {name!r} is a share and must lie in [0, 1]")
+        if unknown := sorted(self.applicable_share.keys() - self.rewards.keys()):
+            raise ValueError(f"applicable_share names no reward: {', '.join(unknown)}")
+        return self
+
+
+class Hardware(_Part):
+    """The machine that ran it."""
+
+    cpu: str
+    cores: PositiveInt
+    memory_gb: NonNegativeFloat
+    gpu: str | None
+    platform: str
+
+
+class Cost(_Part):
+    """What it took, over all seeds."""
+
+    wall_s: NonNegativeFloat
+    """Seconds, added up over the seeds."""
+    tokens: NonNegativeInt | None
+    """Generated tokens, training and evaluation."""
+
+
+class Provenance(_Part):
+    """Who ran it, when, how and where. Not part of the id."""
+
+    author: Text
+    date: AwareDatetime
+    command: Text
+    git_sha: str | None
+    git_dirty: bool | None
+    """Whether the code differed from that commit."""
+    versions: dict[str, str]
+    """Package → version; `python` and `gdpo_bench` among them."""
+    hardware: Hardware
+    cost: Cost
+    status: Literal["self-reported", "reproduced"]
+    """`reproduced`: somebody else repeated it and got the same."""
+
+
+class Entry(_Part):
+    """A leaderboard entry; see the module's first lines. Compose one with `make_entry`."""
+
+    schema_version: Literal[1]
+    id: Hash
+    """Follows from everything but `id`, `provenance` and `supersedes`."""
+    track: Track
+    division: Literal["closed", "open"]
+    """`closed`: only the normalizer departs from the benchmark's job. `open`: anything may."""
+    environment: Environment
+    normalizer: NormalizerConfig
+    policy: PolicyConfig
+    training: JsonDict | None
+    """The trainer's options; `null` on the advantage track."""
+    results: Annotated[list[SeedResult], Field(min_length=1)]
+    """One per seed, sorted by seed."""
+    provenance: Provenance
+    supersedes: Hash | None
+    """Id of the entry that this one corrects."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if (self.training is not None) != (self.track == "training"):
+            raise ValueError("training options belong to the training track, and only there")
+        if self.supersedes == self.id:
+            raise ValueError("an entry cannot supersede itself")
+        declared = {reward.name: reward for reward in self.environment.rewards}
+        _check_names("normalizer.weights", self.normalizer.weights, declared)
+        order = [seed_order(result) for result in self.results]
+        if any(later <= earlier for earlier, later in pairwise(order)):
+            raise ValueError("results must be sorted by seed, each seed once")
+        for i, result in enumerate(self.results):
+            _check_names(f"results[{i}].rewards", result.rewards, declared)
+            _check_names(f"results[{i}].metrics", result.metrics, self.results[0].metrics)
+            for name, measured in result.rewards.items():
+                low, high = declared[name].low, declared[name].high
+                applies = result.applicable_share.get(name, 1.0) > 0
+                if applies and not all(low - _TOLERANCE <= point <= high + _TOLERANCE for point in measured.curve):
+                    raise ValueError(f"results[{i}].rewards.{name} leaves the declared range [{low}, {high}]")
+        return self
+
+    def finals(self, reward: str) -> dict[Seed | None, float]:
+        """Final value of a reward, by seed."""
+        return {result.seed: result.rewards[reward].final for result in self.results}
+
+
+def _check_names(what: str, found: Iterable[str], expected: Iterable[str]) -> None:
+    if set(found) != set(expected):
+        raise ValueError(f"{what} must name {', '.join(sorted(expected))}; got {', '.join(sorted(found)) or 'nothing'}")
+
+
+def seed_order(result: SeedResult) -> tuple[int, int, int]:
+    """Sorting key of results: no seed first, then by warm start, then by RL seed."""
+    if result.seed is None:
+        return (0, 0, 0)
+    if result.seed.warm_start is None:
+        return (1, 0, result.seed.rl)
+    return (2, result.seed.warm_start, result.seed.rl)
