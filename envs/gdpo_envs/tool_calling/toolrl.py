@@ -1,0 +1,200 @@
+"""ToolRL's rewards for tool calls: is the reply in the right format, and are the calls right?
+
+Source: ToolRL (arXiv 2504.13958), section 3.3, as used by GDPO (arXiv 2601.05242, section 4.1).
+A reply thinks, then calls tools, then perhaps talks:
+
+    <think>…</think>
+    <tool_call>
+    {"name": "weather", "parameters": {"city": "Oslo"}}
+    </tool_call>
+    <response>…</response>
+
+Both rewards read what stands after the last `</think>`, so a thought may mention the tags. They
+depart from the published code, and what they do instead is called strict mode:
+
+1. Calls are assigned to true calls optimally; the published code assigns greedily.
+2. Values are compared as JSON: 1 equals 1.0, but `true` is not 1, and "1" is no number.
+3. White space between the blocks is free, and the thought may be missing for correctness.
+4. Calls are read from every `<tool_call>` block, so that none can be hidden in a second one.
+
+As published, a call earns something for its parameters only if its name is right, and what stands
+in the block need not be JSON for the format to be right.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any, NoReturn, TypedDict
+
+Parameters = dict[str, Any]
+
+
+class Call(TypedDict):
+    """One call of a tool."""
+
+    name: str
+    parameters: Parameters
+
+
+LOW, HIGH = -3.0, 3.0
+"""Range of the correctness reward."""
+
+_TAG = re.compile(r"</?(?:think|tool_call|response)>")
+_CALLS = ("<tool_call>", "</tool_call>")
+_RESPONSE = ("<response>", "</response>")
+
+
+def format_reward(reply: str, expects_calls: bool, expects_response: bool) -> float:
+    """1 if the expected blocks are there once each, in order, and nothing else is; otherwise 0.
+
+    Args:
+        reply: What the policy wrote.
+        expects_calls: Whether the true answer has a `<tool_call>` block.
+        expects_response: Whether the true answer has a `<response>` block.
+
+    Returns:
+        0.0 or 1.0.
+    """
+    thought, closed, rest = reply.strip().rpartition("</think>")
+    if not closed or not thought.startswith("<think>") or thought.count("<think>") > 1 or "</think>" in thought:
+        return 0.0
+    expected = (_CALLS if expects_calls else ()) + (_RESPONSE if expects_response else ())
+    found = 0
+    end = 0
+    for tag in _TAG.finditer(rest):
+        opens = found % 2 == 0
+        if found == len(expected) or tag[0] != expected[found] or (opens and not _is_blank(rest, end, tag.start())):
+            return 0.0
+        found += 1
+        end = tag.end()
+    return float(found == len(expected) and _is_blank(rest, end, len(rest)))
+
+
+def parse_calls(reply: str) -> list[Call] | None:
+    """The calls of a reply, in time linear in its length.
+
+    Args:
+        reply: What the policy wrote.
+
+    Returns:
+        The calls; an empty list if there is no `<tool_call>` block; None if a block is not closed
+        or holds a line that is not a JSON object with a name and parameters.
+    """
+    calls: list[Call] = []
+    end = reply.rfind("</think>")
+    while (start := reply.find("<tool_call>", max(end, 0))) >= 0:
+        start += len("<tool_call>")
+        end = reply.find("</tool_call>", start)
+        if end < 0:
+            return None
+        for line in reply[start:end].split("\n"):  # not splitlines: JSON texts may hold U+2028
+            if not line or line.isspace():
+                continue
+            call = _parse_call(line)
+            if call is None:
+                return None
+            calls.append(call)
+    return calls
+
+
+def correctness(reply_calls: Sequence[Call] | None, true_calls: Sequence[Call]) -> float:
+    """How much of the true calls a reply has: 6·R/S − 3, with R from the best assignment.
+
+    S = 1 + Σ (1 + number of parameters), over the true calls, is the best possible R. And
+    R = IoU of the names, as multisets, + Σ (IoU of the parameters' keys + number of equal values),
+    over pairs of a true call and a call of the same name; each call is in one pair at most.
+    So what is missing, wrong or superfluous costs; the order of the calls does not matter.
+
+    Args:
+        reply_calls: The calls of the reply; None where they could not be parsed, which earns −3.
+        true_calls: The true calls. Where there are none, a reply without calls earns 3 and any
+            other −3; ToolRL leaves such tasks to the format reward.
+
+    Returns:
+        A value in [−3, 3]; 3 if and only if the calls are equal up to their order.
+    """
+    if reply_calls is None:
+        return LOW
+    if len(reply_calls) == len(true_calls) == 1:
+        reply_call, true_call = reply_calls[0], true_calls[0]
+        if reply_call["name"] != true_call["name"]:
+            return LOW
+        earned = 1.0 + _agreement(reply_call["parameters"], true_call["parameters"])
+    else:
+        earned = _earned(reply_calls, true_calls)
+    possible = 1 + len(true_calls) + sum(len(call["parameters"]) for call in true_calls)
+    return LOW + (HIGH - LOW) * earned / possible
+
+
+def same_json(a: Any, b: Any) -> bool:
+    """Whether two parsed JSON values are equal: as Python has it, but true is not 1, also inside."""
+    if a != b:
+        return False
+    if isinstance(a, dict):
+        return all(same_json(value, b[key]) for key, value in a.items())
+    if isinstance(a, list):
+        return all(map(same_json, a, b))
+    return isinstance(a, bool) is isinstance(b, bool)
+
+
+def _is_blank(text: str, start: int, end: int) -> bool:
+    return start == end or text[start:end].isspace()
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
+
+
+_decode = json.JSONDecoder(parse_constant=_refuse).decode
+
+
+def _parse_call(line: str) -> Call | None:
+    try:
+        call = _decode(line)
+    except (ValueError, RecursionError):  # not JSON, a number of thousands of digits, or nested too deep
+        return None
+    if not isinstance(call, dict):
+        return None
+    name, parameters = call.get("name"), call.get("parameters")
+    if not isinstance(name, str) or not isinstance(parameters, dict):
+        return None
+    return {"name": name, "parameters": parameters}
+
+
+def _agreement(given: Parameters, true: Parameters) -> float:
+    """IoU of the keys plus the number of equal values, in [0, 1 + len(true)]."""
+    if not given and not true:
+        return 1.0
+    shared = [key for key in true if key in given]
+    equal = sum(same_json(given[key], true[key]) for key in shared)
+    return len(shared) / (len(given) + len(true) - len(shared)) + equal
+
+
+def _earned(reply_calls: Sequence[Call], true_calls: Sequence[Call]) -> float:
+    """R. Only calls of a name can pair, so each name's assignment is solved by itself."""
+    given, true = _by_name(reply_calls), _by_name(true_calls)
+    shared = [name for name in true if name in given]
+    both = sum(min(len(given[name]), len(true[name])) for name in shared)
+    either = len(reply_calls) + len(true_calls) - both
+    overlap = both / either if either else 1.0
+    return overlap + sum(_best_pairs(given[name], true[name]) for name in shared)
+
+
+def _by_name(calls: Sequence[Call]) -> dict[str, list[Parameters]]:
+    grouped = defaultdict(list)
+    for call in calls:
+        grouped[call["name"]].append(call["parameters"])
+    return grouped
+
+
+def _best_pairs(given: list[Parameters], true: list[Parameters]) -> float:
+    if len(true) == 1 or len(given) == 1:
+        return max(_agreement(g, t) for g in given for t in true)
+    from scipy.optimize import linear_sum_assignment  # noqa: PLC0415 (slow to import, rarely needed)
+
+    agreements = [[_agreement(g, t) for g in given] for t in true]
+    rows, columns = linear_sum_assignment(agreements, maximize=True)
+    return sum((agreements[row][column] for row, column in zip(rows, columns, strict=True)), 0.0)
