@@ -312,10 +312,6 @@ class Entry(_Part):
                     raise ValueError(f"results[{i}].rewards.{name} leaves the declared range [{low}, {high}]")
         return self
 
-    def finals(self, reward: str) -> dict[Seed | None, float]:
-        """Final value of a reward, by seed."""
-        return {result.seed: result.rewards[reward].final for result in self.results}
-
 
 def _check_names(what: str, found: Iterable[str], expected: Iterable[str]) -> None:
     if set(found) != set(expected):
@@ -329,3 +325,12 @@ def seed_order(result: SeedResult) -> tuple[int, int, int]:
     if result.seed.warm_start is None:
         return (1, 0, result.seed.rl)
     return (2, result.seed.warm_start, result.seed.rl)
+
+
+def json_schema_text() -> str:
+    """The JSON Schema of entry files, for readers that are not Python."""
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **Entry.model_json_schema(mode="serialization"),
+    }
+    return json.dumps(schema, sort_keys=True, indent=2) + "\n"

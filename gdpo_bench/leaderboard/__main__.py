@@ -1,0 +1,8 @@
+"""`python -m gdpo_bench.leaderboard`."""
+
+import sys
+
+from gdpo_bench.leaderboard.commands import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,211 @@
+"""Which entries may be compared, what each is called, and the numbers that a table shows of them.
+
+Entries are compared when nothing but the normalizer differs: same environment with the same
+options, rewards and tasks, same policy, same training. Everything else is another table.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from gdpo_bench.core.rewards import SHORTFALL_METRICS, Metric
+from gdpo_bench.core.task import canonical_json
+from gdpo_bench.leaderboard.schema import Entry, Seed
+from gdpo_bench.leaderboard.statistics import Estimate, PairedDifference, dominates, estimate, finals, paired_difference
+
+BASELINE = "grpo"
+"""Normalizer that the others are compared with."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One measured quantity: a reward, or a metric that is not the same number as a reward."""
+
+    title: str
+    subtitle: str
+    """The range."""
+    also: str
+    """Canonical metric that is the same number; may be empty."""
+    decimals: int
+    """Digits after the point, by the size of the range."""
+    values: Callable[[Entry], dict[Seed | None, float]]
+    """Seed → final value; seeds that it says nothing of are missing."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One quantity of one entry."""
+
+    estimate: Estimate
+    difference: PairedDifference | None
+    """To the baseline on shared seeds; `None` in the baseline's own row or without one."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One entry among those that it may be compared with."""
+
+    label: str
+    entry: Entry
+    cells: tuple[Cell | None, ...]
+    """One a column; `None` where the quantity does not apply."""
+    dominated_by: tuple[str, ...]
+    """Labels of rows that dominate this one, see `statistics.dominates`."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Entries that differ in nothing but the normalizer."""
+
+    heading: str
+    """The policy, and whatever tells this setting from others of the same environment."""
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    """Sorted by label."""
+    baseline: str | None
+    """Label of the row that differences refer to; `None` if it is not among the rows."""
+
+    @property
+    def first(self) -> Entry:
+        """Any entry: what they share can be read from it."""
+        return self.rows[0].entry
+
+
+def compare(entries: Sequence[Entry], baseline: str = BASELINE) -> list[Comparison]:
+    """Group the entries of one environment and track into what may be compared.
+
+    Args:
+        entries: Entries of one environment and track, in any order.
+        baseline: Name of the normalizer that the others are compared with.
+
+    Returns:
+        One comparison a setting, in a fixed order.
+    """
+    settings: defaultdict[str, list[Entry]] = defaultdict(list)
+    for entry in sorted(entries, key=lambda entry: entry.id):
+        settings[canonical_json(_setting(entry))].append(entry)
+    groups = [settings[key] for key in sorted(settings)]
+    for setting in (details := [_setting(group[0]) for group in groups]):
+        del setting["environment"]["rewards"]  # too long for a heading, and their hash is there
+    headings = distinguish([group[0].policy.name for group in groups], details)
+    return [_comparison(heading, group, baseline) for heading, group in zip(headings, groups, strict=True)]
+
+
+def normalizer_labels(entries: Sequence[Entry]) -> list[str]:
+    """Names of normalizers, with the options in which namesakes differ: `gdpo:eps=0.0001`."""
+    degrees = [{**entry.normalizer.options, "weights": entry.normalizer.weights} for entry in entries]
+    labels = distinguish([entry.normalizer.name for entry in entries], degrees)
+    # The same run with other numbers: from another kind of CPU, or from another version.
+    return [
+        label if labels.count(label) == 1 else f"{label} #{entry.id[:6]}"
+        for label, entry in zip(labels, entries, strict=True)
+    ]
+
+
+def distinguish(names: Sequence[str], details: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Add to names that occur more than once the details in which they differ.
+
+    Args:
+        names: Names, perhaps repeated.
+        details: For each name a mapping, perhaps nested.
+
+    Returns:
+        Labels such as `gdpo:eps=0.0001,weights.format=2.0`.
+    """
+    flat = [dict(_flatten(detail)) for detail in details]
+    labels = []
+    for name, own in zip(names, flat, strict=True):
+        namesakes = [other for other_name, other in zip(names, flat, strict=True) if other_name == name]
+        differing = [key for key in sorted(own) if any(other.get(key) != own[key] for other in namesakes)]
+        labels.append(name + (":" + ",".join(f"{key}={own[key]}" for key in differing) if differing else ""))
+    return labels
+
+
+def _setting(entry: Entry) -> dict[str, Any]:
+    """All that entries must share to be compared."""
+    return entry.model_dump(mode="json", include={"track", "environment", "policy", "training"})
+
+
+def _flatten(value: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for key, inner in value.items():
+        if isinstance(inner, Mapping):
+            yield from _flatten(inner, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", inner
+
+
+def _comparison(heading: str, entries: Sequence[Entry], baseline: str) -> Comparison:
+    labelled = sorted(zip(normalizer_labels(entries), entries, strict=True), key=lambda pair: pair[0])
+    # Among several configurations of the baseline the first label stands for it, plainly named in the notes.
+    reference = next((pair for pair in labelled if pair[1].normalizer.name == baseline), None)
+    columns = (*_reward_columns(entries), *_metric_columns(entries))
+    rows = []
+    for label, entry in labelled:
+        compared = reference is not None and entry is not reference[1] and entry.track == "training"
+        against = reference[1] if reference and compared else None
+        rows.append(
+            Row(
+                label=label,
+                entry=entry,
+                cells=tuple(_cell(column, entry, against) for column in columns),
+                dominated_by=tuple(other for other, rival in labelled if dominates(rival, entry)),
+            )
+        )
+    return Comparison(heading, columns, tuple(rows), reference[0] if reference else None)
+
+
+def _cell(column: Column, entry: Entry, against: Entry | None) -> Cell | None:
+    values = column.values(entry)
+    if not values:
+        return None
+    return Cell(estimate(values), paired_difference(values, column.values(against)) if against else None)
+
+
+def _reward_columns(entries: Sequence[Entry]) -> Iterable[Column]:
+    for reward in entries[0].environment.rewards:
+        repeats = reward.metric is not None and _same_numbers(entries, reward.name, reward.metric)
+        magnitude = math.floor(math.log10(reward.high - reward.low))
+        yield Column(
+            title=reward.name,
+            subtitle=f"[{reward.low:g}, {reward.high:g}]",
+            also=str(reward.metric) if repeats else "",
+            decimals=min(max(2 - magnitude, 0), 9),
+            values=_reward_values(reward.name),
+        )
+
+
+def _metric_columns(entries: Sequence[Entry]) -> Iterable[Column]:
+    shown = {column.also for column in _reward_columns(entries)}
+    for metric in get_args(Metric):
+        if metric not in shown and any(metric in result.metrics for entry in entries for result in entry.results):
+            hint = "less is better" if metric in SHORTFALL_METRICS else "share"
+            yield Column(title=metric, subtitle=hint, also="", decimals=2, values=_metric_values(metric))
+
+
+def _same_numbers(entries: Sequence[Entry], reward: str, metric: Metric) -> bool:
+    """Whether a metric repeats a reward in every result, as those of binary rewards often do."""
+    return all(
+        metric in result.metrics
+        and math.isclose(result.rewards[reward].final, result.metrics[metric].final, abs_tol=1e-9)
+        for entry in entries
+        for result in entry.results
+    )
+
+
+def _reward_values(name: str) -> Callable[[Entry], dict[Seed | None, float]]:
+    def values(entry: Entry) -> dict[Seed | None, float]:
+        applies = {result.seed for result in entry.results if result.applicable_share.get(name, 1.0) > 0}
+        return {seed: value for seed, value in finals(entry, name).items() if seed in applies}
+
+    return values
+
+
+def _metric_values(name: Metric) -> Callable[[Entry], dict[Seed | None, float]]:
+    def values(entry: Entry) -> dict[Seed | None, float]:
+        return {result.seed: result.metrics[name].final for result in entry.results if name in result.metrics}
+
+    return values

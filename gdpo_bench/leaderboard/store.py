@@ -1,0 +1,145 @@
+"""The board: a folder of entry files, `<track>/<namespace>/<environment>/<id>.json`.
+
+Where an entry lies and what its file looks like follow from the entry alone, so that two people
+who file the same result write the same bytes to the same place.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import get_args
+
+from gdpo_bench.core.errors import DataError
+from gdpo_bench.files import write_atomically
+from gdpo_bench.leaderboard.entries import EntryError, entry_text, parse_entry
+from gdpo_bench.leaderboard.schema import Entry, Track
+
+SCHEMA_FILE = "schema.json"
+"""Name of the exported JSON Schema, the one file of a board that is not an entry."""
+RUN_FOLDER = "entries"
+"""Where the folder of a run keeps its entries, all side by side."""
+
+
+def entry_path(entry: Entry, root: Path) -> Path:
+    """Where an entry belongs on the board at `root`."""
+    return root / entry.track / entry.environment.id / f"{entry.id}.json"
+
+
+def entry_files(folder: Path) -> list[Path]:
+    """All files under a folder that should be entries, sorted."""
+    files = (path for path in folder.rglob("*.json") if not path.name.startswith("."))
+    return sorted(path for path in files if path != folder / SCHEMA_FILE)
+
+
+def board_of(path: Path) -> Path | None:
+    """The board that a file or folder lies on, judged by the names of the folders above it."""
+    path = Path(os.path.abspath(path))
+    levels = path.parents[2:3] if path.suffix == ".json" else [path, *path.parents][:3]
+    return next((level.parent for level in levels if level.name in get_args(Track)), None)
+
+
+def read_entry(path: Path) -> Entry:
+    """Read one entry file.
+
+    Raises:
+        EntryError: The file is damaged, altered, contradictory or of a newer format; the message
+            begins with its path.
+        DataError: There is no such file, or it cannot be read.
+    """
+    try:
+        return parse_entry(path.read_bytes().decode("utf-8"))
+    except EntryError as error:
+        raise EntryError(f"{path}: {error}") from error
+    except UnicodeDecodeError as error:
+        raise EntryError(f"{path}: Not text in UTF-8 (byte {error.start}).") from error
+    except OSError as error:
+        raise DataError(f"Cannot read {path}: {error.strerror or error}.") from error
+
+
+def read_filed_entry(path: Path, root: Path | None) -> Entry:
+    """Read an entry file that must be named rightly and, on a board, lie in the right place.
+
+    Args:
+        path: The file.
+        root: The board's folder, or `None` where entries lie side by side.
+
+    Raises:
+        EntryError: As `read_entry`; or the file is misnamed or misplaced, or it corrects an entry
+            that is not there.
+        DataError: As `read_entry`.
+    """
+    entry = read_entry(path)
+    expected = path.with_name(f"{entry.id}.json") if root is None else entry_path(entry, root)
+    if os.path.abspath(path) != os.path.abspath(expected):
+        raise EntryError(f"{path}: Wrong name or place; this entry belongs to {expected}.")
+    if root is not None:
+        _check_supersedes(entry, expected)
+    return entry
+
+
+def write_entry(entry: Entry, folder: Path) -> Path:
+    """Write an entry as `<id>.json` into a folder; returns the file's path.
+
+    Raises:
+        WriteError: The disk is full, and so on; an older file stays as it was.
+    """
+    path = folder / f"{entry.id}.json"
+    write_atomically(path, entry_text(entry))
+    return path
+
+
+@dataclass
+class Board:
+    """The entries of a folder, and what is wrong with the files that are none."""
+
+    root: Path
+    entries: dict[str, Entry] = field(default_factory=dict)
+    """Id → entry, sorted by path."""
+    problems: list[str] = field(default_factory=list)
+    """One message a file, with its path."""
+
+    @classmethod
+    def read(cls, root: Path) -> Board:
+        """Read all entries under `root`; damaged files become `problems`.
+
+        Raises:
+            DataError: There is no such folder.
+        """
+        if not root.is_dir():
+            raise DataError(f"No leaderboard folder {root}; name one with --root.")
+        board = cls(root)
+        for path in entry_files(root):
+            try:
+                entry = read_filed_entry(path, root)
+            except (EntryError, DataError) as error:
+                board.problems.append(str(error))
+            else:
+                board.entries[entry.id] = entry
+        return board
+
+    def current(self) -> list[Entry]:
+        """Entries that no other entry corrects."""
+        corrected = {entry.supersedes for entry in self.entries.values()}
+        return [entry for entry in self.entries.values() if entry.id not in corrected]
+
+    def file(self, entry: Entry) -> Path | None:
+        """File an entry; returns where, or `None` if the same result is there already.
+
+        Raises:
+            EntryError: It corrects an entry that is not there.
+            WriteError: The file could not be written.
+        """
+        if entry.id in self.entries:
+            return None
+        path = entry_path(entry, self.root)
+        _check_supersedes(entry, path)
+        write_entry(entry, path.parent)
+        self.entries[entry.id] = entry
+        return path
+
+
+def _check_supersedes(entry: Entry, path: Path) -> None:
+    if entry.supersedes is not None and not path.with_name(f"{entry.supersedes}.json").is_file():
+        raise EntryError(f"{path}: It supersedes {entry.supersedes}, which is not in the same folder.")
