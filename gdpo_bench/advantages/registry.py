@@ -1,0 +1,219 @@
+"""Normalizers by name: ours, those of installed packages, and the user's own.
+
+A name stands for a dataclass with some options preset, or for a plain function.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib
+import inspect
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any, TypeVar, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from gdpo_bench.advantages.batch import Normalizer
+from gdpo_bench.advantages.errors import OptionError
+from gdpo_bench.core.errors import GdpoBenchError, RegistrationError, UnknownNameError
+
+ENTRY_POINT_GROUP = "gdpo_bench.normalizers"
+"""Packages declare `name = "module:DataclassOrFunction"` in this group."""
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
+_HINT = "A function of your own: --normalizers my_module:my_function"
+FactoryT = TypeVar("FactoryT", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class _Registered:
+    factory: Callable[..., Any]
+    """A dataclass of options, or a function of a `RewardBatch`."""
+    options: dict[str, Any]
+
+
+_registry: dict[str, _Registered] = {}
+
+
+def register_normalizer(name: str, **options: Any) -> Callable[[FactoryT], FactoryT]:
+    """Register a dataclass of options, or a plain function, under a name.
+
+        @register_normalizer("gdpo")
+        @register_normalizer("gdpo_no_bn", batch_norm=False)
+        @dataclass(frozen=True)
+        class GDPO: ...
+
+    Args:
+        name: Letters, digits, `_`, `-` and `.`.
+        **options: Options that this name presets; only for a dataclass.
+
+    Returns:
+        A decorator that leaves its argument as it is.
+
+    Raises:
+        RegistrationError: The name is malformed or taken, or what it stands for is neither a
+            dataclass nor a function.
+        UnknownNameError: A preset option that the dataclass does not have.
+    """
+    if not _NAME.fullmatch(name):
+        raise RegistrationError(f"A normalizer's name is letters, digits, '_', '-' and '.'; got {name!r}.")
+
+    def decorate(factory: FactoryT) -> FactoryT:
+        if name in _registry:
+            taken = _registry[name].factory
+            raise RegistrationError(f"Normalizer {name!r} is already registered, by {_path(taken)}.")
+        _check_factory(factory, name)
+        if isinstance(factory, type):
+            _check_options(name, factory, options)
+        elif options:
+            raise RegistrationError(f"{name}: {_path(factory)} is a function, which has no options to preset.")
+        _registry[name] = _Registered(factory, options)
+        return factory
+
+    return decorate
+
+
+def list_normalizers() -> list[str]:
+    """All names, sorted: registered ones and those of installed packages, which are not imported."""
+    return sorted(_registry.keys() | _entry_points().keys())
+
+
+def make_normalizer(name: str, **options: Any) -> Normalizer:
+    """A normalizer by name.
+
+    Args:
+        name: A registered name; the name of an installed package's normalizer; or `module:thing`,
+            where `thing` is a function, a dataclass, an instance of one, or a name that importing
+            the module registers. A name registered here wins over a package's.
+        **options: Options of the dataclass; text is read by the option's type (`"1e-4"`, `"false"`).
+
+    Returns:
+        A callable that takes a `RewardBatch` and returns advantages (N,).
+
+    Raises:
+        UnknownNameError: No such normalizer or option.
+        OptionError: An option with a value that it cannot take.
+        RegistrationError: A module or an installed package's normalizer cannot be loaded.
+    """
+    if name in _registry:
+        found = _registry[name]
+        return _build(name, found.factory, found.options | options)
+    points = _entry_points()
+    if name in points:
+        return _build(name, _load(points[name]), options)
+    module, _, thing = name.partition(":")
+    if not thing:
+        raise UnknownNameError("normalizer", name, list_normalizers(), _HINT)
+    loaded = _import(module, name)
+    if thing in _registry:
+        return make_normalizer(thing, **options)
+    if not hasattr(loaded, thing):
+        public = [key for key, value in vars(loaded).items() if callable(value) and not key.startswith("_")]
+        raise UnknownNameError(f"normalizer in module {module}", thing, public)
+    return _build(name, getattr(loaded, thing), options)
+
+
+def normalizer_options(normalizer: Callable[..., Any]) -> dict[str, Any]:
+    """Every degree of freedom of a normalizer, as JSON holds it.
+
+    Args:
+        normalizer: An instance of a dataclass, or a function.
+
+    Returns:
+        The options of one of our dataclasses. Of code from elsewhere also where it stands and
+        the SHA-256 of its own source text: what it calls in turn is not covered.
+    """
+    options: dict[str, Any] = {}
+    code: Any = normalizer
+    if dataclasses.is_dataclass(normalizer):
+        code = type(normalizer)
+        options = {field.name: getattr(normalizer, field.name) for field in dataclasses.fields(code) if field.init}
+    elif not (inspect.isfunction(normalizer) or inspect.isbuiltin(normalizer)):
+        code = type(normalizer)
+    if not code.__module__.startswith("gdpo_bench."):
+        options |= {"implementation": _path(code), "source_sha256": _source_hash(code)}
+    return dict(json.loads(json.dumps(options, default=repr)))
+
+
+def _source_hash(code: Any) -> str | None:
+    try:
+        return hashlib.sha256(inspect.getsource(code).encode()).hexdigest()
+    except (OSError, TypeError):
+        return None  # typed at a prompt, or compiled
+
+
+def _build(name: str, thing: Any, options: Mapping[str, Any]) -> Normalizer:
+    if isinstance(thing, type):
+        _check_factory(thing, name)
+        return thing(**_check_options(name, thing, options))  # type: ignore[no-any-return]
+    if dataclasses.is_dataclass(thing):
+        return dataclasses.replace(thing, **_check_options(name, type(thing), options))  # type: ignore[type-var, return-value]
+    _check_factory(thing, name)
+    if options:
+        raise OptionError(
+            f"{name}: {_path(thing)} takes no options, got {', '.join(options)}. "
+            "Make it a dataclass with __call__(self, batch) to give it some."
+        )
+    return thing  # type: ignore[no-any-return]
+
+
+def _check_factory(thing: Any, name: str) -> None:
+    is_options = isinstance(thing, type) and dataclasses.is_dataclass(thing) and "__call__" in dir(thing)
+    if not is_options and (isinstance(thing, type) or not callable(thing)):
+        raise RegistrationError(
+            f"{name}: a normalizer is a function of a RewardBatch or a dataclass with __call__(self, batch); "
+            f"got {thing!r}."
+        )
+
+
+def _check_options(name: str, cls: type, options: Mapping[str, Any]) -> dict[str, Any]:
+    types = get_type_hints(cls, include_extras=True)
+    fields = [field.name for field in dataclasses.fields(cls) if field.init]
+    checked = {}
+    for key, value in options.items():
+        if key not in fields:
+            raise UnknownNameError(f"option of normalizer {name!r}", key, fields)
+        try:
+            checked[key] = TypeAdapter(types[key]).validate_python(value)
+        except ValidationError as error:
+            problem = "; ".join(str(detail["msg"]) for detail in error.errors())
+            raise OptionError(f"Option {key} of normalizer {name!r}: {problem}; got {value!r}.") from error
+    return checked
+
+
+def _entry_points() -> dict[str, metadata.EntryPoint]:
+    return {point.name: point for point in metadata.entry_points(group=ENTRY_POINT_GROUP)}
+
+
+def _load(point: metadata.EntryPoint) -> Any:
+    source = f"package {point.dist.name}" if point.dist else "an installed package"
+    try:
+        return point.load()
+    except GdpoBenchError:
+        raise
+    except Exception as error:  # a broken plug-in fails alone, whatever it raises
+        raise RegistrationError(
+            f"Normalizer {point.name!r} of {source} cannot be loaded from {point.value!r}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _import(module: str, needed_by: str) -> Any:
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # a module beside the user, also when started as a console script
+    try:
+        return importlib.import_module(module)
+    except GdpoBenchError:
+        raise
+    except Exception as error:
+        raise RegistrationError(f"{needed_by}: importing {module!r} failed: {type(error).__name__}: {error}") from error
+
+
+def _path(code: Any) -> str:
+    return f"{getattr(code, '__module__', '?')}:{getattr(code, '__qualname__', repr(code))}"
