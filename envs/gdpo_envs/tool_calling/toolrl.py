@@ -24,10 +24,11 @@ in the block need not be JSON for the format to be right.
 from __future__ import annotations
 
 import json
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, NoReturn, TypedDict
+
+from gdpo_envs.tags import has_blocks, tag_pattern
 
 Parameters = dict[str, Any]
 
@@ -42,9 +43,7 @@ class Call(TypedDict):
 LOW, HIGH = -3.0, 3.0
 """Range of the correctness reward."""
 
-_TAG = re.compile(r"</?(?:think|tool_call|response)>")
-_CALLS = ("<tool_call>", "</tool_call>")
-_RESPONSE = ("<response>", "</response>")
+_TAGS = tag_pattern("tool_call", "response")
 
 
 def format_reward(reply: str, expects_calls: bool, expects_response: bool) -> float:
@@ -58,19 +57,8 @@ def format_reward(reply: str, expects_calls: bool, expects_response: bool) -> fl
     Returns:
         0.0 or 1.0.
     """
-    thought, closed, rest = reply.strip().rpartition("</think>")
-    if not closed or not thought.startswith("<think>") or thought.count("<think>") > 1 or "</think>" in thought:
-        return 0.0
-    expected = (_CALLS if expects_calls else ()) + (_RESPONSE if expects_response else ())
-    found = 0
-    end = 0
-    for tag in _TAG.finditer(rest):
-        opens = found % 2 == 0
-        if found == len(expected) or tag[0] != expected[found] or (opens and not _is_blank(rest, end, tag.start())):
-            return 0.0
-        found += 1
-        end = tag.end()
-    return float(found == len(expected) and _is_blank(rest, end, len(rest)))
+    blocks = ["tool_call"] * expects_calls + ["response"] * expects_response
+    return float(has_blocks(reply, blocks, _TAGS))
 
 
 def parse_calls(reply: str) -> list[Call] | None:
@@ -138,10 +126,6 @@ def same_json(a: Any, b: Any) -> bool:
     if isinstance(a, list):
         return all(map(same_json, a, b))
     return isinstance(a, bool) is isinstance(b, bool)
-
-
-def _is_blank(text: str, start: int, end: int) -> bool:
-    return start == end or text[start:end].isspace()
 
 
 def _refuse(constant: str) -> NoReturn:
