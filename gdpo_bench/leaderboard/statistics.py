@@ -20,7 +20,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from gdpo_bench.leaderboard.schema import Entry, Seed
 
@@ -138,4 +138,4 @@ def _half_width(means: NDArray[np.float64], confidence: float) -> float | None:
     spread = float(means.std(ddof=1))
     if spread <= _ROUNDING * float(np.abs(means).max()):
         return 0.0
-    return float(stats.t.ppf((1 + confidence) / 2, n - 1)) * spread / math.sqrt(n)
+    return float(special.stdtrit(n - 1, (1 + confidence) / 2)) * spread / math.sqrt(n)

@@ -106,16 +106,16 @@ def replayed(name="gdpo", levels=14, policy="replay:175B", specs=SPECS, finals=(
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def entry():
     return trained
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def replay():
     return replayed
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_provenance():
     return provenance

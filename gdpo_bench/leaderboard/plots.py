@@ -1,0 +1,125 @@
+"""Learning curves: one panel a reward, one row of panels an environment, one colour a normalizer."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from itertools import groupby
+from os import PathLike
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from gdpo_bench.core.errors import DataError
+from gdpo_bench.files import write_atomically
+from gdpo_bench.leaderboard.comparison import Comparison, compare
+from gdpo_bench.leaderboard.schema import Entry, RewardDeclaration
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe and Ito's palette: distinct also to colour-blind readers. Yellow is left out, too pale for a line.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+LineStyle = Literal["-", "--", ":", "-."]
+LINES: tuple[LineStyle, ...] = ("-", "--", ":", "-.")
+"""When the colours run out, and for print without any."""
+_MARGIN = 0.06
+_PANEL = (3.1, 2.6)
+"""Width and height of a panel, inches."""
+_LEGEND = 0.45
+"""Height of the legend, inches."""
+
+
+def plot_curves(entries: Sequence[Entry], path: str | PathLike[str]) -> None:
+    """Draw every reward's curve for every normalizer as a PNG.
+
+    A line is the mean over runs, the band reaches from the lowest run to the highest, thin lines
+    are single runs.
+
+    Args:
+        entries: Entries of the training track. Those of one environment share its rewards.
+        path: PNG file to write.
+
+    Raises:
+        DataError: There is nothing to draw.
+        WriteError: The file could not be written.
+    """
+    from matplotlib.figure import Figure  # noqa: PLC0415 (half a second to import)
+    from matplotlib.lines import Line2D  # noqa: PLC0415
+
+    rows = _rows(entries)
+    if not rows:
+        raise DataError("No learning curves to draw: none of the entries is of the training track.")
+    columns = max(len(comparison.first.environment.rewards) for _, comparison in rows)
+    labels = sorted({row.label for _, comparison in rows for row in comparison.rows})
+    styles = {label: _style(i) for i, label in enumerate(labels)}
+
+    # The object interface, not pyplot: no display, no global state.
+    width = max(columns, 2) * _PANEL[0]
+    figure = Figure(figsize=(width, len(rows) * _PANEL[1] + _LEGEND), dpi=150, layout="constrained")
+    heights = [_LEGEND, *[_PANEL[1]] * len(rows)]
+    strips = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for strip, (title, comparison) in zip(strips[1:], rows, strict=True):
+        strip.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+        axes = strip.subplots(1, columns, squeeze=False)[0]
+        rewards = comparison.first.environment.rewards
+        for ax, reward in zip(axes, rewards, strict=False):
+            _panel(ax, reward)
+            for row in comparison.rows:
+                _draw(ax, row.entry, reward.name, styles[row.label])
+        axes[0].set_ylabel("mean reward", fontsize=9)
+        for ax in axes[len(rewards) :]:
+            ax.set_axis_off()
+    keys = [Line2D([], [], linewidth=2, color=colour, linestyle=line) for colour, line in styles.values()]
+    fitting = max(1, int(width * 10 / (max(map(len, labels)) + 8)))
+    strips[0].legend(keys, labels, loc="center", ncols=min(len(labels), fitting), frameon=False)
+    image = io.BytesIO()
+    figure.savefig(image, format="png")
+    write_atomically(path, image.getvalue())
+
+
+def _rows(entries: Sequence[Entry]) -> list[tuple[str, Comparison]]:
+    """(title, entries that may be compared), each a row of panels."""
+    trained = sorted((entry for entry in entries if entry.track == "training"), key=lambda e: e.environment.id)
+    rows = []
+    for environment, group in groupby(trained, key=lambda entry: entry.environment.id):
+        comparisons = compare(list(group))
+        rows += [(environment if len(comparisons) == 1 else f"{environment}  {c.heading}", c) for c in comparisons]
+    return rows
+
+
+def _style(i: int) -> tuple[str, LineStyle]:
+    """Colour and line style of the i-th normalizer."""
+    return PALETTE[i % len(PALETTE)], LINES[i // len(PALETTE) % len(LINES)]
+
+
+def _panel(ax: Axes, reward: RewardDeclaration) -> None:
+    """Title, axes and the declared range of a reward."""
+    span = reward.high - reward.low
+    ax.set_ylim(reward.low - _MARGIN * span, reward.high + _MARGIN * span)
+    for bound in (reward.low, reward.high):
+        ax.axhline(bound, color="0.8", linewidth=0.8, zorder=0)
+    condition = f"(if {reward.gate.on} ≥ {reward.gate.at_least:g})" if reward.gate else ""
+    ax.set_title(reward.name, loc="left", fontsize=10)
+    ax.set_title(condition, loc="right", fontsize=8, color="0.4")
+    ax.set_xlabel("training step", fontsize=9)
+    ax.tick_params(labelsize=8)
+    ax.locator_params(axis="x", nbins=6, integer=True)
+    ax.set_yticks(np.linspace(reward.low, reward.high, 5))
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def _draw(ax: Axes, entry: Entry, reward: str, style: tuple[str, LineStyle]) -> None:
+    """One entry's runs, band and mean, at the steps that all its runs share."""
+    colour, line = style
+    shared = set.intersection(*(set(result.steps) for result in entry.results))
+    steps = sorted(shared)
+    curves = np.array(
+        [
+            [value for step, value in zip(result.steps, result.rewards[reward].curve, strict=True) if step in shared]
+            for result in entry.results
+        ]
+    )
+    ax.fill_between(steps, curves.min(axis=0), curves.max(axis=0), color=colour, alpha=0.15, linewidth=0)
+    ax.plot(steps, curves.T, color=colour, linewidth=0.6, alpha=0.45)
+    ax.plot(steps, curves.mean(axis=0), color=colour, linestyle=line, linewidth=2)

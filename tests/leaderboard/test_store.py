@@ -1,0 +1,153 @@
+import errno
+import os
+import threading
+
+import pytest
+
+from gdpo_bench import files
+from gdpo_bench.core import DataError
+from gdpo_bench.files import WriteError
+from gdpo_bench.leaderboard import EntryError, entry_text
+from gdpo_bench.leaderboard.store import Board, board_of, read_entry, read_filed_entry
+
+
+def test_an_entry_lies_where_its_track_environment_and_id_say(tmp_path, entry):
+    one = entry()
+    path = Board(tmp_path).file(one)
+    assert path == tmp_path / "training" / "gdpo" / "TestMini-v0" / f"{one.id}.json"
+    assert read_entry(path) == one
+    assert Board.read(tmp_path).entries == {one.id: one}
+
+
+def test_filing_the_same_result_twice_changes_nothing(tmp_path, entry, make_provenance):
+    path = Board(tmp_path).file(entry())
+    before = path.read_bytes()
+    assert Board.read(tmp_path).file(entry(provenance=make_provenance(author="somebody else"))) is None
+    assert path.read_bytes() == before
+
+
+def test_equal_entries_are_equal_files(tmp_path, entry):
+    one, other = Board(tmp_path / "a").file(entry()), Board(tmp_path / "b").file(entry())
+    assert one.read_bytes() == other.read_bytes()
+
+
+def damage(path, how):
+    text = path.read_text()
+    if how == "truncated":
+        path.write_text(text[: len(text) // 2])
+    elif how == "edited":
+        path.write_text(text.replace('"eps": 1e-06', '"eps": 1e-05'))
+    elif how == "misnamed":
+        path.rename(path.with_name("best.json"))
+    elif how == "misplaced":
+        path.rename(path.parents[1] / path.name)
+    elif how == "future":
+        path.write_text(text.replace('"schema_version": 1', '"schema_version": 7'))
+    elif how == "incomplete":
+        path.write_text(text.replace('"author": "somebody",', ""))
+    elif how == "binary":
+        path.write_bytes(b"\x1f\x8b\x08\x00")
+    elif how == "empty":
+        path.write_text("")
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("truncated", r"Not JSON: line \d+"),
+        ("edited", "The id .* does not follow from the content"),
+        (
+            "misnamed",
+            r"best.json: Wrong name or place; this entry belongs to .*training/gdpo/TestMini-v0/[0-9a-f]{16}.json",
+        ),
+        ("misplaced", "Wrong name or place"),
+        ("future", "Written by a newer gdpo-bench"),
+        ("incomplete", "provenance.author: Field required"),
+        ("binary", r"Not text in UTF-8 \(byte 1\)"),
+        ("empty", "cut off"),
+    ],
+)
+def test_each_kind_of_damage_is_named_and_costs_no_other_entry(tmp_path, entry, how, message):
+    board = Board(tmp_path)
+    whole = entry("grpo")
+    board.file(whole)
+    damage(board.file(entry()), how)
+    read = Board.read(tmp_path)
+    assert list(read.entries.values()) == [whole]
+    with pytest.raises(EntryError, match=message):
+        raise EntryError(*read.problems)
+
+
+def test_a_folder_or_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(DataError, match="nowhere"):
+        Board.read(tmp_path / "nowhere")
+    with pytest.raises(DataError, match=r"nothing.json: No such file"):
+        read_entry(tmp_path / "nothing.json")
+
+
+def test_a_full_disk_loses_nothing_and_says_so(tmp_path, entry, monkeypatch):
+    def full(_descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    board = Board(tmp_path)
+    board.file(entry())
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(WriteError, match="No space left on device"):
+        board.file(entry("grpo"))
+    assert Board.read(tmp_path).entries.keys() == {entry().id} == board.entries.keys()
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_what_a_killed_writer_leaves_is_ignored(tmp_path, entry):
+    path = Board(tmp_path).file(entry())
+    path.with_name(f".{path.name}.1-abcd.tmp").write_text("{")
+    path.with_name(".half.json").write_text("{")
+    assert not Board.read(tmp_path).problems
+
+
+def test_two_writers_at_once_file_one_whole_entry(tmp_path, entry):
+    one = entry()
+    writers = [threading.Thread(target=Board(tmp_path).file, args=(one,)) for _ in range(6)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    (path,) = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert path.read_text() == entry_text(one)
+
+
+def test_a_correction_hides_what_it_corrects_and_keeps_it(tmp_path, entry):
+    board = Board(tmp_path)
+    wrong = entry(finals=(0.1, 0.1))
+    board.file(wrong)
+    right = entry(supersedes=wrong.id)
+    board.file(right)
+    read = Board.read(tmp_path)
+    assert read.current() == [right]
+    assert set(read.entries) == {wrong.id, right.id}
+    assert not read.problems
+
+
+def test_a_correction_of_something_that_is_not_there_is_refused(tmp_path, entry):
+    with pytest.raises(EntryError, match="supersedes 0123456789abcdef, which is not in the same folder"):
+        Board(tmp_path).file(entry(supersedes="0123456789abcdef"))
+    board = Board(tmp_path)
+    board.file(entry(environment="gdpo/OtherMini-v0"))
+    with pytest.raises(EntryError, match="not in the same folder"):
+        board.file(entry(supersedes=next(iter(board.entries))))
+
+
+def test_deleting_a_corrected_entry_is_noticed(tmp_path, entry):
+    board = Board(tmp_path)
+    path = board.file(entry(finals=(0.1, 0.1)))
+    board.file(entry(supersedes=path.stem))
+    path.unlink()
+    assert "which is not in the same folder" in Board.read(tmp_path).problems[0]
+
+
+def test_the_board_of_a_part_is_found_by_the_names_above_it(tmp_path, entry):
+    path = Board(tmp_path).file(entry())
+    for part in (path, path.parent, path.parents[1], path.parents[2]):
+        assert board_of(part) == tmp_path
+        assert board_of(tmp_path) is None
+    assert read_filed_entry(path, board_of(path)) == entry()

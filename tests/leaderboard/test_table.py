@@ -1,0 +1,173 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from gdpo_bench import RewardSpec
+from gdpo_bench.leaderboard import Seed, SeedResult, make_entry
+from gdpo_bench.leaderboard.comparison import compare, distinguish
+from gdpo_bench.leaderboard.table import render_markdown, render_results
+
+FOUR = [
+    RewardSpec("correctness", -3, 3, metric="accuracy"),
+    RewardSpec("length", 0, 1, metric="exceed_ratio"),
+    RewardSpec("format", 0, 1, "binary", metric="format_rate"),
+    RewardSpec("integer", 0, 1),
+]
+
+
+def printed(entries, width=100):
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(render_results(entries))
+    return console.export_text()
+
+
+def row_of(markdown, name):
+    (row,) = [line for line in markdown.splitlines() if line.startswith(f"| `{name}`")]
+    return [cell.strip() for cell in row.strip("|").split("|")]
+
+
+def test_a_cell_shows_the_mean_and_the_paired_difference_with_their_intervals(entry):
+    entries = [entry("gdpo", (0.9, 0.8, 0.85)), entry("grpo", (0.4, 0.3, 0.38))]
+    markdown = render_markdown(entries)
+    # format: mean .85, sd .05, t(2) = 4.303 → .124; differences .5, .5, .47 → .49 ± .043
+    assert row_of(markdown, "gdpo")[1] == "0.85 ±0.12<br>**+0.49 ±0.04**"
+    assert row_of(markdown, "grpo")[1] == "0.36 ±0.13"
+    text = printed(entries)
+    assert "0.85 ±0.12" in text
+    assert "+0.49 ±0.04 *" in text
+    assert "vs grpo" in text
+
+
+def test_an_interval_that_holds_zero_is_not_marked(entry):
+    entries = [entry("gdpo", (0.4, 0.3, 0.5)), entry("grpo", (0.3, 0.4, 0.5))]
+    assert row_of(render_markdown(entries), "gdpo")[1] == "0.40 ±0.25<br>+0.00 ±0.25"
+    assert "*" not in printed(entries).split("First line")[0]
+
+
+def test_a_metric_that_repeats_a_reward_has_no_column_of_its_own(entry):
+    text = render_markdown([entry("gdpo"), entry("grpo")])
+    assert "| format<br>[0, 1]<br>= format_rate | correct<br>[-3, 3] | accuracy<br>share |" in text
+
+
+def test_five_normalizers_and_four_rewards_fit_into_100_columns(entry):
+    names = ("gdpo", "gdpo_no_bn", "grpo", "grpo_no_std", "grpo_scaled")
+    text = printed([entry(name, (0.5, 0.6, 0.7 + i / 50), specs=FOUR) for i, name in enumerate(names)])
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 100
+    for name in names:  # each on a line of its own, no word broken
+        assert len([line for line in lines if line.split()[:1] == [name]]) == 1
+    assert text.count("vs grpo") == 4
+    assert "…" not in text
+
+
+def test_rows_are_sorted_by_name_and_the_text_does_not_depend_on_the_order_of_entries(entry, replay):
+    entries = [entry("grpo_scaled"), entry("gdpo"), entry("grpo"), replay("grpo", 7), replay("gdpo", 14)]
+    text = render_markdown(entries)
+    assert text == render_markdown(entries[::-1])
+    names = [line.split("`")[1] for line in text.splitlines() if line.startswith("| `")]
+    assert names == ["gdpo", "grpo", "grpo_scaled", "gdpo", "grpo"]
+
+
+def test_a_dominated_row_is_marked_and_the_winner_is_not(entry):
+    text = render_markdown([entry("gdpo", (0.9, 0.8, 0.85)), entry("grpo", (0.4, 0.3, 0.38))])
+    assert row_of(text, "grpo")[0] == "`grpo` †"
+    assert row_of(text, "gdpo")[0] == "`gdpo`"
+
+
+def test_entries_that_differ_in_more_than_the_normalizer_are_never_in_one_table(entry):
+    entries = [entry("gdpo", steps=(0, 10)), entry("grpo", steps=(0, 20))]
+    comparisons = compare(entries)
+    assert [c.heading for c in comparisons] == ["mini:training.steps=10", "mini:training.steps=20"]
+    assert all(cell.difference is None for c in comparisons for row in c.rows for cell in row.cells)
+    assert "No entry of grpo in this setting" in render_markdown(entries)
+
+
+def test_configurations_of_one_normalizer_are_told_apart_by_what_differs(entry):
+    one = entry("gdpo", options={"eps": 1e-6, "ddof": 1})
+    two = entry("gdpo", options={"eps": 1e-4, "ddof": 1})
+    three = entry("grpo", weights={"format": 2.0, "correct": 1.0})
+    (found,) = compare([one, two, three, entry("grpo")])
+    assert [row.label for row in found.rows] == [
+        "gdpo:eps=0.0001",
+        "gdpo:eps=1e-06",
+        "grpo:weights.format=1.0",
+        "grpo:weights.format=2.0",
+    ]
+    assert found.baseline == "grpo:weights.format=1.0"
+
+
+def test_the_same_run_with_other_numbers_is_another_row(entry):
+    entries = [entry("gdpo", (0.9, 0.8)), entry("gdpo", (0.9, 0.7))]
+    (found,) = compare(entries)
+    assert [row.label for row in found.rows] == sorted(f"gdpo #{e.id[:6]}" for e in entries)
+
+
+def test_names_that_occur_once_stay_as_they_are():
+    assert distinguish(["a", "b", "b"], [{"x": 1}, {"x": {"y": 1}}, {"x": {"y": 2}}]) == ["a", "b:x.y=1", "b:x.y=2"]
+
+
+@pytest.mark.parametrize(
+    ("seeds", "note"),
+    [
+        ([Seed(warm_start=0, rl=0), Seed(warm_start=0, rl=1)], "one warm start: the intervals cover RL seeds only"),
+        ([Seed(warm_start=0, rl=0), Seed(warm_start=1, rl=0)], "Unit: the warm start"),
+        ([Seed(warm_start=None, rl=0), Seed(warm_start=None, rl=1)], "Unit: the RL seed"),
+        ([Seed(warm_start=0, rl=0)], "One run each: no intervals"),
+    ],
+)
+def test_the_note_says_what_the_intervals_cover(entry, seeds, note):
+    entries = [entry(name, (0.5, 0.6)[: len(seeds)], seeds=seeds) for name in ("gdpo", "grpo")]
+    assert note in render_markdown(entries)
+    assert note in printed(entries, width=200)
+
+
+def test_a_reward_that_never_applies_has_no_number(entry):
+    first = entry("gdpo")
+    results = [SeedResult(**{**dict(r), "applicable_share": {"correct": 0.0}}) for r in first.results]
+    nowhere = make_entry(
+        track="training",
+        environment=first.environment,
+        normalizer=first.normalizer,
+        policy=first.policy,
+        training=first.training,
+        results=results,
+        provenance=first.provenance,
+    )
+    text = render_markdown([nowhere, entry("grpo")])
+    assert row_of(text, "gdpo")[2] == "–"
+    assert "Means of correct are over the rollouts that they apply to." in text
+
+
+def test_the_advantage_track_shows_what_the_learner_could_tell_apart(replay):
+    text = render_markdown([replay("gdpo", 14), replay("grpo", 7)])
+    assert "| normalizer | distinct levels | zero-signal share | format<br>[0, 1] | correct<br>[-3, 3] |" in text
+    assert row_of(text, "gdpo")[1:5] == ["14", "25.0%", "1.00", "0.50"]
+    assert row_of(text, "grpo")[1:5] == ["7", "25.0%", "1.00", "0.50"]
+
+
+def test_each_replayed_policy_has_its_own_table(replay):
+    text = render_markdown([replay(policy="replay:6B"), replay(policy="replay:175B")])
+    assert "`replay:175B`, test split, 1 task\n" in text
+    assert "`replay:6B`, test split, 1 task\n" in text
+
+
+def test_entries_are_linked_relative_to_the_board(entry):
+    found = entry()
+    assert f"(training/gdpo/TestMini-v0/{found.id}.json)" in row_of(render_markdown([found]), "gdpo")[-1]
+
+
+def test_small_ranges_show_more_digits_and_nothing_is_minus_zero(entry):
+    tiny = [RewardSpec("r", -0.001, 0.001)]
+    text = render_markdown([entry("gdpo", (0.5, 0.5), specs=tiny), entry("grpo", (0.5, 0.75), specs=tiny)])
+    assert row_of(text, "gdpo")[1].startswith("0.00000 ±0.00000<br>-0.00025")
+    assert "-0.00000" not in text
+
+
+def test_text_from_an_entry_cannot_break_the_table(entry):
+    text = render_markdown([entry("a|b`c\n<script>")])
+    assert "| `a\\|b'c <script>` |" in text
+
+
+def test_an_empty_board_is_a_table_that_says_so():
+    assert render_markdown([]).count("No entries yet.") == 2
