@@ -26,7 +26,7 @@ LINES: tuple[LineStyle, ...] = ("-", "--", ":", "-.")
 _MARGIN = 0.06
 _PANEL = (3.1, 2.6)
 """Width and height of a panel, inches."""
-_LEGEND = 0.45
+_LEGEND = 0.6
 """Height of the legend, inches."""
 
 
@@ -72,7 +72,15 @@ def plot_curves(entries: Sequence[Entry], path: str | PathLike[str]) -> None:
             ax.set_axis_off()
     keys = [Line2D([], [], linewidth=2, color=colour, linestyle=line) for colour, line in styles.values()]
     fitting = max(1, int(width * 10 / (max(map(len, labels)) + 8)))
-    strips[0].legend(keys, labels, loc="center", ncols=min(len(labels), fitting), frameon=False)
+    strips[0].legend(
+        keys,
+        labels,
+        title="line: mean over runs; band: lowest to highest run",
+        title_fontproperties={"size": 8},
+        loc="center",
+        ncols=min(len(labels), fitting),
+        frameon=False,
+    )
     image = io.BytesIO()
     figure.savefig(image, format="png")
     write_atomically(path, image.getvalue())

@@ -26,7 +26,7 @@ NOT_APPLICABLE = "–"
 
 LEGEND = """\
 First line of a cell: mean final value over the runs, ± half-width of its {level} interval.
-Second line: mean difference to {baseline}, run by run (same seed, same tasks); * if its interval excludes 0."""
+Second line: mean difference to {baseline}, run by run on the same seed; * if its interval excludes 0."""
 TITLE = """\
 # Leaderboard
 
