@@ -20,7 +20,11 @@ from gdpo_bench.leaderboard.schema import Entry
 from gdpo_bench.leaderboard.statistics import CONFIDENCE
 from gdpo_bench.leaderboard.store import entry_path
 
-DIAGNOSTICS = {"distinct_levels": "distinct levels", "zero_signal_share": "zero-signal share"}
+DIAGNOSTICS = {
+    "distinct_levels": "distinct levels",
+    "zero_signal_share": "zero-signal share",
+    "collapsed_rollouts": "collapsed rollouts",
+}
 """Diagnostics that the advantage track shows, and their column titles."""
 NOT_APPLICABLE = "–"
 
@@ -48,7 +52,8 @@ mean of every reward, and higher in one of them by a paired difference whose int
 
 Given replies are scored and turned into advantages; nothing is trained, nothing is random. Distinct levels: how many
 different advantages came out, so how many kinds of replies the learner could tell apart. Zero-signal share: part of
-the groups whose advantages are all 0, which teach nothing. Then the mean of each reward, the same for all normalizers.
+the groups whose advantages are all 0, which teach nothing. Collapsed rollouts: how many got the advantage of another
+one of their group although their reward vectors differ. Then the mean of each reward, the same for all normalizers.
 """,
 }
 
@@ -129,6 +134,12 @@ def notes(comparison: Comparison) -> list[str]:
             found.append(f"No entry of {BASELINE} in this setting, hence no differences.")
         elif len(cells) > len(comparison.columns):
             found.append("Intervals hold for each cell by itself; with many cells some exclude 0 by chance.")
+    measured = entry.results[0].diagnostics
+    if "label_agreement" in measured:
+        found.append(
+            f"Our accuracy agrees with the data's own labels on {measured['label_agreement']:.2%} of "
+            f"{measured['labels']:,.0f} labelled replies."
+        )
     partly = sorted(
         {name for row in comparison.rows for result in row.entry.results for name in result.applicable_share}
     )
@@ -173,7 +184,9 @@ def _diagnostic(row: Row, name: str) -> str:
     if not values:
         return NOT_APPLICABLE
     mean = sum(values) / len(values)
-    return f"{mean:.1%}" if name.endswith("_share") else f"{mean:g}"
+    if name.endswith("_share"):
+        return f"{mean:.1%}"
+    return f"{mean:,.0f}" if mean.is_integer() else f"{mean:,.1f}"
 
 
 def _terminal_table(comparison: Comparison) -> Table:

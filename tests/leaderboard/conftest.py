@@ -84,14 +84,14 @@ def trained(
     )
 
 
-def replayed(name="gdpo", levels=14, policy="replay:175B", specs=SPECS, finals=(1.0, 0.5)):
+def replayed(name="gdpo", levels=14, policy="replay:175B", specs=SPECS, finals=(1.0, 0.5), diagnostics=None):
     """An entry of the advantage track."""
     result = SeedResult(
         seed=None,
         steps=[0],
         rewards={spec.name: Curve.of([final]) for spec, final in zip(specs, finals, strict=True)},
         metrics={},
-        diagnostics={"distinct_levels": float(levels), "zero_signal_share": 0.25},
+        diagnostics={"distinct_levels": float(levels), "zero_signal_share": 0.25} | (diagnostics or {}),
     )
     return make_entry(
         track="advantage",

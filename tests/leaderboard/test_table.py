@@ -146,6 +146,13 @@ def test_the_advantage_track_shows_what_the_learner_could_tell_apart(replay):
     assert row_of(text, "grpo")[1:5] == ["7", "25.0%", "1.00", "0.50"]
 
 
+def test_counts_of_the_advantage_track_are_readable_and_agreement_with_labels_is_noted(replay):
+    found = replay("gdpo", 12345, diagnostics={"collapsed_rollouts": 3, "labels": 5276, "label_agreement": 0.99981})
+    text = render_markdown([found])
+    assert row_of(text, "gdpo")[1:4] == ["12,345", "25.0%", "3"]
+    assert "agrees with the data's own labels on 99.98% of 5,276 labelled replies." in text
+
+
 def test_each_replayed_policy_has_its_own_table(replay):
     text = render_markdown([replay(policy="replay:6B"), replay(policy="replay:175B")])
     assert "`replay:175B`, test split, 1 task\n" in text
