@@ -14,6 +14,7 @@ or the versions in it, every unrelated change would make every result look new.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from itertools import pairwise
@@ -83,6 +84,12 @@ class RewardDeclaration(_Part):
     gate: GateDeclaration | None
     metric: Metric | None
     """Canonical metric that the raw reward feeds."""
+
+    @model_validator(mode="after")
+    def _range_is_one(self) -> Self:
+        if not 0 < self.high - self.low < math.inf:
+            raise ValueError(f"low must be below high; got [{self.low:g}, {self.high:g}]")
+        return self
 
 
 class Environment(_Part):

@@ -135,7 +135,7 @@ def notes(comparison: Comparison) -> list[str]:
         elif len(cells) > len(comparison.columns):
             found.append("Intervals hold for each cell by itself; with many cells some exclude 0 by chance.")
     measured = entry.results[0].diagnostics
-    if "label_agreement" in measured:
+    if {"label_agreement", "labels"} <= measured.keys():
         found.append(
             f"Our accuracy agrees with the data's own labels on {measured['label_agreement']:.2%} of "
             f"{measured['labels']:,.0f} labelled replies."

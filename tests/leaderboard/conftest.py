@@ -84,7 +84,7 @@ def trained(
     )
 
 
-def replayed(name="gdpo", levels=14, policy="replay:175B", specs=SPECS, finals=(1.0, 0.5), diagnostics=None):
+def replayed(name="gdpo", levels=14, *, policy="replay:175B", specs=SPECS, finals=(1.0, 0.5), diagnostics=None):
     """An entry of the advantage track."""
     result = SeedResult(
         seed=None,
