@@ -6,31 +6,44 @@
 A file per algorithm; each says its formula, its source and where it departs from it.
 """
 
-from gdpo_bench.advantages.batch import AbsentPolicy, Normalizer, RewardBatch, make_batch
+from gdpo_bench.advantages.batch import Normalizer, RewardBatch, make_batch
 from gdpo_bench.advantages.compute import compute_advantages
+from gdpo_bench.advantages.dgdo import DGDO
 from gdpo_bench.advantages.diagnostics import Diagnostics, diagnose
 from gdpo_bench.advantages.errors import BatchError, DomainError, NormalizerOutputError, OptionError
+from gdpo_bench.advantages.gd2po import GD2PO
 from gdpo_bench.advantages.gdpo import GDPO
 from gdpo_bench.advantages.groups import Groups
 from gdpo_bench.advantages.grpo import GRPO
+from gdpo_bench.advantages.maxrl import MaxRL
+from gdpo_bench.advantages.opo import OPO
+from gdpo_bench.advantages.pass_at_k import PassAtK
+from gdpo_bench.advantages.presets import PRESETS
 from gdpo_bench.advantages.registry import (
     list_normalizers,
     make_normalizer,
     normalizer_options,
     register_normalizer,
 )
+from gdpo_bench.advantages.reinforce_pp import ReinforcePlusPlus
 
 __all__ = [
+    "DGDO",
+    "GD2PO",
     "GDPO",
     "GRPO",
-    "AbsentPolicy",
+    "OPO",
+    "PRESETS",
     "BatchError",
     "Diagnostics",
     "DomainError",
     "Groups",
+    "MaxRL",
     "Normalizer",
     "NormalizerOutputError",
     "OptionError",
+    "PassAtK",
+    "ReinforcePlusPlus",
     "RewardBatch",
     "compute_advantages",
     "diagnose",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from functools import cached_property
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -13,9 +14,6 @@ from gdpo_bench.advantages.errors import BatchError
 from gdpo_bench.advantages.groups import Groups
 from gdpo_bench.core.errors import UnknownNameError
 from gdpo_bench.core.rewards import RewardSpec
-
-AbsentPolicy = Literal["skip", "zero"]
-"""What becomes of a reward that a rollout does not have: left out, or taken as 0.0."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,29 +41,10 @@ class RewardBatch:
         """N, the number of rollouts."""
         return len(self.rewards)
 
-    @property
+    @cached_property
     def complete(self) -> bool:
         """Whether every rollout has every reward."""
         return bool(self.applicable.all()) and not bool(self.failed.any())
-
-    def present(self, missing: AbsentPolicy, failed: AbsentPolicy) -> Tensor | None:
-        """Which rewards enter the statistics.
-
-        Args:
-            missing: What to do with rewards that are not applicable.
-            failed: What to do with applicable rewards whose scorer failed.
-
-        Returns:
-            A mask (N, K), or None if all do; a reward taken as 0.0 does.
-        """
-        if (missing, failed) == ("zero", "zero") or self.complete:
-            return None
-        present = torch.ones_like(self.applicable)
-        if missing == "skip":
-            present &= self.applicable
-        if failed == "skip":
-            present &= ~(self.applicable & self.failed)
-        return present
 
 
 class Normalizer(Protocol):

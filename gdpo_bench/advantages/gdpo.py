@@ -8,37 +8,47 @@ Source: arXiv 2601.05242, Eq. 4 to 6:
 
 Departs in two points: rewards that are equal throughout a group up to rounding give exactly 0,
 where the paper's ε lets float noise through, and whitening keeps exact zeros. Without the last
-line this is MO-GRPO (arXiv 2509.22047).
+line this is MO-GRPO (arXiv 2509.22047), registered as `gdpo_no_bn` and `mo_grpo`.
 
     python -m gdpo_bench.run --normalizers gdpo gdpo_no_bn
 """
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from gdpo_bench.advantages.batch import RewardBatch
-from gdpo_bench.advantages.group_norm import GroupNorm, weighted_sum
+from gdpo_bench.advantages.grpo import GRPO
 from gdpo_bench.advantages.registry import register_normalizer
+from gdpo_bench.advantages.whitening import Whitening
 
 
 @register_normalizer("gdpo")
 @register_normalizer("gdpo_no_bn", batch_norm=False)
+@register_normalizer("mo_grpo", batch_norm=False)
 @dataclass(frozen=True)
-class GDPO(GroupNorm):
+class GDPO(Whitening):
     """Normalizes each reward by itself. Weights act on advantages."""
 
     batch_norm: bool = True
     """Whiten over the whole batch (Eq. 6). Without it this is MO-GRPO."""
+    grpo_if_single: bool = False
+    """Whether a single reward is handed to GRPO, with the same options (the authors' TRL)."""
 
     def __call__(self, batch: RewardBatch) -> Tensor:
         """Advantages (N,) from rewards (N, K), group ids (N,) and weights (K,)."""
-        present = batch.present(self.missing, self.failed)
-        per_reward = self.standardize(batch.rewards, batch.groups, batch.dtype, present=present)
-        advantages, size = weighted_sum(per_reward, batch.weights)
-        if not self.batch_norm:
-            return advantages
-        rows = None if present is None else present.any(1)
-        return self.whiten(advantages, batch.dtype, rows=rows, size=size)
+        if self.grpo_if_single and batch.rewards.shape[1] == 1:
+            shared = {field.name for field in dataclasses.fields(GRPO)} & vars(self).keys()
+            return GRPO(**{name: getattr(self, name) for name in shared})(batch)
+        per_reward, rows = self.per_reward(batch)
+        advantages, size = self.weighted_sum(per_reward, batch.weights)
+        return self.whiten(advantages, batch, rows=rows, size=size) if self.batch_norm else advantages
+
+    def per_reward(self, batch: RewardBatch) -> tuple[Tensor, Tensor | None]:
+        """A_k (N, K), and which rollouts have any reward (N,), or None if all have all."""
+        present = self.present(batch)
+        standardized = self.standardize(self.rewards(batch), batch.groups, batch.dtype, present=present)
+        return standardized, None if present is None else present.any(1)

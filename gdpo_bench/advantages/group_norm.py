@@ -1,25 +1,35 @@
-"""Centring and scaling within groups and over the batch, with the rules that keep zeros exact.
+"""Centring and scaling within groups, with the rules that keep zeros exact.
 
 Floating point leaves noise where arithmetic on paper leaves 0, and dividing by a small standard
-deviation makes the noise as large as a signal. Hence three rules, applied by all normalizers here:
+deviation makes the noise as large as a signal. Hence three rules, which `zero_variance="zero"`
+(the default everywhere) applies:
 
 1. Values that are equal throughout a group up to rounding are equal: they are centred to exactly 0.
-2. Terms that cancel up to rounding cancel: their sum is exactly 0 (`weighted_sum`).
+2. Terms that cancel up to rounding cancel: their sum is exactly 0.
 3. A batch whose spread is rounding noise is whitened to 0, and a batch mean that is rounding noise
-   is not subtracted, so that rollouts without signal stay at exactly 0 (`whiten`).
+   is not subtracted, so that rollouts without signal stay at exactly 0 (see `whitening`).
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal, get_args, get_type_hints
 
 import torch
 from torch import Tensor
 
-from gdpo_bench.advantages.batch import AbsentPolicy, RewardBatch
-from gdpo_bench.advantages.errors import OptionError
+from gdpo_bench.advantages.batch import RewardBatch
+from gdpo_bench.advantages.errors import DomainError, OptionError
 from gdpo_bench.advantages.groups import Groups
+
+AbsentPolicy = Literal["skip", "add_nothing", "zero", "error"]
+"""What becomes of a reward that a rollout does not have.
+
+`skip`: left out of the statistics, and of no influence on the rollout; in a sum it stands at its
+group's mean. `add_nothing`: like `skip`, but a sum just goes without it. `zero`: taken as 0.0.
+`error`: the batch is refused.
+"""
 
 EPS64 = torch.finfo(torch.float64).eps
 _CANCELLED = 64 * EPS64
@@ -39,21 +49,6 @@ def rounding(dtype: torch.dtype, terms: Tensor | int) -> Tensor | float:
     return 2 * torch.finfo(dtype).eps + 4 * EPS64 * terms
 
 
-def weighted_sum(advantages: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Σ_k w_k A_k, exactly 0 where the terms cancel up to rounding.
-
-    Args:
-        advantages: (N, K).
-        weights: (K,).
-
-    Returns:
-        The sum (N,), and the sum of the terms' sizes (N,).
-    """
-    total = advantages @ weights
-    size = advantages.abs() @ weights.abs()
-    return torch.where(total.abs() <= _CANCELLED * size, 0.0, total), size
-
-
 @dataclass(frozen=True)
 class GroupNorm:
     """Options that all estimators share which centre, and mostly scale, within groups."""
@@ -62,19 +57,99 @@ class GroupNorm:
     """Added to standard deviations (TRL 1e-4, verl 1e-6)."""
     ddof: int = 1
     """1 for the sample standard deviation, which all frameworks use; 0 for the population's."""
+    baseline: Literal["mean", "leave_one_out"] = "mean"
+    """Subtract the group's mean, or the mean of the group's *other* rollouts (then the standard
+    deviation, where one is used, is also theirs)."""
+    zero_variance: Literal["zero", "eps", "undivided"] = "zero"
+    """Groups whose rewards are equal: exactly 0 by the rules above; or whatever the formula with its
+    ε makes of rounding noise; or centred but not divided where the deviation is exactly 0 (NeMo-RL)."""
+    singleton: Literal["zero", "raw", "error"] = "zero"
+    """A group of one: 0; its raw value, neither centred nor scaled (verl); or refuse the batch."""
     missing: AbsentPolicy = "skip"
-    """A reward that is not applicable to a rollout: leave it out, or take it as 0.0."""
+    """A reward that is not applicable to a rollout."""
     failed: AbsentPolicy = "skip"
-    """A reward whose scorer failed: leave it out, or take it as 0.0."""
+    """A reward whose scorer failed."""
+    statistics: Literal["float64", "float32"] = "float64"
+    """Precision of all arithmetic."""
 
     def __post_init__(self) -> None:
-        if not (self.eps >= 0 and math.isfinite(self.eps)):
-            raise OptionError(f"Option eps must be a finite number, at least 0; got {self.eps!r}.")
+        for name, value in vars(self).items():
+            if name.endswith("eps") and value is not None and not (value >= 0 and math.isfinite(value)):
+                raise OptionError(f"Option {name} must be a finite number, at least 0; got {value!r}.")
+        for name, kind in get_type_hints(type(self)).items():
+            choices = get_args(kind)
+            if choices and isinstance(choices[0], str) and getattr(self, name) not in choices:
+                listing = ", ".join(map(repr, choices))
+                raise OptionError(f"Option {name} must be one of {listing}; got {getattr(self, name)!r}.")
         if self.ddof not in (0, 1):
             raise OptionError(f"Option ddof must be 0 or 1; got {self.ddof!r}.")
-        for name in ("missing", "failed"):
-            if getattr(self, name) not in ("skip", "zero"):
-                raise OptionError(f"Option {name} must be 'skip' or 'zero'; got {getattr(self, name)!r}.")
+
+    @property
+    def exact_zeros(self) -> bool:
+        """Whether the rules of this module apply."""
+        return self.zero_variance == "zero"
+
+    def rewards(self, batch: RewardBatch) -> Tensor:
+        """The rewards (N, K) in the precision of the arithmetic."""
+        return batch.rewards.to(getattr(torch, self.statistics))
+
+    def present(self, batch: RewardBatch) -> Tensor | None:
+        """Which rewards enter the statistics: a mask (N, K), or None if all do.
+
+        Raises:
+            DomainError: A reward is absent and the policy is `error`.
+        """
+        if batch.complete:
+            return None
+        present = torch.ones_like(batch.applicable)
+        broken = batch.applicable & batch.failed
+        for policy, absent in ((self.missing, ~batch.applicable), (self.failed, broken)):
+            if policy == "error" and bool(absent.any()):
+                row, column = absent.nonzero()[0].tolist()
+                raise DomainError(
+                    f"This {type(self).__name__} refuses batches in which a reward is absent, and rollout {row} "
+                    f"lacks reward {column}; set missing= and failed= to 'skip' or 'zero'."
+                )
+            if policy != "zero":
+                present &= ~absent
+        return None if bool(present.all()) else present
+
+    def total(self, batch: RewardBatch, rewards: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Σ_k w_k r_k for estimators that add rewards up first.
+
+        Args:
+            batch: The batch.
+            rewards: Its rewards (N, K), possibly rescaled.
+
+        Returns:
+            The sum (N,), the size of its terms (N,), and which rollouts have any reward (N,),
+            or None if all have all.
+        """
+        weights, present, rows = batch.weights.to(rewards.dtype), self.present(batch), None
+        if present is not None:
+            rows = present.any(1)
+            neutral = (~batch.applicable & (self.missing == "skip")) | (batch.failed & (self.failed == "skip"))
+            counts = batch.groups.sum(present.to(rewards.dtype)).clamp(min=1)
+            means = batch.groups.sum(torch.where(present, rewards, 0.0)) / counts
+            # At its group's mean a reward is neutral once the group is centred.
+            rewards = torch.where(neutral & ~present, batch.groups.spread(means), rewards)
+        return rewards @ weights, rewards.abs() @ weights.abs(), rows
+
+    def weighted_sum(self, advantages: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Σ_k w_k A_k, exactly 0 where the terms cancel up to rounding.
+
+        Args:
+            advantages: (N, K).
+            weights: (K,).
+
+        Returns:
+            The sum (N,), and the sum of the terms' sizes (N,).
+        """
+        weights = weights.to(advantages.dtype)
+        total, size = advantages @ weights, advantages.abs() @ weights.abs()
+        if self.exact_zeros:
+            total = torch.where(total.abs() <= _CANCELLED * size, 0.0, total)
+        return total, size
 
     def standardize(
         self,
@@ -85,77 +160,70 @@ class GroupNorm:
         present: Tensor | None = None,
         size: Tensor | None = None,
         scale: bool = True,
+        eps: float | None = None,
     ) -> Tensor:
-        """(x − mean) / (std + ε) within groups, for each column by itself.
+        """(x − baseline) / (std + ε) within groups, for each column by itself.
 
         Args:
             values: (N, …).
             groups: The N rollouts' groups.
-            dtype: Precision in which the values came.
+            dtype: Precision in which the rewards came.
             present: Mask like `values`: which enter the statistics; the others become 0.
             size: Like `values`: the size of the terms that each value is a sum of, if it is one.
             scale: Whether to divide, or only to centre.
+            eps: In place of `self.eps`.
 
         Returns:
-            Like `values`; exactly 0 throughout a group of equal values, hence in a group of one.
+            Like `values`; exactly 0 throughout a group of equal values.
         """
+        eps = self.eps if eps is None else eps
         if present is None:
             counts = groups.sizes.to(values.dtype).reshape(-1, *[1] * (values.dim() - 1))
         else:
-            counts = groups.sum(present.to(values.dtype)).clamp(min=1)
             values = torch.where(present, values, 0.0)
+            counts = groups.sum(present.to(values.dtype)).clamp(min=1)
+        if self.singleton == "error" and bool((counts == 1).any()):
+            raise DomainError(
+                f"This {type(self).__name__} is not defined for a group of one; "
+                "set singleton='zero', or draw more rollouts."
+            )
         means = groups.sum(values) / counts
         centred = groups.combine(torch.sub, values, means)
         if present is not None:
-            centred = torch.where(present, centred, 0.0)
+            centred.masked_fill_(~present, 0.0)
         stds = (groups.sum(centred.square()) / (counts - self.ddof).clamp(min=1)).sqrt()
-        sizes = means.abs() if size is None else groups.sum(size) / counts
-        equal = stds <= rounding(dtype, counts) * sizes
-        divisors = stds + self.eps if scale else torch.ones_like(stds)
-        return groups.combine(torch.div, centred, divisors.masked_fill_(equal, math.inf))
+        if self.baseline == "leave_one_out":
+            centred = groups.combine(torch.Tensor.mul_, centred, counts / (counts - 1).clamp(min=1))
+            divisors = self._leave_one_out_std(values, groups, counts) if scale else torch.ones_like(values)
+            divisors = self._guard(divisors, eps if scale else 0.0)
+        else:
+            divisors = self._guard(stds, eps) if scale else torch.ones_like(stds)
+        if self.exact_zeros:
+            sizes = means.abs() if size is None else groups.sum(size) / counts
+            equal = stds <= rounding(dtype, counts) * sizes
+            divisors.masked_fill_(groups.spread(equal) if self.baseline == "leave_one_out" else equal, math.inf)
+        if self.baseline == "leave_one_out":
+            standardized = centred.div_(divisors)
+        else:
+            standardized = groups.combine(torch.Tensor.div_, centred, divisors)
+        if self.singleton == "raw":
+            alone = groups.spread((counts == 1).expand(len(groups), *values.shape[1:]))
+            standardized = torch.where(alone, values / (1 + eps if scale else 1.0), standardized)
+        return standardized
 
-    def whiten(
-        self, values: Tensor, dtype: torch.dtype, *, rows: Tensor | None = None, size: Tensor | None = None
-    ) -> Tensor:
-        """(x − mean) / (std + ε) over the batch.
+    def _guard(self, stds: Tensor, eps: float) -> Tensor:
+        """What to divide by."""
+        if self.zero_variance == "undivided":
+            return torch.where(stds > 0, stds + eps, 1.0)
+        return stds + eps
 
-        Args:
-            values: (N,).
-            dtype: Precision in which the rewards came.
-            rows: Mask (N,): which rollouts enter the statistics; the others become 0.
-            size: (N,), the size of the terms that each value is a sum of.
+    def _leave_one_out_std(self, values: Tensor, groups: Groups, counts: Tensor) -> Tensor:
+        """Standard deviation of each rollout's fellows, (N, …), from their first two moments.
 
-        Returns:
-            (N,); exact zeros stay so if the batch's mean is 0 up to rounding.
+        The order of operations is NeMo-RL's: in float32 the difference of moments is noise where
+        the fellows are equal, which is how one odd rollout of eight reaches an advantage of −2154.
         """
-        kept = values if rows is None else values[rows]
-        if len(kept) <= 1:
-            return torch.zeros_like(values)
-        mean = kept.mean()
-        mean = torch.where(mean.abs() <= 2 * len(kept) * EPS64 * kept.abs().mean(), 0.0, mean)
-        std = kept.std(correction=self.ddof)
-        sizes = (kept.abs() if size is None else size if rows is None else size[rows]).mean()
-        noise = std <= rounding(dtype, len(kept)) * sizes
-        whitened = (values - mean) / torch.where(noise, math.inf, std + self.eps)
-        return whitened if rows is None else torch.where(rows, whitened, 0.0)
-
-    def total(self, batch: RewardBatch, rewards: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Σ_k w_k r_k, where an absent reward stands at its group's mean.
-
-        So it is neutral once the group is centred, and with K = 1 it is left out altogether.
-
-        Args:
-            batch: The batch.
-            rewards: Its rewards (N, K), possibly rescaled.
-
-        Returns:
-            The sum (N,), the size of its terms (N,), and which rollouts have any reward (N,),
-            or None if all have all.
-        """
-        present, rows = batch.present(self.missing, self.failed), None
-        if present is not None:
-            counts = batch.groups.sum(present.to(rewards.dtype)).clamp(min=1)
-            means = batch.groups.sum(torch.where(present, rewards, 0.0)) / counts
-            rewards = torch.where(present, rewards, batch.groups.spread(means))
-            rows = present.any(1)
-        return rewards @ batch.weights, rewards.abs() @ batch.weights.abs(), rows
+        others = groups.spread((counts - 1).clamp(min=1).expand(len(groups), *values.shape[1:]))
+        mean = groups.combine(torch.rsub, values, groups.sum(values)) / others
+        mean_square = groups.combine(torch.rsub, values.square(), groups.sum(values.square())) / others
+        return ((mean_square - mean.square()) * (others / (others - self.ddof))).sqrt().nan_to_num(0.0, posinf=0.0)

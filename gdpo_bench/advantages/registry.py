@@ -21,6 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from gdpo_bench.advantages.batch import Normalizer
 from gdpo_bench.advantages.errors import OptionError
+from gdpo_bench.advantages.presets import preset_options
 from gdpo_bench.core.errors import GdpoBenchError, RegistrationError, UnknownNameError
 
 ENTRY_POINT_GROUP = "gdpo_bench.normalizers"
@@ -92,18 +93,21 @@ def make_normalizer(name: str, **options: Any) -> Normalizer:
             where `thing` is a function, a dataclass, an instance of one, or a name that importing
             the module registers. A name registered here wins over a package's.
         **options: Options of the dataclass; text is read by the option's type (`"1e-4"`, `"false"`).
+            `preset="trl"` and so on (see `presets`) stands for the options that reproduce a framework.
 
     Returns:
         A callable that takes a `RewardBatch` and returns advantages (N,).
 
     Raises:
-        UnknownNameError: No such normalizer or option.
+        UnknownNameError: No such normalizer, option or preset.
         OptionError: An option with a value that it cannot take.
         RegistrationError: A module or an installed package's normalizer cannot be loaded.
     """
     if name in _registry:
         found = _registry[name]
-        return _build(name, found.factory, found.options | options)
+        preset = options.pop("preset", None)
+        base = preset_options(preset, getattr(found.factory, "__name__", name)) if preset is not None else {}
+        return _build(name, found.factory, base | found.options | options)
     points = _entry_points()
     if name in points:
         return _build(name, _load(points[name]), options)

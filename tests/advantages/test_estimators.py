@@ -1,0 +1,144 @@
+"""The estimators beside GRPO and GDPO: formulas, sources' special cases, domains."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gdpo_bench.advantages import DGDO, BatchError, DomainError, OptionError, compute_advantages, make_normalizer
+
+BINARY = [[1.0], [0.0], [0.0], [1.0], [0.0], [0.0]]
+
+
+def advantages(normalizer, rewards, groups=None, **kwargs):
+    options = kwargs.pop("options", {})
+    return compute_advantages(make_normalizer(normalizer, **options), rewards, groups or [0] * len(rewards), **kwargs)
+
+
+def test_rloo_compares_with_the_mean_of_the_others():
+    found = advantages("rloo", [[1.0], [2.0], [6.0]])
+    assert found.tolist() == pytest.approx([1 - 4, 2 - 3.5, 6 - 1.5])
+
+
+def test_batch_std_divides_all_groups_alike():
+    rewards = [[0.0], [1.0], [0.0], [10.0]]
+    found = advantages("grpo_batch_std", rewards, [0, 0, 1, 1])
+    std = torch.tensor(rewards).std().item()
+    assert found.tolist() == pytest.approx([-0.5 / std, 0.5 / std, -5 / std, 5 / std], rel=1e-5)
+
+
+def test_reinforce_pp_whitens_over_the_batch():
+    rewards = torch.tensor([[0.0], [1.0], [4.0], [4.0]])
+    found = advantages("reinforce_pp", rewards, [0, 0, 1, 1])
+    torch.testing.assert_close(found, ((rewards - rewards.mean()) / rewards.std()).squeeze(1), rtol=1e-5, atol=1e-5)
+    with_baseline = advantages("reinforce_pp_baseline", rewards, [0, 0, 1, 1])
+    assert with_baseline.tolist() == pytest.approx([-1.2247, 1.2247, 0, 0], abs=1e-4)
+
+
+def test_maxrl_divides_by_the_mean():
+    assert advantages("maxrl", BINARY).tolist() == pytest.approx([2, -1, -1, 2, -1, -1], abs=1e-4)
+    assert advantages("maxrl", [[0.0], [0.0]]).tolist() == [0, 0]
+    assert advantages("maxrl", [[0.0], [0.0]], options={"eps": 0}).tolist() == [0, 0]
+
+
+def test_maxrl_refuses_negative_sums():
+    with pytest.raises(DomainError, match="not negative; rollout 1 has -3"):
+        advantages("maxrl", [[0.0], [-3.0]])
+
+
+def test_opo_weights_the_baseline_by_length():
+    found = advantages("opo", [[1.0], [0.0], [0.0]], lengths=[10, 20, 70])
+    assert found.tolist() == pytest.approx([0.9, -0.1, -0.1])
+    assert advantages("opo", [[1.0], [0.0]], lengths=[0, 0]).tolist() == [0.5, -0.5]
+    with pytest.raises(DomainError, match="needs `lengths`"):
+        advantages("opo", [[1.0], [0.0]])
+
+
+def test_pass_at_k_is_the_closed_form_on_binary_rewards():
+    group, right, k = 6, 2, 3
+    wrong = group - right
+    mean = 1 - math.comb(wrong, k) / math.comb(group, k)
+    std = math.sqrt(mean * (1 - mean))
+    for_right = (1 - mean) / std
+    for_wrong = (1 - mean - math.comb(wrong - 1, k - 1) / math.comb(group - 1, k - 1)) / std
+    expected = [for_right if reward == [1.0] else for_wrong for reward in BINARY]
+    assert advantages("pass_at_k", BINARY, options={"k": k, "eps": 0}).tolist() == pytest.approx(expected)
+
+
+@given(values=st.lists(st.integers(-4, 4), min_size=2, max_size=7), k=st.integers(1, 4))
+@settings(max_examples=60, deadline=None)
+def test_pass_at_k_is_what_enumerating_all_subsets_gives(values, k):
+    found = advantages("pass_at_k", [[float(value)] for value in values], options={"k": k, "eps": 0})
+    subsets = list(itertools.combinations(range(len(values)), k))
+    best = torch.tensor([max(values[i] for i in subset) for subset in subsets], dtype=torch.float64)
+    if len(values) <= k or best.std(correction=0) == 0:
+        assert found.tolist() == [0] * len(values)
+        return
+    for i, advantage in enumerate(found.tolist()):
+        own = torch.tensor([i in subset for subset in subsets])
+        assert advantage == pytest.approx(((best[own].mean() - best.mean()) / best.std(correction=0)).item(), abs=1e-9)
+
+
+def test_pass_at_k_handles_groups_of_several_sizes_at_once():
+    values, groups = [[1.0], [0.0], [3.0], [0.0], [2.0], [5.0], [4.0]], [1, 0, 0, 1, 0, 1, 2]
+    whole = advantages("pass_at_k", values, groups, options={"k": 2})
+    for group in (0, 1, 2):
+        rows = [i for i, g in enumerate(groups) if g == group]
+        alone = advantages("pass_at_k", [values[i] for i in rows], options={"k": 2})
+        torch.testing.assert_close(whole[rows], alone)
+
+
+# Per-reward advantages of this group: (+, −), (−, +), (−, −), (+, +).
+CONFLICT = [[1, 0.2], [0, 0.9], [0, 0.0], [1, 1.0]]
+
+
+def test_gd2po_drops_rollouts_whose_rewards_disagree():
+    options = {"batch_norm": False}
+    gdpo = advantages("gdpo_no_bn", CONFLICT)
+    hard = advantages("gd2po_hard", CONFLICT, options=options)
+    assert hard.tolist() == pytest.approx([0, 0, gdpo[2].item() / 2, gdpo[3].item() / 2])
+    whitened = advantages("gd2po_hard", CONFLICT)
+    assert whitened[:2].tolist() == [0, 0]
+    assert whitened[2:].tolist() == pytest.approx([-0.7071, 0.7071], abs=1e-4)
+
+
+def test_gd2po_keeps_mixed_rollouts_that_mostly_agree():
+    options = {"batch_norm": False}
+    everything = advantages("gd2po", CONFLICT, options=options | {"tau": 0})
+    torch.testing.assert_close(everything, advantages("gdpo_no_bn", CONFLICT))
+    assert (advantages("gd2po", CONFLICT, options=options | {"tau": 1})[:2] == 0).all()
+    weighted = advantages("gd2po", CONFLICT, weights=[5, 1], options=options)
+    assert (weighted != 0).all()
+
+
+def test_dgdo_follows_relative_spread_with_memory_that_can_be_saved():
+    first = [[0.0, 5.0], [1.0, 5.1], [0.0, 5.0], [0.0, 5.1]]
+    second = [[1.0, 0.0], [1.0, 3.0], [1.0, 0.0], [0.9, 0.0]]
+    normalizer = DGDO(momentum=0.5)
+    compute_advantages(normalizer, first, [0] * 4)
+    weights = normalizer.state_dict()["weights"]
+    assert sum(weights) == pytest.approx(1)
+    assert weights[0] > weights[1]
+    resumed = DGDO(momentum=0.5)
+    resumed.load_state_dict(normalizer.state_dict())
+    assert torch.equal(compute_advantages(resumed, second, [0] * 4), compute_advantages(normalizer, second, [0] * 4))
+    assert resumed.state_dict() == normalizer.state_dict() != {"weights": weights}
+    with pytest.raises(BatchError, match="weights for 2 rewards, and the batch has 1"):
+        compute_advantages(normalizer, [[1.0], [0.0]], [0, 0])
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("pass_at_k", {"k": 0}, "k must be at least 1"),
+        ("gd2po", {"tau": 2}, "tau must be between 0 and 1"),
+        ("dgdo", {"momentum": 1}, "momentum must be at least 0 and below 1"),
+        ("gdpo", {"whitening_eps": -1}, "whitening_eps must be a finite number"),
+    ],
+)
+def test_options_out_of_range_are_refused(name, options, message):
+    with pytest.raises(OptionError, match=message):
+        make_normalizer(name, **options)
