@@ -1,0 +1,7 @@
+"""`python -m gdpo_bench` is the `gdpo-bench` command."""
+
+import sys
+
+from gdpo_bench.cli import main
+
+sys.exit(main())

@@ -1,0 +1,1 @@
+"""The policy-optimization agent: policies, rollouts, advantages, clipped policy gradient."""

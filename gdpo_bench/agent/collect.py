@@ -1,0 +1,136 @@
+"""Rollouts: the policy plays a vector environment; out come tokens and reward vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gdpo_bench.agent.policy import Policy
+from gdpo_bench.agent.rollout import RolloutBackend, Sampling
+from gdpo_bench.core import GdpoBenchError, GroupVectorEnv
+from gdpo_bench.core.scoring import Scores
+
+
+class ScorerFailuresError(GdpoBenchError, RuntimeError):
+    """Reward functions failed on more rollouts than the run tolerates."""
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """N finished rollouts of one batch of prompts."""
+
+    token_ids: torch.Tensor
+    """(N, L) prompt, replies and answers, padded on the right."""
+    drawn: torch.Tensor
+    """(N, L) bool, True where the policy drew the token; only these carry loss."""
+    log_probs: torch.Tensor
+    """(N, L) log-probability of each drawn token when it was drawn, 0 elsewhere."""
+    scores: Scores
+    """Rewards (N, K), summed over turns."""
+    groups: NDArray[np.int64]
+    """(N,) index of the prompt."""
+
+    @property
+    def lengths(self) -> torch.Tensor:
+        """(N,) tokens that the policy drew."""
+        return self.drawn.sum(1)
+
+
+def collect(
+    env: GroupVectorEnv,
+    policy: Policy,
+    backend: RolloutBackend,
+    *,
+    sampling: Sampling,
+    rng: torch.Generator,
+    seed: int | None = None,
+) -> Rollouts:
+    """Reset the environment and play its episodes until all are over.
+
+    Args:
+        env: A vector environment.
+        policy: Encodes prompts and decodes replies.
+        backend: Draws completions.
+        sampling: How to draw; the limit on tokens holds for each turn.
+        rng: Source of randomness.
+        seed: Fixes the order of tasks from this reset on.
+
+    Returns:
+        The rollouts.
+
+    Raises:
+        RewardError: A reward is not what its declaration allows.
+    """
+    _, info = env.reset(seed=seed)
+    scores = Scores.empty(env.num_envs, env.reward_dim)
+    rows = [_Row(policy.encode(messages)) for messages in info["messages"]]
+    over = np.zeros(env.num_envs, bool)
+    first = True
+    while not over.all():
+        live = np.flatnonzero(~over).tolist()
+        # The rollouts of a prompt are still alike in the first turn: prefill it once.
+        prompts, n = (live[:: env.group_size], env.group_size) if first else (live, 1)
+        completions = backend.generate([rows[i].token_ids for i in prompts], n, sampling, rng)
+        replies = [""] * env.num_envs
+        texts = policy.decode([completion.token_ids for completion in completions])
+        for i, completion, text in zip(live, completions, texts, strict=True):
+            rows[i].draw(completion.token_ids, completion.log_probs)
+            replies[i] = text
+        _, rewards, terminated, truncated, info = env.step(replies)
+        scores += Scores(rewards, info["raw"], info["applicable"], info["failed"], info["failures"])
+        over = terminated | truncated
+        for i in live:
+            if not over[i]:
+                rows[i].read(policy.encode_answer(info["messages"][i][-1]))
+        first = False
+    return Rollouts(*_padded(rows), scores, info["group"])
+
+
+def check_failures(scores: Scores, max_share: float) -> None:
+    """Stop a run whose reward functions fail too often.
+
+    Raises:
+        ScorerFailuresError: More than `max_share` of the rollouts have a failed reward.
+    """
+    share = float(scores.failed.any(1).mean())
+    if share > max_share:
+        raise ScorerFailuresError(
+            f"Reward functions failed on {share:.0%} of {len(scores.failed)} rollouts, more than the {max_share:.0%} "
+            f"that max_failed_share allows. The first: {scores.failures[0]}"
+        )
+
+
+class _Row:
+    """The tokens of one rollout so far."""
+
+    def __init__(self, prompt: list[int]) -> None:
+        self.token_ids = list(prompt)
+        self.log_probs = [0.0] * len(prompt)
+        self.drawn = [False] * len(prompt)
+
+    def draw(self, token_ids: list[int], log_probs: list[float]) -> None:
+        self.token_ids += token_ids
+        self.log_probs += log_probs
+        self.drawn += [True] * len(token_ids)
+
+    def read(self, token_ids: list[int]) -> None:
+        self.token_ids += token_ids
+        self.log_probs += [0.0] * len(token_ids)
+        self.drawn += [False] * len(token_ids)
+
+
+def _padded(rows: Sequence[_Row]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    width = max(len(row.token_ids) for row in rows)
+    token_ids = torch.zeros(len(rows), width, dtype=torch.long)
+    drawn = torch.zeros(len(rows), width, dtype=torch.bool)
+    log_probs = torch.zeros(len(rows), width)
+    for i, row in enumerate(rows):
+        length = len(row.token_ids)
+        token_ids[i, :length] = torch.tensor(row.token_ids)
+        drawn[i, :length] = torch.tensor(row.drawn)
+        log_probs[i, :length] = torch.tensor(row.log_probs)
+    return token_ids, drawn, log_probs

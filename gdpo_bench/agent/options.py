@@ -1,0 +1,64 @@
+"""What a training run and the embedded policy can be told, with the defaults of the main job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+
+
+class TrainingOptions(BaseModel):
+    """Options of one training run; all of them go into the leaderboard entry."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    steps: PositiveInt = 60
+    """Policy updates from fresh rollouts."""
+    prompts: PositiveInt = 16
+    """Prompts a step (P)."""
+    group_size: PositiveInt = 8
+    """Rollouts a prompt (G)."""
+    minibatches: PositiveInt = 2
+    """Gradient steps a training step, each on its share of the rollouts."""
+    learning_rate: PositiveFloat = 3e-4
+    """Of AdamW, constant."""
+    clip: PositiveFloat = 0.2
+    """PPO's bound on the probability ratio: [1 − clip, 1 + clip]."""
+    max_grad_norm: PositiveFloat = 1.0
+    """Gradients are scaled down to this norm."""
+    max_new_tokens: PositiveInt = 48
+    """Longest reply, in tokens."""
+    temperature: PositiveFloat = 1.0
+    """Of sampling, in training and evaluation."""
+    eval_every: PositiveInt = 10
+    """Steps between evaluations; before the first step and after the last there is always one."""
+    eval_prompts: PositiveInt = 128
+    """Held-out prompts an evaluation; tasks repeat where the split holds fewer."""
+    eval_group_size: PositiveInt = 2
+    """Rollouts a held-out prompt."""
+    max_failed_share: NonNegativeFloat = Field(default=0.1, le=1)
+    """The run stops when reward functions failed on more than this share of a step's rollouts."""
+
+
+@dataclass(frozen=True)
+class EmbeddedConfig:
+    """Size of the embedded policy and how it is warm-started."""
+
+    hidden_size: int = 64
+    layers: int = 2
+    heads: int = 2
+    key_value_heads: int = 1
+    intermediate_size: int = 192
+    vocabulary: int = 512
+    """Entries of the byte-level BPE at most; digits stay single."""
+    positions: int = 512
+    warm_start_steps: int = 1000
+    """Supervised steps; half as many leave the policy unable to copy values."""
+    warm_start_batch: int = 32
+    warm_start_lr: float = 5e-3
+    warm_start_examples: int = 9000
+    """Demonstrations, shared evenly between the environments."""
+
+
+EMBEDDED_CONFIGS = {"mini": EmbeddedConfig()}
+"""Embedded policies by name."""

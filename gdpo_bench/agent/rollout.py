@@ -1,0 +1,179 @@
+"""Rollout backends: from prompts to sampled completions with their log-probabilities.
+
+The transformers backend departs from `model.generate` in four points, which make it at least
+twice as fast on small models: a prompt is prefilled once and its cache repeated for the group;
+the cache is allocated once instead of grown by copying; attention masks are sliced from one that
+is made beforehand; log-probabilities are kept while sampling instead of recomputed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import torch
+import torch.nn.functional as F
+from transformers.cache_utils import DynamicCache, DynamicLayer
+
+from gdpo_bench.agent.policy import Policy
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How completions are drawn."""
+
+    max_new_tokens: int
+    temperature: float = 1.0
+    """Divides the logits; 0 takes the likeliest token."""
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One sampled continuation of a prompt."""
+
+    token_ids: list[int]
+    """T tokens, the end token included where there is one."""
+    log_probs: list[float]
+    """Log-probability of each token when it was drawn, at the sampling temperature."""
+    finish_reason: Literal["stop", "length"]
+    """Whether the end token came, or the limit on tokens."""
+
+
+class RolloutBackend(Protocol):
+    """Draws completions from the current policy."""
+
+    def generate(
+        self, prompts: Sequence[Sequence[int]], n: int, sampling: Sampling, rng: torch.Generator
+    ) -> list[Completion]:
+        """Draw n completions of each prompt.
+
+        Args:
+            prompts: P prompts as token ids.
+            n: Completions a prompt.
+            sampling: How to draw.
+            rng: Source of randomness.
+
+        Returns:
+            P·n completions, those of a prompt adjacent.
+        """
+
+
+class _PreallocatedLayer(DynamicLayer):
+    """One layer's keys and values in memory for the whole completion, written in place."""
+
+    def __init__(self, prefilled: Any, n: int, room: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.lazy_initialization(prefilled.keys, prefilled.values)
+        self._length = prefilled.keys.shape[2]
+        self._keys = self._allocate(prefilled.keys, n, room)
+        self._values = self._allocate(prefilled.values, n, room)
+        self._show()
+
+    def _allocate(self, prefilled: torch.Tensor, n: int, room: int) -> torch.Tensor:
+        prompts, heads, length, width = prefilled.shape
+        buffer = prefilled.new_empty(prompts * n, heads, length + room, width)
+        buffer[:, :, :length] = prefilled.repeat_interleave(n, 0)
+        return buffer
+
+    def _show(self) -> tuple[torch.Tensor, torch.Tensor]:
+        self.keys, self.values = keys, values = self._keys[:, :, : self._length], self._values[:, :, : self._length]
+        return keys, values
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Append the newest position; returns all keys and values so far."""
+        end = self._length + key_states.shape[2]
+        self._keys[:, :, self._length : end] = key_states
+        self._values[:, :, self._length : end] = value_states
+        self._length = end
+        return self._show()
+
+
+class TransformersBackend:
+    """Samples from a transformers model in this process."""
+
+    def __init__(self, policy: Policy) -> None:
+        """Sample from a policy; updates of its weights are seen at once.
+
+        Args:
+            policy: The policy.
+        """
+        self._policy = policy
+
+    @torch.inference_mode()
+    def generate(
+        self, prompts: Sequence[Sequence[int]], n: int, sampling: Sampling, rng: torch.Generator
+    ) -> list[Completion]:
+        """Draw n completions of each prompt; see `RolloutBackend.generate`."""
+        model, end = self._policy.model, self._policy.end_token
+        model.eval()
+        ids, attended = _left_padded(prompts, model.device)
+        width, rollouts, steps = ids.shape[1], len(prompts) * n, sampling.max_new_tokens
+        positions = (attended.long().cumsum(-1) - 1).clamp(min=0)
+        cache = DynamicCache()
+        output = model(
+            input_ids=ids,
+            attention_mask=attended.long(),
+            position_ids=positions,
+            past_key_values=cache,
+            logits_to_keep=1,
+        )
+        cache.layers = [_PreallocatedLayer(layer, n, steps) for layer in cache.layers]
+        logits = output.logits[:, -1].repeat_interleave(n, 0)
+        position = positions[:, -1:].repeat_interleave(n, 0)
+        mask = F.pad(attended.repeat_interleave(n, 0), (0, steps), value=True)[:, None, None]
+
+        done = torch.zeros(rollouts, dtype=torch.bool, device=model.device)
+        tokens, log_probs = [], []
+        for step in range(steps):
+            token, log_prob = _sample(logits.float(), sampling.temperature, rng)
+            token = token.where(~done, end)
+            tokens.append(token)
+            log_probs.append(log_prob)
+            done = done | (token == end)
+            if step == steps - 1 or bool(done.all()):
+                break
+            position = position + 1
+            logits = model(
+                input_ids=token[:, None],
+                attention_mask=mask[..., : width + step + 1],
+                position_ids=position,
+                past_key_values=cache,
+            ).logits[:, -1]
+        return _completions(torch.stack(tokens, 1).tolist(), torch.stack(log_probs, 1).tolist(), end)
+
+
+def _left_padded(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids (P, width) and which of them are real (P, width)."""
+    width = max(map(len, prompts))
+    ids = torch.zeros(len(prompts), width, dtype=torch.long)
+    attended = torch.zeros(len(prompts), width, dtype=torch.bool)
+    for row, prompt in enumerate(prompts):
+        ids[row, width - len(prompt) :] = torch.tensor(prompt)
+        attended[row, width - len(prompt) :] = True
+    return ids.to(device), attended.to(device)
+
+
+def _sample(logits: torch.Tensor, temperature: float, rng: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """One token a row (N,) and its log-probability (N,)."""
+    if temperature == 0:
+        log_probs = F.log_softmax(logits, -1)
+        token = log_probs.argmax(-1)
+    else:
+        log_probs = F.log_softmax(logits / temperature, -1)
+        # The inverse of the cumulative distribution; torch.multinomial takes as long as half the model.
+        cumulative = log_probs.exp().cumsum(-1)
+        drawn = torch.rand(len(logits), 1, generator=rng, device=logits.device) * cumulative[:, -1:]
+        token = torch.searchsorted(cumulative, drawn, right=True).squeeze(1).clamp(max=logits.shape[1] - 1)
+    return token, log_probs.gather(1, token[:, None]).squeeze(1)
+
+
+def _completions(tokens: list[list[int]], log_probs: list[list[float]], end: int) -> list[Completion]:
+    completions = []
+    for row, row_log_probs in zip(tokens, log_probs, strict=True):
+        stopped = end in row
+        length = row.index(end) + 1 if stopped else len(row)
+        completions.append(Completion(row[:length], row_log_probs[:length], "stop" if stopped else "length"))
+    return completions

@@ -1,0 +1,162 @@
+"""Supervised warm start of the embedded policy on demonstrations, computed once and cached.
+
+A policy that never earns a reward learns nothing from reinforcement, so it first imitates the
+environments' imperfect demonstrations. All environments share one warm start: the same weights
+begin every run, whatever the normalizer.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from platformdirs import user_cache_path
+
+from gdpo_bench.agent.embedded import build_policy
+from gdpo_bench.agent.options import EmbeddedConfig
+from gdpo_bench.agent.policy import Policy
+from gdpo_bench.core import TextEnv, content_hash
+from gdpo_bench.core.errors import DeclarationError
+
+_TOKENIZER_EXAMPLES = 3000
+_BUCKET = 8
+"""Batches are cut from this many times their size, sorted by length, to waste little on padding."""
+_IGNORED = -100
+
+Corpus = list[tuple[str, str]]
+"""Prompts as the policy sees them, and replies."""
+Progress = Callable[[float, str], None]
+"""Called with the finished share in [0, 1] and a few words."""
+
+
+def build_corpus(envs: Mapping[str, TextEnv[Any]], examples: int, seed: int) -> Corpus:
+    """Demonstrations of all environments, taken in turn.
+
+    Args:
+        envs: Environments by id; those without demonstrations take no part.
+        examples: How many in all.
+        seed: Fixes the demonstrations.
+
+    Returns:
+        The corpus.
+
+    Raises:
+        DeclarationError: No environment has demonstrations.
+    """
+    streams = []
+    for env_id, env in sorted(envs.items()):
+        stream = env.demonstrations(Random(f"{env_id} {seed}"))
+        first = next(stream, None)
+        if first is not None:
+            streams.append((env, itertools.chain([first], stream)))
+    if not streams:
+        raise DeclarationError(
+            f"None of {', '.join(sorted(envs))} offers demonstrations, which the embedded policy learns from first; "
+            "define `demonstrations(rng)` in the environment, or choose another policy."
+        )
+    corpus = []
+    for (env, stream), _ in zip(itertools.cycle(streams), range(examples), strict=False):
+        task, reply = next(stream)
+        corpus.append(("".join(message["content"] for message in env.messages(task)), reply))
+    return corpus
+
+
+def warm_start(
+    corpus: Corpus, config: EmbeddedConfig, seed: int, progress: Progress = lambda share, text: None
+) -> Path:
+    """The warm-started policy for a corpus, from the cache or trained now.
+
+    Args:
+        corpus: What to imitate.
+        config: Size and training settings.
+        seed: Fixes weights and batches.
+        progress: Told how far the training is.
+
+    Returns:
+        The policy's folder in the cache; `Policy.load` reads it.
+    """
+    key = content_hash(
+        {
+            "config": asdict(config),
+            "corpus": content_hash(corpus, 64),
+            "seed": seed,
+            "versions": {name: metadata.version(name) for name in ("torch", "transformers", "tokenizers")},
+            "instructions": torch.backends.cpu.get_cpu_capability(),  # they differ in the last bits
+        }
+    )
+    root = Path(os.environ.get("GDPO_BENCH_CACHE") or user_cache_path("gdpo-bench")) / "warm_start"
+    folder = root / key
+    if not (folder / "config.json").exists():
+        policy = train(corpus, config, seed, progress)
+        root.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f"{key}.", dir=root))
+        try:
+            policy.model.save_pretrained(part)
+            policy.tokenizer.save_pretrained(part)
+            (part / "warm_start.json").write_text(json.dumps({"seed": seed, **asdict(config)}, indent=2))
+            try:
+                part.rename(folder)
+            except OSError:  # another process finished first, with the same content
+                if not (folder / "config.json").exists():
+                    raise
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    return folder
+
+
+def train(corpus: Corpus, config: EmbeddedConfig, seed: int, progress: Progress) -> Policy:
+    """Train a fresh policy to imitate a corpus: AdamW, cosine schedule, loss on replies only."""
+    policy = build_policy(config, itertools.chain.from_iterable(corpus[:_TOKENIZER_EXAMPLES]), seed)
+    ids, labels, lengths = _encode(policy, corpus)
+    rng = np.random.default_rng(seed)
+    optimizer = torch.optim.AdamW(policy.model.parameters(), lr=config.warm_start_lr, weight_decay=0.01)
+    batches: list[np.ndarray[Any, np.dtype[np.int64]]] = []
+    policy.model.train()
+    for step in range(config.warm_start_steps):
+        if not batches:
+            pool = rng.permutation(len(corpus))[: config.warm_start_batch * _BUCKET]
+            pool = pool[np.argsort(lengths[pool], kind="stable")]
+            batches = np.array_split(pool, max(1, len(pool) // config.warm_start_batch))
+            rng.shuffle(batches)
+        rows = torch.from_numpy(batches.pop())
+        width = int(lengths[rows].max())
+        decay = 0.5 + 0.5 * math.cos(math.pi * step / config.warm_start_steps)
+        for group in optimizer.param_groups:
+            group["lr"] = config.warm_start_lr * min(1.0, (step + 1) / 20) * decay
+        # Padding stands on the right, where causal attention never looks at it: no mask is needed.
+        logits = policy.model(input_ids=ids[rows, :width], use_cache=False).logits[:, :-1]
+        loss = F.cross_entropy(logits.flatten(0, 1), labels[rows, 1:width].flatten(), ignore_index=_IGNORED)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(policy.model.parameters(), 1.0)
+        optimizer.step()
+        if step % 10 == 0:
+            progress(step / config.warm_start_steps, f"loss {loss.item():.2f}")
+    return policy
+
+
+def _encode(policy: Policy, corpus: Corpus) -> tuple[torch.Tensor, torch.Tensor, np.ndarray[Any, np.dtype[np.int64]]]:
+    """Right-padded token ids and labels (rows, width), and each row's length."""
+    prompts = policy.tokenizer([prompt for prompt, _ in corpus], add_special_tokens=False)["input_ids"]
+    replies = policy.tokenizer([reply for _, reply in corpus], add_special_tokens=False)["input_ids"]
+    rows = [prompt + reply + [policy.end_token] for prompt, reply in zip(prompts, replies, strict=True)]
+    lengths = np.array([len(row) for row in rows])
+    ids = torch.zeros(len(rows), int(lengths.max()), dtype=torch.long)
+    labels = torch.full_like(ids, _IGNORED)
+    for i, (row, prompt) in enumerate(zip(rows, prompts, strict=True)):
+        ids[i, : len(row)] = torch.tensor(row)
+        labels[i, len(prompt) : len(row)] = ids[i, len(prompt) : len(row)]
+    return ids, labels, lengths

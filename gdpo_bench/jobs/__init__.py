@@ -1,0 +1,1 @@
+"""Benchmark jobs: which environments, normalizers and seeds to run, and what becomes of them."""

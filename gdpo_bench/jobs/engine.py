@@ -1,0 +1,201 @@
+"""Tasks on the cores of this machine: one single-threaded process a core.
+
+Two threads a process are many times slower than one when all cores are busy, and sums in another
+order would change the numbers from run to run.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import Any, Protocol
+
+from gdpo_bench.core.errors import GdpoBenchError
+
+
+class Report(Protocol):
+    """How a task tells where it is."""
+
+    def __call__(self, share: float, text: str) -> None:
+        """Report the finished share in [0, 1] and a few words."""
+
+
+class Task(Protocol):
+    """Something to be done in another process; it must be picklable."""
+
+    @property
+    def label(self) -> str:
+        """What to call it in front of the user."""
+
+    def __call__(self, report: Report) -> Any:
+        """Do it; the result must be picklable."""
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """A task is under way."""
+
+    task: int
+    share: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A task is done."""
+
+    task: int
+    result: Any
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A task stopped with an error; the others go on."""
+
+    task: int
+    message: str
+    expected: bool
+    """Whether the message is meant for the user, or is a traceback of a defect."""
+
+
+Event = Progressed | Finished | Failed
+
+
+class LocalEngine:
+    """Runs tasks on worker processes, which live until the engine is closed."""
+
+    def __init__(self, workers: int | None = None) -> None:
+        """Start the workers.
+
+        Args:
+            workers: How many; one for each core that this process may use by default.
+        """
+        context = multiprocessing.get_context("spawn")
+        self._workers: list[tuple[Any, Connection]] = []
+        self._busy: dict[Connection, tuple[Any, int]] = {}
+        """Connection → process and number of its task."""
+        # OpenMP reads this when a worker imports torch, long before we could call torch.set_num_threads.
+        with _environment(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false"):
+            for _ in range(workers or usable_cores()):
+                ours, theirs = context.Pipe()
+                process = context.Process(target=_serve, args=(theirs,), daemon=True)
+                process.start()
+                theirs.close()
+                self._workers.append((process, ours))
+
+    def __enter__(self) -> LocalEngine:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all workers; those that are busy are stopped."""
+        for _, connection in self._workers:
+            connection.close()  # an idle worker takes this as the end
+        for process, _ in self._workers:
+            process.join(timeout=0 if self._busy else 5)
+            process.terminate()
+            process.join()
+        self._workers = []
+
+    def run(self, tasks: Sequence[Task]) -> Iterator[Event]:
+        """Run tasks in their order, as workers become free.
+
+        Args:
+            tasks: What to run; events name them by position.
+
+        Yields:
+            What happens, as it happens; each task ends with `Finished` or `Failed`.
+
+        Raises:
+            GdpoBenchError: All workers have died.
+        """
+        waiting = list(enumerate(tasks))[::-1]
+        idle = list(self._workers)
+        busy = self._busy
+        while waiting or busy:
+            while waiting and idle:
+                process, connection = idle.pop()
+                number, task = waiting.pop()
+                busy[connection] = (process, number)
+                connection.send(task)
+            if not busy:
+                raise GdpoBenchError(
+                    f"All worker processes have died with {len(waiting)} tasks to go; is the machine out of memory? "
+                    "What is finished is kept: start again with --resume."
+                )
+            for connection in (ready for ready in wait(list(busy)) if isinstance(ready, Connection)):
+                process, number = busy[connection]
+                try:
+                    kind, content = connection.recv()
+                except EOFError:
+                    process.join()
+                    del busy[connection]
+                    self._workers.remove((process, connection))
+                    cause = f"its process died with exit code {process.exitcode} (killed, or out of memory?)"
+                    yield Failed(number, cause, expected=True)
+                    continue
+                if kind == "progress":
+                    yield Progressed(number, *content)
+                    continue
+                del busy[connection]
+                idle.append((process, connection))
+                yield Finished(number, content) if kind == "result" else Failed(number, *content)
+
+
+def _serve(connection: Connection) -> None:
+    """Work off tasks until the other end closes, which also happens when the parent is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+
+    def report(share: float, text: str) -> None:
+        try:
+            connection.send(("progress", (share, text)))
+        except OSError:
+            os._exit(1)  # the parent is gone
+
+    _single_thread()
+    while True:
+        try:
+            task: Callable[[Report], Any] = connection.recv()
+        except EOFError:
+            return
+        try:
+            answer = ("result", task(report))
+        except GdpoBenchError as error:
+            answer = ("error", (str(error), True))
+        except Exception:
+            answer = ("error", (traceback.format_exc(), False))
+        connection.send(answer)
+
+
+def _single_thread() -> None:
+    import torch  # noqa: PLC0415 (only workers need it)
+
+    torch.set_num_threads(1)
+
+
+@contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    """Set environment variables for the child processes that start meanwhile."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,84 @@
+"""The folder of one job run: what was asked, each run's result, and what was made of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import yaml
+
+from gdpo_bench.core.task import content_hash
+from gdpo_bench.files import write_atomically
+from gdpo_bench.jobs.job import Job, JobError
+from gdpo_bench.jobs.tasks import RunRecord, TrainingTask
+
+
+class RunFolder:
+    """`OUT/<job name>-<job hash>[-n]/`, with `job.yaml`, `results/`, `entries/` and the report."""
+
+    def __init__(self, path: Path) -> None:
+        """Use a folder.
+
+        Args:
+            path: Where it lies.
+        """
+        self.path = path
+
+    @classmethod
+    def create(cls, out: Path, job: Job) -> RunFolder:
+        """A new folder for a job; one from an earlier run is left alone.
+
+        Raises:
+            JobError: The folder cannot be made.
+        """
+        for number in range(1, 10_000):
+            path = out / (f"{job.name}-{job.key}" + (f"-{number}" if number > 1 else ""))
+            try:
+                path.mkdir(parents=True)
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise JobError(
+                    f"Cannot make the run folder {path}: {error.strerror}. Choose another with --out."
+                ) from error
+            text = yaml.safe_dump(job.model_dump(mode="json"), sort_keys=False)
+            write_atomically(path / "job.yaml", text)
+            return cls(path)
+        raise JobError(f"{out} holds too many runs of this job; clear it, or choose another with --out.")
+
+    @classmethod
+    def newest(cls, out: Path, job: Job) -> RunFolder | None:
+        """The last folder of the same job, or None."""
+        name = re.compile(re.escape(f"{job.name}-{job.key}") + r"(?:-(\d+))?")
+        found = [(int(match[1] or 1), path) for path in _folders(out) if (match := name.fullmatch(path.name))]
+        return cls(max(found)[1]) if found else None
+
+    def _result(self, task: TrainingTask) -> Path:
+        key = content_hash([task.env.model_dump(), task.normalizer.model_dump(), task.seed.model_dump()], 8)
+        readable = re.sub(r"[^\w.:-]+", "_", task.label.replace(":", "-"))
+        return self.path / "results" / f"{readable}.{key}.json"
+
+    def save(self, task: TrainingTask, record: RunRecord) -> None:
+        """Keep the result of a run."""
+        write_atomically(self._result(task), json.dumps(asdict(record), indent=1, sort_keys=True) + "\n")
+
+    def load(self, task: TrainingTask) -> RunRecord | None:
+        """The result of a run, or None where there is none yet.
+
+        Raises:
+            JobError: The file is damaged.
+        """
+        path = self._result(task)
+        try:
+            return RunRecord(**json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError) as error:
+            raise JobError(f"{path} is damaged ({error}); delete it and start again with --resume.") from error
+
+
+def _folders(out: Path) -> Iterator[Path]:
+    return (path for path in out.iterdir() if path.is_dir()) if out.is_dir() else iter(())

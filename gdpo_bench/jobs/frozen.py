@@ -1,0 +1,157 @@
+"""A job without training: given replies are scored, and each normalizer shows what it makes of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+from gdpo_bench.advantages import compute_advantages, diagnose
+from gdpo_bench.agent.collect import check_failures
+from gdpo_bench.agent.completions import read_completions
+from gdpo_bench.agent.evaluation import evaluate
+from gdpo_bench.core import Task
+from gdpo_bench.core.episodes import EpisodeBatch
+from gdpo_bench.core.scoring import Scores
+from gdpo_bench.core.task import content_hash
+from gdpo_bench.jobs.job import JobError
+from gdpo_bench.jobs.plan import Plan, PlannedEnv
+from gdpo_bench.leaderboard import Curve, Entry, PolicyConfig, SeedResult, collect_provenance, make_entry
+
+_CHUNK = 1024
+"""Rollouts scored at once."""
+
+
+@dataclass(frozen=True)
+class FrozenRollouts:
+    """Replies that do not depend on any training; those to one task are a group."""
+
+    tasks: list[Task]
+    """N tasks, repeated for each of their replies."""
+    replies: list[str]
+    """N replies."""
+    groups: NDArray[np.int64]
+    """(N,) index of the task's group."""
+    labels: list[bool | None]
+    """N judgements of others on whether the reply is correct, where there are any."""
+
+
+def score_frozen(plan: Plan, command: str, console: Console) -> list[Entry]:
+    """Score the oracle's or a file's replies on every environment of a job.
+
+    Args:
+        plan: The job.
+        command: What repeats it, for the entries.
+        console: Shows progress.
+
+    Returns:
+        An entry on the advantage track for each environment × normalizer.
+
+    Raises:
+        JobError: An environment without reference replies, or of several turns.
+        DataError: The file of completions cannot be used.
+        ScorerFailuresError: Reward functions failed too often.
+        RewardError: A reward is not what its declaration allows.
+    """
+    return [entry for env in plan.envs for entry in _entries(plan, env, command, console)]
+
+
+def _entries(plan: Plan, env: PlannedEnv, command: str, console: Console) -> Iterator[Entry]:
+    if env.env.max_turns > 1:
+        raise JobError(f"{env.choice.id} takes several turns; given replies can be scored for one turn only.")
+    started = time.perf_counter()
+    rollouts = _replayed(plan, env, console) if plan.policy.kind == "replay" else _references(env)
+    scores = _score(env, rollouts, console)
+    check_failures(scores, plan.job.training.max_failed_share)
+    for failure in scores.failures[:3]:
+        console.print(f"[yellow]failed[/yellow] {failure}", highlight=False)
+    evaluation = evaluate(scores, env.specs)
+    agreement = _label_agreement(env, rollouts, scores)
+    for normalizer in plan.normalizers:
+        advantages = compute_advantages(
+            normalizer.normalizer,
+            scores.values,
+            rollouts.groups,
+            specs=env.specs,
+            weights=normalizer.weights(env.specs),
+            applicable=scores.applicable,
+            failed=scores.failed,
+        )
+        diagnostics = diagnose(advantages, scores.values, rollouts.groups).as_dict()
+        yield make_entry(
+            track="advantage",
+            division="closed",
+            environment=env.description,
+            normalizer=normalizer.describe(env.specs),
+            policy=PolicyConfig(
+                name=plan.policy.name,
+                details={
+                    "rollouts": len(rollouts.replies),
+                    "completions": content_hash(
+                        [(t.id, r) for t, r in zip(rollouts.tasks, rollouts.replies, strict=True)]
+                    ),
+                },
+            ),
+            training=None,
+            results=[
+                SeedResult(
+                    seed=None,
+                    steps=[0],
+                    rewards={name: Curve.of([value]) for name, value in evaluation.rewards.items()},
+                    metrics={name: Curve.of([value]) for name, value in evaluation.metrics.items()},
+                    diagnostics=diagnostics | agreement,
+                    applicable_share={name: share for name, share in evaluation.applicable.items() if share < 1},
+                )
+            ],
+            provenance=collect_provenance(command, wall_s=time.perf_counter() - started),
+        )
+
+
+def _references(env: PlannedEnv) -> FrozenRollouts:
+    """The reference reply to every held-out task that has one."""
+    known = [(task, reply) for task in env.tasks if (reply := env.env.reference(task)) is not None]
+    if not known:
+        raise JobError(f"{env.choice.id} has no reference replies, so there is nothing for the oracle to say.")
+    return FrozenRollouts(
+        [task for task, _ in known], [reply for _, reply in known], np.arange(len(known)), [None] * len(known)
+    )
+
+
+def _replayed(plan: Plan, env: PlannedEnv, console: Console) -> FrozenRollouts:
+    assert plan.policy.file is not None
+    completions = read_completions(plan.policy.file, env.tasks)
+    if completions.unmatched:
+        console.print(f"{completions.unmatched} lines of {plan.policy.file} are about no task of {env.choice.id}.")
+    sizes = [len(group.replies) for group in completions.groups]
+    return FrozenRollouts(
+        [group.task for group in completions.groups for _ in group.replies],
+        [reply for group in completions.groups for reply in group.replies],
+        np.repeat(np.arange(len(sizes)), sizes),
+        [label for group in completions.groups for label in group.labels or [None] * len(group.replies)],
+    )
+
+
+def _score(env: PlannedEnv, rollouts: FrozenRollouts, console: Console) -> Scores:
+    starts: Sequence[int] = range(0, len(rollouts.replies), _CHUNK)
+    chunks = []
+    for start in track(starts, f"scoring {env.choice.id}", console=console, transient=True):
+        rows = slice(start, start + _CHUNK)
+        chunks.append(EpisodeBatch(env.env, env.description.id, rollouts.tasks[rows]).play(rollouts.replies[rows]))
+    return reduce(Scores.stack, chunks)
+
+
+def _label_agreement(env: PlannedEnv, rollouts: FrozenRollouts, scores: Scores) -> dict[str, float]:
+    """How often the reward behind `accuracy` says what the labels say."""
+    judged = [i for i, label in enumerate(rollouts.labels) if label is not None]
+    columns = [k for k, spec in enumerate(env.specs) if spec.metric == "accuracy"]
+    if not judged or not columns:
+        return {}
+    ours = scores.raw[judged, columns[0]] >= env.specs[columns[0]].high
+    theirs = np.array([rollouts.labels[i] for i in judged])
+    return {"labels": float(len(judged)), "label_agreement": float((ours == theirs).mean())}

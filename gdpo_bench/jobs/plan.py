@@ -1,0 +1,157 @@
+"""Everything a job needs, looked up and checked before the first process starts."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from gdpo_bench.advantages import Normalizer, make_normalizer, normalizer_options
+from gdpo_bench.agent.options import EMBEDDED_CONFIGS, EmbeddedConfig, TrainingOptions
+from gdpo_bench.core import RewardSpec, Task, TextEnv, UnknownNameError, list_envs, make_env, spec
+from gdpo_bench.core.env import tasks_of
+from gdpo_bench.jobs.job import EnvChoice, Job, JobError, NormalizerChoice, parse_choice
+from gdpo_bench.leaderboard import Environment, NormalizerConfig
+
+ROLLOUT_BACKENDS = ("transformers",)
+WARM_START_ENVS = ("gdpo/MathMini-v0", "gdpo/ToolCallingMini-v0")
+"""The embedded policy always imitates all of these, so that jobs on one of them share a warm start."""
+_EVAL_SPLIT = "eval"
+
+
+@dataclass(frozen=True)
+class PolicyChoice:
+    """Who replies."""
+
+    kind: Literal["embedded", "oracle", "replay"]
+    name: str
+    """As it stands in the job, without options."""
+    config: EmbeddedConfig | None = None
+    file: str | None = None
+
+
+@dataclass(frozen=True)
+class PlannedEnv:
+    """An environment of the job, made and described."""
+
+    choice: EnvChoice
+    env: TextEnv[Any]
+    tasks: list[Task]
+    """Of the held-out split."""
+    description: Environment
+
+    @property
+    def specs(self) -> tuple[RewardSpec, ...]:
+        """The K rewards."""
+        return self.env.reward_specs
+
+
+@dataclass(frozen=True)
+class PlannedNormalizer:
+    """A normalizer of the job, made and described."""
+
+    choice: NormalizerChoice
+    normalizer: Normalizer
+    options: dict[str, Any]
+
+    def weights(self, specs: tuple[RewardSpec, ...]) -> dict[str, float]:
+        """Reward → weight, for an environment's rewards."""
+        return {spec.name: self.choice.weights.get(spec.name, spec.weight) for spec in specs}
+
+    def describe(self, specs: tuple[RewardSpec, ...]) -> NormalizerConfig:
+        """What a leaderboard entry says of it."""
+        return NormalizerConfig(name=self.choice.normalizer, options=self.options, weights=self.weights(specs))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A job that can be run."""
+
+    job: Job
+    policy: PolicyChoice
+    envs: tuple[PlannedEnv, ...]
+    normalizers: tuple[PlannedNormalizer, ...]
+
+    @property
+    def division(self) -> Literal["closed", "open"]:
+        """`closed` if only environments and normalizers depart from the benchmark's defaults."""
+        defaults = self.job.training == TrainingOptions() and self.policy.config in (None, *EMBEDDED_CONFIGS.values())
+        return "closed" if defaults else "open"
+
+    def warm_start_envs(self, env: PlannedEnv) -> tuple[EnvChoice, ...]:
+        """Whose demonstrations the policy imitates before it is trained on `env`.
+
+        The job's environments and all Mini ones; where the job holds two variants of one
+        environment, the variant that is trained on stands for it.
+        """
+        chosen = {id: EnvChoice(id=id) for id in WARM_START_ENVS if id in list_envs()}
+        for planned in (*self.envs[::-1], env):
+            chosen[planned.description.id] = planned.choice
+        return tuple(chosen[id] for id in sorted(chosen))
+
+
+def plan(job: Job) -> Plan:
+    """Look up and check everything a job names.
+
+    Raises:
+        GdpoBenchError: An unknown id, normalizer, option, reward, policy or backend, or data that
+            cannot be loaded.
+    """
+    if job.rollout not in ROLLOUT_BACKENDS:
+        raise UnknownNameError("rollout backend", job.rollout, ROLLOUT_BACKENDS)
+    policy = parse_policy(job.policy)
+    normalizers = tuple(
+        PlannedNormalizer(choice, normalizer, normalizer_options(normalizer))
+        for choice in job.normalizers
+        for normalizer in [make_normalizer(choice.normalizer, **choice.options)]
+    )
+    envs = tuple(_plan_env(choice) for choice in job.envs)
+    rewards = {reward.name for env in envs for reward in env.specs}
+    for planned in normalizers:
+        for name in planned.choice.weights:
+            if name not in rewards:
+                raise UnknownNameError(f"reward in the weights of {planned.choice.normalizer!r}", name, rewards)
+    return Plan(job, policy, envs, normalizers)
+
+
+def _plan_env(choice: EnvChoice) -> PlannedEnv:
+    env = make_env(choice.id, **choice.options)
+    found = spec(choice.id)
+    tasks = list(tasks_of(env, _EVAL_SPLIT))
+    description = Environment.describe(
+        found.id,
+        options=found.options | choice.options,
+        specs=env.reward_specs,
+        split=_EVAL_SPLIT,
+        task_ids=(task.id for task in tasks),
+        data_revision=env.data_revision(),
+    )
+    return PlannedEnv(choice, env, tasks, description)
+
+
+def parse_policy(text: str) -> PolicyChoice:
+    """Read `mini`, `mini:option=value`, `oracle` or `replay:FILE`.
+
+    Raises:
+        UnknownNameError: No such policy.
+        JobError: An option that the policy does not have, or of the wrong type.
+    """
+    if text.startswith("replay:"):
+        return PolicyChoice("replay", "replay", file=text.removeprefix("replay:"))
+    name, options = parse_choice(text)
+    if name == "oracle" and not options:
+        return PolicyChoice("oracle", "oracle")
+    if name not in EMBEDDED_CONFIGS:
+        raise UnknownNameError("policy", name, [*EMBEDDED_CONFIGS, "oracle", "replay:FILE"])
+    values = dataclasses.asdict(EMBEDDED_CONFIGS[name])
+    for option in options:
+        if option not in values:
+            raise UnknownNameError(f"option of policy {name!r}", option, values)
+    try:
+        config = TypeAdapter(EmbeddedConfig).validate_python(values | options)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise JobError(f"policy {name!r}: {problem['loc'][0]}: {problem['msg']}; got {problem['input']!r}.") from error
+    return PolicyChoice("embedded", name, config)

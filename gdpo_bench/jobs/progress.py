@@ -1,0 +1,66 @@
+"""Live progress: what runs, reward by reward, and how long it will take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from gdpo_bench.jobs.engine import Event, Failed, Finished, Progressed, Task
+
+
+def watch(
+    console: Console, title: str, tasks: Sequence[Task], events: Iterable[Event], finished: Callable[[int, Any], None]
+) -> list[Failed]:
+    """Show events until the last, on a terminal as bars, elsewhere a line for each finished task.
+
+    Args:
+        console: Where to.
+        title: What the tasks have in common.
+        tasks: The tasks, as events number them.
+        events: What happens to them.
+        finished: Called with number and result of each finished task.
+
+    Returns:
+        The failures.
+    """
+    failures = []
+    shares = dict.fromkeys(range(len(tasks)), 0.0)
+    bars: dict[int, TaskID] = {}
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[text]}"),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as progress:
+        whole = progress.add_task(f"[bold]{title}", total=len(tasks), text="")
+        for event in events:
+            number = event.task
+            match event:
+                case Progressed(share=share, text=text):
+                    if number not in bars:
+                        bars[number] = progress.add_task(f"  {tasks[number].label}", total=1.0, text="")
+                    shares[number] = share
+                    progress.update(bars[number], completed=share, text=text)
+                case Finished(result=result):
+                    shares[number] = 1.0
+                    finished(number, result)
+                case Failed(message=message):
+                    shares[number] = 1.0
+                    failures.append(event)
+                    console.print(f"[red]failed[/red] {tasks[number].label}: {message}", markup=True, highlight=False)
+            if not isinstance(event, Progressed):
+                if number in bars:
+                    progress.remove_task(bars.pop(number))
+                if not console.is_terminal and isinstance(event, Finished):
+                    done = sum(share == 1.0 for share in shares.values())
+                    console.print(f"{title} {done}/{len(tasks)}: {tasks[number].label} is done", highlight=False)
+            progress.update(whole, completed=sum(shares.values()))
+    return failures

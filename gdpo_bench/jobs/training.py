@@ -1,0 +1,144 @@
+"""A training job: warm start, then every environment × normalizer × seed, then entries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+from rich.console import Console
+
+from gdpo_bench.core.errors import GdpoBenchError
+from gdpo_bench.jobs.engine import LocalEngine, usable_cores
+from gdpo_bench.jobs.folder import RunFolder
+from gdpo_bench.jobs.plan import Plan, PlannedEnv, PlannedNormalizer
+from gdpo_bench.jobs.progress import watch
+from gdpo_bench.jobs.tasks import RunRecord, TrainingTask, WarmStarted, WarmStartTask
+from gdpo_bench.leaderboard import Curve, Entry, PolicyConfig, Seed, SeedResult, collect_provenance, make_entry
+
+
+class RunFailuresError(GdpoBenchError, RuntimeError):
+    """Some runs of a job failed; the others are finished."""
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of the job with everything that an entry says of it."""
+
+    env: PlannedEnv
+    normalizer: PlannedNormalizer
+    task: TrainingTask
+
+
+def train(plan: Plan, folder: RunFolder, command: str, console: Console) -> tuple[list[Entry], list[str]]:
+    """Train all runs that the folder does not hold yet.
+
+    Args:
+        plan: What to run.
+        folder: Where results are kept.
+        command: What repeats the job, for the entries.
+        console: Shows progress.
+
+    Returns:
+        An entry for each environment × normalizer whose seeds are all finished, and the messages
+        of the runs that failed.
+    """
+    # One worker for the warm start would do, but the others may import torch meanwhile.
+    with LocalEngine(min(usable_cores(), _count(plan))) as engine:
+        warm_starts = _warm_starts(plan, engine, console)
+        runs = list(_planned_runs(plan, warm_starts))
+        missing = [run.task for run in runs if folder.load(run.task) is None]
+        if len(missing) < len(runs):
+            console.print(f"{len(runs) - len(missing)} of {len(runs)} runs are finished already.")
+        failures = watch(
+            console, "training", missing, engine.run(missing), lambda i, record: folder.save(missing[i], record)
+        )
+    messages = [f"{missing[failure.task].label}: {failure.message}" for failure in failures]
+    return list(_entries(plan, folder, runs, command)), messages
+
+
+def _count(plan: Plan) -> int:
+    return len(plan.envs) * len(plan.normalizers) * len(plan.job.seeds)
+
+
+def _warm_starts(plan: Plan, engine: LocalEngine, console: Console) -> dict[str, WarmStarted]:
+    """Warm-started policies by the key of their task."""
+    tasks = {
+        task.key: task
+        for seed in plan.job.seeds
+        for env in plan.envs
+        for task in [_warm_start_task(plan, env, seed.warm_start)]
+    }
+    keys, started = list(tasks), dict[str, WarmStarted]()
+    failures = watch(
+        console,
+        "warm start",
+        list(tasks.values()),
+        engine.run(list(tasks.values())),
+        lambda i, result: started.update({keys[i]: result}),
+    )
+    if failures:
+        raise RunFailuresError(f"The warm start failed: {failures[0].message}")
+    return started
+
+
+def _warm_start_task(plan: Plan, env: PlannedEnv, seed: int) -> WarmStartTask:
+    assert plan.policy.config is not None
+    return WarmStartTask(plan.warm_start_envs(env), plan.policy.config, seed)
+
+
+def _planned_runs(plan: Plan, warm_starts: dict[str, WarmStarted]) -> Iterator[PlannedRun]:
+    for seed in plan.job.seeds:  # outermost, so that an interrupted job has whole seeds to compare
+        for env in plan.envs:
+            warm_start = warm_starts[_warm_start_task(plan, env, seed.warm_start).key]
+            for normalizer in plan.normalizers:
+                weights = normalizer.weights(env.specs)
+                task = TrainingTask(env.choice, normalizer.choice, seed, weights, plan.job.training, warm_start)
+                yield PlannedRun(env, normalizer, task)
+
+
+def _entries(plan: Plan, folder: RunFolder, runs: list[PlannedRun], command: str) -> Iterator[Entry]:
+    for env in plan.envs:
+        for normalizer in plan.normalizers:
+            tasks = [run.task for run in runs if run.env is env and run.normalizer is normalizer]
+            records = [folder.load(task) for task in tasks]
+            finished = [record for record in records if record is not None]
+            if len(finished) < len(records):
+                continue
+            yield make_entry(
+                track="training",
+                division=plan.division,
+                environment=env.description,
+                normalizer=normalizer.describe(env.specs),
+                policy=_describe_policy(plan, env, tasks),
+                training=plan.job.training.model_dump(mode="json"),
+                results=[_result(task, record) for task, record in zip(tasks, finished, strict=True)],
+                provenance=collect_provenance(
+                    command,
+                    wall_s=sum(record.wall_s for record in finished),
+                    tokens=sum(record.tokens for record in finished),
+                ),
+            )
+
+
+def _describe_policy(plan: Plan, env: PlannedEnv, tasks: list[TrainingTask]) -> PolicyConfig:
+    assert plan.policy.config is not None
+    return PolicyConfig(
+        name=plan.policy.name,
+        details={
+            "config": asdict(plan.policy.config),
+            "rollout": plan.job.rollout,
+            "warm_start_envs": [choice.model_dump(mode="json") for choice in plan.warm_start_envs(env)],
+            "warm_start_corpus": {str(task.seed.warm_start): task.warm_start.corpus for task in tasks},
+        },
+    )
+
+
+def _result(task: TrainingTask, record: RunRecord) -> SeedResult:
+    return SeedResult(
+        seed=Seed(warm_start=task.seed.warm_start, rl=task.seed.rl),
+        steps=record.steps,
+        rewards={name: Curve.of(curve) for name, curve in record.rewards.items()},
+        metrics={name: Curve.of(curve) for name, curve in record.metrics.items()},
+        diagnostics=record.diagnostics,
+        applicable_share={name: share for name, share in record.applicable.items() if share < 1},
+    )

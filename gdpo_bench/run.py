@@ -1,0 +1,137 @@
+"""Run a benchmark job: train with each normalizer, compare, write leaderboard entries.
+
+python -m gdpo_bench.run
+python -m gdpo_bench.run my_job.yaml
+python -m gdpo_bench.run --envs gdpo/MathMini-v0 --normalizers grpo gdpo:eps=1e-4 --seeds 0 1 2 3
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+from rich.console import Console
+
+from gdpo_bench.cli_errors import run_cli
+
+if TYPE_CHECKING:
+    from gdpo_bench.jobs.job import Job
+
+_DEFAULT_JOB = "default"
+
+
+def run(
+    job: Annotated[str | None, tyro.conf.Positional] = None,
+    /,
+    *,
+    envs: tuple[str, ...] = (),
+    normalizers: tuple[str, ...] = (),
+    seeds: tuple[str, ...] = (),
+    steps: int | None = None,
+    policy: str | None = None,
+    rollout: str | None = None,
+    out: Path = Path("runs"),
+    data_dir: str | None = None,
+    resume: bool = False,
+) -> int:
+    """Run a benchmark job: every environment × every normalizer × every seed.
+
+    Options given here replace those of the job file. Lists are separated by spaces or commas.
+
+    Args:
+        job: A job file (YAML) or a bundled preset: default, baselines, tiny. Without it and without
+            options, `default` runs.
+        envs: Environment ids, with options: gdpo/ToolCallingMini-v0:format_rate=0.04.
+        normalizers: Names, with options: gdpo:eps=1e-4, or module:function of your own.
+        seeds: Seeds of the runs; warm_start:rl for another warm start than 0.
+        steps: Training steps.
+        policy: mini, oracle (reference replies), or replay:FILE (given replies, JSON lines).
+        rollout: What draws completions in training.
+        out: Folder for run folders.
+        data_dir: Folder with data sets, laid out as the environments' documentation says.
+        resume: Go on with the newest unfinished run of the same job.
+
+    Returns:
+        0; 1 if some runs failed.
+    """
+    console = Console()
+    from gdpo_bench.jobs.folder import RunFolder  # noqa: PLC0415 (these import torch; --help need not wait)
+    from gdpo_bench.jobs.frozen import score_frozen  # noqa: PLC0415
+    from gdpo_bench.jobs.plan import plan  # noqa: PLC0415
+    from gdpo_bench.jobs.report import write_report  # noqa: PLC0415
+    from gdpo_bench.jobs.training import train  # noqa: PLC0415
+
+    lists = {"envs": _split(envs), "normalizers": _split(normalizers), "seeds": _split(seeds)}
+    texts = {"policy": policy, "rollout": rollout, "data_dir": data_dir}
+    chosen = _job(job, {name: value for name, value in (lists | texts).items() if value}, steps)
+    if chosen.data_dir is not None:
+        os.environ["GDPO_BENCH_DATA"] = chosen.data_dir
+    planned = plan(chosen)
+    folder = RunFolder.newest(out, chosen) if resume else None
+    if resume:
+        console.print(f"Resuming {folder.path}." if folder else "There is no run of this job to resume; starting one.")
+    folder = folder or RunFolder.create(out, chosen)
+    failures: list[str] = []
+    if planned.policy.kind == "embedded":
+        entries, failures = train(planned, folder, _command(), console)
+    else:
+        entries = score_frozen(planned, _command(), console)
+    write_report(entries, folder, console)
+    for failure in failures:
+        print(f"Error: {failure}", file=sys.stderr)
+    if failures:
+        print(f"{len(failures)} runs failed; the others are in {folder.path}. --resume tries again.", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _job(source: str | None, given: dict[str, Any], steps: int | None) -> Job:
+    """The job file's content with the command line's options put over it."""
+    from gdpo_bench.jobs.job import Job, check  # noqa: PLC0415
+
+    default = Job.load(_DEFAULT_JOB).model_dump()
+    if source is not None:
+        values = Job.load(source).model_dump()
+    elif given:
+        values = {"envs": default["envs"]}
+    else:
+        values = default
+    values |= given
+    if steps is not None:
+        values["training"] = values.get("training", {}) | {"steps": steps}
+    return check(values)
+
+
+def _split(values: Sequence[str]) -> list[str]:
+    """The words of a list; `a,b` is two, but in `gdpo:eps=1e-4,ddof=0` the comma parts options."""
+    words: list[str] = []
+    for value in values:
+        for part in value.split(","):
+            if words and "=" in part and ":" not in part and "=" in words[-1]:
+                words[-1] += f",{part}"
+            elif part:
+                words.append(part)
+    return words
+
+
+def _command() -> str:
+    """What the user typed, in the form that works everywhere."""
+    arguments = sys.argv[2:] if Path(sys.argv[0]).name == "gdpo-bench" else sys.argv[1:]
+    return shlex.join(["python", "-m", "gdpo_bench.run", *arguments])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status.
+
+    Args:
+        arguments: Without the program's name; those of this process if absent.
+    """
+    return run_cli(lambda: tyro.cli(run, prog="python -m gdpo_bench.run", args=arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
