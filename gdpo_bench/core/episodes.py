@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Generic
 
 import numpy as np
@@ -19,15 +19,17 @@ class TaskQueue(Generic[TaskT]):
 
     def __init__(self, tasks: Sequence[TaskT], rng: np.random.Generator) -> None:
         self._tasks = tasks
-        self._order = self._shuffled(rng)
-
-    def _shuffled(self, rng: np.random.Generator) -> Iterator[int]:
-        while True:
-            yield from rng.permutation(len(self._tasks)).tolist()
+        self._rng = rng
+        self._left: list[int] = []
 
     def take(self, count: int) -> list[TaskT]:
         """The next tasks."""
-        return [self._tasks[next(self._order)] for _ in range(count)]
+        return [self._tasks[self._next()] for _ in range(count)]
+
+    def _next(self) -> int:
+        if not self._left:
+            self._left = self._rng.permutation(len(self._tasks)).tolist()[::-1]
+        return self._left.pop()
 
 
 def pick(tasks: Sequence[TaskT], ids: Sequence[str]) -> list[TaskT]:

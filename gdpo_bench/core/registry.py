@@ -13,7 +13,7 @@ from typing import Any, TypeVar, overload
 import gymnasium as gym
 
 from gdpo_bench.core.env import TextEnv, build_env
-from gdpo_bench.core.errors import GdpoBenchError, RegistrationError, UnknownNameError
+from gdpo_bench.core.errors import DeclarationError, GdpoBenchError, RegistrationError, UnknownNameError
 from gdpo_bench.core.vector import GroupVectorEnv
 
 ENTRY_POINT_GROUP = "gdpo_bench.envs"
@@ -79,9 +79,7 @@ def _add(spec: EnvSpec) -> None:
             f"An environment id is 'namespace/Name-v0': one slash, letters, digits, and a version; got {spec.id!r}."
         )
     if spec.id in _registry:
-        raise RegistrationError(
-            f"{spec.id!r} is already registered by {_registry[spec.id].source}; raise the version."
-        )
+        raise RegistrationError(f"{spec.id!r} is already registered by {_registry[spec.id].source}; raise the version.")
     if isinstance(spec.entry_point, str):
         if not re.fullmatch(r"[\w.]+:\w+", spec.entry_point):
             raise RegistrationError(f"{spec.id}: an entry point is 'module:Class'; got {spec.entry_point!r}.")
@@ -108,15 +106,24 @@ def load_plugins() -> list[str]:
         A complaint for each declaration that was skipped.
     """
     complaints = []
-    for point in metadata.entry_points(group=ENTRY_POINT_GROUP):
-        source = f"package {point.dist.name}" if point.dist else "an installed package"
-        known = _registry.get(point.name)
-        if known is not None and (known.source, known.entry_point) == (source, point.value):
-            continue  # an editable install can be listed twice
+    for package in metadata.distributions():
+        # `metadata.entry_points` would parse every package's, and stop at the first unreadable one.
+        if ENTRY_POINT_GROUP not in (package.read_text("entry_points.txt") or ""):
+            continue
+        source = f"package {package.metadata['Name']}"
         try:
-            _add(EnvSpec(point.name, point.value, source=source))
-        except RegistrationError as error:
-            complaints.append(f"Skipped an environment of {source}: {error}")
+            points = package.entry_points.select(group=ENTRY_POINT_GROUP)
+        except Exception as error:  # whatever the parser stumbles over
+            complaints.append(f"Skipped all environments of {source}: its entry points are unreadable ({error}).")
+            continue
+        for point in points:
+            known = _registry.get(point.name)
+            if known is not None and (known.source, known.entry_point) == (source, point.value):
+                continue  # an editable install can be listed twice
+            try:
+                _add(EnvSpec(point.name, point.value, source=source))
+            except RegistrationError as error:
+                complaints.append(f"Skipped an environment of {source}: {error}")
     return complaints
 
 
@@ -155,7 +162,7 @@ def _import(module: str, needed_by: str) -> Any:
         return importlib.import_module(module)
     except GdpoBenchError:
         raise
-    except Exception as error:  # a broken plug-in fails alone, whatever it raises
+    except (Exception, SystemExit) as error:  # a broken plug-in fails alone, whatever it raises
         raise RegistrationError(f"{needed_by}: importing {module!r} failed: {type(error).__name__}: {error}") from error
 
 
@@ -216,4 +223,6 @@ def _gymnasium_vector(
     num_envs: int, env_id: str, group_size: int = 1, split: str = "train", **options: Any
 ) -> GroupVectorEnv:
     """What `gymnasium.make_vec(id, num_envs=N)` calls."""
+    if num_envs % group_size:
+        raise DeclarationError(f"{env_id}: num_envs={num_envs} is not a multiple of group_size={group_size}.")
     return make_vec(env_id, num_envs // group_size, group_size, split, **options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any
@@ -52,6 +52,26 @@ class Scores:
         shape = (rollouts, rewards)
         return cls(np.zeros(shape), np.zeros(shape), np.zeros(shape, bool), np.zeros(shape, bool))
 
+    def stack(self, others: Scores) -> Scores:
+        """These rollouts' scores followed by the others'."""
+        return Scores(
+            np.concatenate([self.values, others.values]),
+            np.concatenate([self.raw, others.raw]),
+            np.concatenate([self.applicable, others.applicable]),
+            np.concatenate([self.failed, others.failed]),
+            self.failures + others.failures,
+        )
+
+    def __add__(self, later: Scores) -> Scores:
+        """Scores of an episode from those of its turns: values add up, masks hold if they once did."""
+        return Scores(
+            self.values + later.values,
+            self.raw + later.raw,
+            self.applicable | later.applicable,
+            self.failed | later.failed,
+            self.failures + later.failures,
+        )
+
 
 def score(env: TextEnv[Any], name: str, tasks: Sequence[Task], judged: Sequence[Any]) -> Scores:
     """Score N replies with all K rewards of an environment.
@@ -69,9 +89,11 @@ def score(env: TextEnv[Any], name: str, tasks: Sequence[Task], judged: Sequence[
         RewardError: A reward function returned NaN, a value outside its range, or a wrong shape.
     """
     scores = Scores.empty(len(tasks), len(env.reward_functions))
+    if not tasks:
+        return scores
     for k, function in enumerate(env.reward_functions):
         outcomes = (
-            _call_batched(env, function, tasks, judged)
+            _call_batched(env, name, function, tasks, judged)
             if function.batched
             else _call_each(env, function, tasks, judged)
         )
@@ -99,20 +121,23 @@ def _call_each(env: TextEnv[Any], function: RewardFunction, tasks: Sequence[Task
 
 
 def _call_batched(
-    env: TextEnv[Any], function: RewardFunction, tasks: Sequence[Task], judged: Sequence[Any]
+    env: TextEnv[Any], name: str, function: RewardFunction, tasks: Sequence[Task], judged: Sequence[Any]
 ) -> list[Any]:
     method = getattr(env, function.method)
     try:
-        outcomes = list(method(tasks, judged))
+        returned = method(tasks, judged)
+        single = not isinstance(returned, Iterable) or getattr(returned, "ndim", 1) == 0
+        outcomes = [] if single else list(returned)  # a generator may still fail here
     except Exception as error:
         if len(tasks) == 1:
             return [error]
         # One bad reply must not cost the others their reward: find out whose it is.
-        return [_call_batched(env, function, [t], [j])[0] for t, j in zip(tasks, judged, strict=True)]
-    if len(outcomes) != len(tasks):
+        return [_call_batched(env, name, function, [t], [j])[0] for t, j in zip(tasks, judged, strict=True)]
+    if single or len(outcomes) != len(tasks):
         raise RewardError(
-            f"{type(env).__name__}: batched reward {function.spec.name!r} must return one value a rollout: "
-            f"expected {len(tasks)}, got {len(outcomes)}."
+            f"{name}: batched reward {function.spec.name!r} must return one value a rollout: "
+            f"expected {len(tasks)}, got {f'a single {type(returned).__name__}' if single else len(outcomes)}. "
+            f"The first task is {tasks[0].id}."
         )
     return outcomes
 
@@ -126,7 +151,10 @@ def _checked(value: Any, spec: RewardSpec, name: str, task: Task) -> float:
         raise RewardError(
             f"{where} must be one number (or None for not applicable); got {type(value).__name__}{shape}."
         )
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # an integer beyond all floats
+        number = np.inf
     if not np.isfinite(number):
         raise RewardError(f"{where} must be finite; got {number}. Return None where it does not apply.")
     if not spec.low - _TOLERANCE <= number <= spec.high + _TOLERANCE:
