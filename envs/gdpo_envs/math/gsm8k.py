@@ -12,6 +12,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 from gdpo_bench.core import Message, Task, TextEnv, reward
 from gdpo_envs.loading import Row, Source, SplitFiles, UnusableRowError, load, revision
@@ -62,7 +63,6 @@ class GSM8K(TextEnv[WordProblem]):
                 that `GDPO_BENCH_DATA` names, and without that the Hugging Face hub.
         """
         self.data_dir = data_dir
-        self._tasks: dict[str, list[WordProblem]] = {}
 
     def tasks(self, split: str) -> Sequence[WordProblem]:
         """The problems of a split, in the order of the source, without repetitions.
@@ -70,16 +70,7 @@ class GSM8K(TextEnv[WordProblem]):
         Raises:
             DataError: The data are not there or not as expected.
         """
-        if split not in self._tasks:
-            held_out = {_normalized(task) for task in self.tasks("eval")} if split == "train" else set()
-            problems = load(SOURCE, split, _word_problem, self.data_dir).rows
-            unique = {_normalized(task): task for task in reversed(problems) if _normalized(task) not in held_out}
-            if repeated := len(problems) - len(unique):
-                _log.warning(
-                    "%s: left out %d problems of %r that occur twice or in evaluation", SOURCE.hub, repeated, split
-                )
-            self._tasks[split] = list(unique.values())[::-1]
-        return self._tasks[split]
+        return _problems(split, self.data_dir, self.data_revision())
 
     def messages(self, task: WordProblem) -> list[Message]:
         """The wanted format, then the question."""
@@ -108,6 +99,20 @@ class GSM8K(TextEnv[WordProblem]):
     def data_revision(self) -> str:
         """The commit on the hub, or a hash of the local files."""
         return revision(SOURCE, self.data_dir)
+
+
+@lru_cache(maxsize=4)
+def _problems(split: str, data_dir: str | None, version: str) -> Sequence[WordProblem]:
+    """Read once for all instances; `version` is there so that other data are read anew."""
+    held_out = {_normalized(task) for task in _problems("eval", data_dir, version)} if split == "train" else set()
+    problems = load(SOURCE, split, _word_problem, data_dir).rows
+    unique: dict[str, WordProblem] = {}
+    for problem in problems:
+        if (key := _normalized(problem)) not in held_out:
+            unique.setdefault(key, problem)
+    if repeated := len(problems) - len(unique):
+        _log.warning("%s: left out %d problems of %r that occur twice or in evaluation", SOURCE.hub, repeated, split)
+    return tuple(unique.values())
 
 
 def _word_problem(row: Row) -> WordProblem:
