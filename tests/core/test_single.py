@@ -1,0 +1,96 @@
+from collections.abc import Sequence
+
+import gymnasium as gym
+import mo_gymnasium
+import numpy as np
+import pytest
+
+import gdpo_bench
+from gdpo_bench.core import ReplyError, Task, TextEnv, UnknownNameError, reward, split_by_content
+
+ID = "test/Numbers-v0"
+
+
+class Numbers(TextEnv[Task]):
+    def tasks(self, split: str) -> Sequence[Task]:
+        return split_by_content((Task(str(n)) for n in range(30)), split)
+
+    @reward(low=0, high=1)
+    def correct(self, task: Task, reply: str) -> float:
+        return float(reply == task.prompt)
+
+    @reward(low=-3, high=3)
+    def length(self, task: Task, reply: str) -> float | None:
+        return min(3.0, len(reply)) if reply else None
+
+
+@pytest.fixture(autouse=True)
+def registered(clean_registry: None) -> None:
+    gdpo_bench.register(ID, Numbers)
+
+
+def test_gymnasium_makes_one_rollout_with_a_vector_reward() -> None:
+    env = gym.make(ID)
+    observation, info = env.reset(seed=0)
+    assert info["messages"] == [{"role": "user", "content": observation}]
+    after, rewards, terminated, truncated, info = env.step(observation)
+    assert (after, terminated, truncated) == ("", True, False)
+    assert rewards.dtype == np.float64
+    assert rewards.tolist() == [1, len(observation)]
+    assert info["reward_components"] == {"correct": 1.0, "length": float(len(observation))}
+    assert info["applicable"].tolist() == [True, True]
+    assert info["failed"].tolist() == [False, False]
+    assert info["raw"].tolist() == rewards.tolist()
+
+
+def test_reward_space_follows_mo_gymnasium() -> None:
+    env = mo_gymnasium.make(ID)
+    assert env.unwrapped.reward_dim == 2
+    assert env.unwrapped.reward_space.contains(np.array([1.0, -3.0]))
+    assert not env.unwrapped.reward_space.contains(np.array([1.1, 0.0]))
+
+
+def test_same_seed_brings_the_tasks_that_the_vector_environment_brings() -> None:
+    env = gym.make(ID)
+    venv = gdpo_bench.make_vec(ID, num_prompts=5, group_size=1)
+    assert (env.reset(seed=4)[0], *(env.reset()[0] for _ in range(4))) == venv.reset(seed=4)[0]
+
+
+def test_task_can_be_chosen() -> None:
+    env = gym.make(ID)
+    task = env.unwrapped.tasks[7]
+    observation, info = env.reset(options={"task_id": task.id})
+    assert (observation, info["task_id"]) == (task.prompt, task.id)
+    with pytest.raises(UnknownNameError, match="Unknown task id 'nonsense'"):
+        env.reset(options={"task_id": "nonsense"})
+
+
+def test_split_and_options_are_passed_on() -> None:
+    assert len(gym.make(ID, split="eval").unwrapped.tasks) < len(gym.make(ID).unwrapped.tasks)
+    with pytest.raises(UnknownNameError, match="option of test/Numbers-v0 'colour'"):
+        gym.make(ID, colour="red")
+
+
+def test_reply_must_be_a_text() -> None:
+    env = gym.make(ID)
+    env.reset(seed=0)
+    with pytest.raises(ReplyError, match=r"test/Numbers-v0: reply 0 must be a text; got int"):
+        env.step(5)
+    with pytest.raises(gym.error.ResetNeeded):
+        gym.make(ID).unwrapped.step("a")
+
+
+@pytest.mark.parametrize("reply", ["", "\ud800", "\x00", "x" * 1_000_000])
+def test_any_text_is_a_legal_reply(reply: str) -> None:
+    env = gym.make(ID)
+    env.reset(seed=0)
+    assert np.isfinite(env.step(reply)[1]).all()
+
+
+def test_rewards_are_a_fresh_array_each_time() -> None:
+    """MO-Gymnasium's MOClipReward changes the array that it is given."""
+    env = mo_gymnasium.wrappers.MOClipReward(gym.make(ID), idx=1, min_r=-1, max_r=1)
+    env.reset(seed=0)
+    _, rewards, _, _, info = env.step("abc")
+    assert rewards[1] == 1
+    assert info["raw"][1] == info["reward_components"]["length"] == 3
