@@ -110,11 +110,12 @@ def load_plugins() -> list[str]:
         # `metadata.entry_points` would parse every package's, and stop at the first unreadable one.
         if ENTRY_POINT_GROUP not in (package.read_text("entry_points.txt") or ""):
             continue
-        source = f"package {package.metadata['Name']}"
+        source = "an installed package"
         try:
+            source = f"package {package.metadata['Name']}"
             points = package.entry_points.select(group=ENTRY_POINT_GROUP)
-        except Exception as error:  # whatever the parser stumbles over
-            complaints.append(f"Skipped all environments of {source}: its entry points are unreadable ({error}).")
+        except Exception as error:  # whatever the parsers stumble over
+            complaints.append(f"Skipped all environments of {source}: its metadata are unreadable ({error}).")
             continue
         for point in points:
             known = _registry.get(point.name)

@@ -207,6 +207,15 @@ def test_package_with_unreadable_entry_points_is_complained_about_and_skipped(si
     assert "acme/Plugged-v0" in gdpo_bench.list_envs()
 
 
+def test_package_without_a_name_still_brings_its_environments_or_a_complaint(
+    site: Callable[..., None], tmp_path: Path
+) -> None:
+    site("acme_envs", "[gdpo_bench.envs]\nacme/Plugged-v0 = acme_envs:Plugged\n", ENV_MODULE)
+    (tmp_path / "acme_envs-1.0.dist-info/METADATA").unlink()
+    complaints = registry.load_plugins()
+    assert ("acme/Plugged-v0" in gdpo_bench.list_envs()) is (complaints == [])
+
+
 def test_module_before_the_id_is_imported_and_registers_it(site: Callable[..., None]) -> None:
     module = ENV_MODULE.replace("class Plugged", '@register("acme/Own-v0")\n    class Plugged')
     site("acme_own", "", module.replace("reward\n", "register, reward\n", 1))

@@ -1,5 +1,6 @@
 import json
 from itertools import pairwise
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -314,3 +315,19 @@ def test_any_text_can_be_scored(reply: str) -> None:
 def test_megabyte_of_anything_is_scored_at_once(reply: str) -> None:
     assert format_reward(reply, True, False) in (0, 1)
     assert -3 <= score(reply, call(x=1, y=0), call(x=2, y=0), call(x=2), call("g")) <= 3
+
+
+def test_true_answers_of_the_published_data_earn_full_marks(data_dir: Path) -> None:
+    import pyarrow.parquet
+
+    rows = pyarrow.parquet.read_table(data_dir / "toolrl/rlla_4k_test.parquet").to_pylist()
+    answers = [row["reward_model"]["ground_truth"] for row in rows]
+    with_calls = [answer for answer in answers if "<tool_call>" in answer]
+    assert (len(answers), len(with_calls)) == (80, 71)
+    for answer in answers:
+        assert format_reward(answer, "<tool_call>" in answer, "<response>" in answer) == 1
+    for answer in with_calls:
+        true = parse_calls(answer)
+        assert true
+        assert correctness(true[::-1], true) == 3
+        assert correctness([*true, call("made up")], true) < 3
