@@ -8,6 +8,7 @@ python -m gdpo_bench.run --envs gdpo/MathMini-v0 --normalizers grpo gdpo:eps=1e-
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -66,15 +67,17 @@ def run(
     from gdpo_bench.jobs.report import write_report  # noqa: PLC0415
     from gdpo_bench.jobs.training import train  # noqa: PLC0415
 
-    lists = {"envs": _split(envs), "normalizers": _split(normalizers), "seeds": _split(seeds)}
+    lists = {"envs": envs, "normalizers": normalizers, "seeds": seeds}
     texts = {"policy": policy, "rollout": rollout, "data_dir": data_dir}
-    chosen = _job(job, {name: value for name, value in (lists | texts).items() if value}, steps)
+    given: dict[str, Any] = {name: _split(words) for name, words in lists.items() if words}
+    chosen = _job(job, given | {name: text for name, text in texts.items() if text is not None}, steps)
     if chosen.data_dir is not None:
         os.environ["GDPO_BENCH_DATA"] = chosen.data_dir
     planned = plan(chosen)
     folder = RunFolder.newest(out, chosen) if resume else None
     if resume:
-        console.print(f"Resuming {folder.path}." if folder else "There is no run of this job to resume; starting one.")
+        found = f"Resuming {folder.path}." if folder else "There is no run of this job to resume; starting one."
+        console.print(found, markup=False)
     folder = folder or RunFolder.create(out, chosen)
     failures: list[str] = []
     if planned.policy.kind == "embedded":
@@ -111,7 +114,7 @@ def _split(values: Sequence[str]) -> list[str]:
     words: list[str] = []
     for value in values:
         for part in value.split(","):
-            if words and "=" in part and ":" not in part and "=" in words[-1]:
+            if words and "=" in words[-1] and re.match(r"[\w.]+=", part):
                 words[-1] += f",{part}"
             elif part:
                 words.append(part)
@@ -120,7 +123,8 @@ def _split(values: Sequence[str]) -> list[str]:
 
 def _command() -> str:
     """What the user typed, in the form that works everywhere."""
-    arguments = sys.argv[2:] if Path(sys.argv[0]).name == "gdpo-bench" else sys.argv[1:]
+    with_subcommands = Path(sys.argv[0]).stem in ("gdpo-bench", "__main__")
+    arguments = sys.argv[2:] if with_subcommands else sys.argv[1:]
     return shlex.join(["python", "-m", "gdpo_bench.run", *arguments])
 
 

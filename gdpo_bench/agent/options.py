@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
@@ -10,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFlo
 class TrainingOptions(BaseModel):
     """Options of one training run; all of them go into the leaderboard entry."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     steps: PositiveInt = 60
     """Policy updates from fresh rollouts."""
@@ -44,20 +45,24 @@ class TrainingOptions(BaseModel):
 class EmbeddedConfig:
     """Size of the embedded policy and how it is warm-started."""
 
-    hidden_size: int = 64
-    layers: int = 2
-    heads: int = 2
-    key_value_heads: int = 1
-    intermediate_size: int = 192
-    vocabulary: int = 512
+    hidden_size: PositiveInt = 64
+    layers: PositiveInt = 2
+    heads: PositiveInt = 2
+    key_value_heads: PositiveInt = 1
+    intermediate_size: PositiveInt = 192
+    vocabulary: PositiveInt = 512
     """Entries of the byte-level BPE at most; digits stay single."""
-    positions: int = 512
-    warm_start_steps: int = 1000
+    positions: PositiveInt = 512
+    warm_start_steps: PositiveInt = 1000
     """Supervised steps; half as many leave the policy unable to copy values."""
-    warm_start_batch: int = 32
-    warm_start_lr: float = 5e-3
-    warm_start_examples: int = 9000
+    warm_start_batch: PositiveInt = 32
+    warm_start_lr: Annotated[PositiveFloat, Field(allow_inf_nan=False)] = 5e-3
+    warm_start_examples: PositiveInt = 9000
     """Demonstrations, shared evenly between the environments."""
+
+    def __post_init__(self) -> None:
+        if self.hidden_size % (2 * self.heads) or self.heads % self.key_value_heads:
+            raise ValueError("hidden_size must be a multiple of 2 · heads, and heads one of key_value_heads")
 
 
 EMBEDDED_CONFIGS = {"mini": EmbeddedConfig()}

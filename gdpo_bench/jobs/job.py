@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    JsonValue,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from gdpo_bench.agent.options import TrainingOptions
 from gdpo_bench.core.errors import GdpoBenchError
-from gdpo_bench.core.task import content_hash
+from gdpo_bench.core.task import canonical_json, content_hash
 
 PRESETS = Path(__file__).parent / "presets"
 
@@ -21,12 +31,31 @@ class JobError(GdpoBenchError, ValueError):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2's numbers: `1e-4` is a float, as everybody expects."""
+    """YAML 1.2's numbers: `1e-4` is a float, and `1:0` is a text, not sixty. No field stands twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping without repeated keys, of which plain YAML would silently take the last."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is set twice", key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":int", ":float", ":timestamp"))]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:int", re.compile(r"[-+]?(0|[1-9][0-9_]*|0x[0-9a-fA-F]+)$"), list("-+0123456789")
+)
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+"),
+    re.compile(
+        r"([-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"
+    ),
     list("-+.0123456789"),
 )
 
@@ -35,7 +64,7 @@ def parse_choice(text: str) -> tuple[str, dict[str, Any]]:
     """Read `name` or `name:option=value,option=value`, as command lines give it.
 
     Raises:
-        JobError: An option without a value.
+        JobError: An option without a value, or with one that cannot be read.
     """
     found = re.fullmatch(r"(?P<name>.+?)(:(?P<options>[\w.]+=.*))?", text, re.DOTALL)
     if found is None:
@@ -45,7 +74,10 @@ def parse_choice(text: str) -> tuple[str, dict[str, Any]]:
         key, equals, value = part.partition("=")
         if not equals:
             raise JobError(f"{text!r}: expected option=value; got {part!r}.")
-        options[key] = yaml.load(value, _Loader)
+        try:
+            options[key] = yaml.load(value, _Loader)
+        except yaml.YAMLError as error:
+            raise JobError(f"{text!r}: cannot read the value of {key}, {value!r}.") from error
     return found["name"], options
 
 
@@ -53,11 +85,22 @@ class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
+def _finite(options: dict[str, Any]) -> dict[str, Any]:
+    try:
+        canonical_json(options)
+    except ValueError as error:
+        raise ValueError("numbers must be finite") from error
+    return options
+
+
+Options = Annotated[dict[str, JsonValue], AfterValidator(_finite)]
+
+
 class EnvChoice(_Strict):
     """An environment and its options."""
 
     id: str
-    options: dict[str, JsonValue] = {}
+    options: Options = {}
 
     @model_validator(mode="before")
     @classmethod
@@ -72,8 +115,8 @@ class NormalizerChoice(_Strict):
     """A normalizer, its options, and the weights it gives the rewards."""
 
     normalizer: str
-    options: dict[str, JsonValue] = {}
-    weights: dict[str, float] = {}
+    options: Options = {}
+    weights: dict[str, FiniteFloat] = {}
     """Reward → weight; rewards left out keep their declared weight."""
 
     @model_validator(mode="before")
@@ -98,9 +141,9 @@ class NormalizerChoice(_Strict):
 class SeedPair(_Strict):
     """What a run's randomness comes from."""
 
-    warm_start: int = 0
+    warm_start: int = Field(default=0, ge=0, lt=2**63)
     """Seed of the warm start; a single number in a job file leaves it 0."""
-    rl: int
+    rl: int = Field(ge=0, lt=2**63)
     """Seed of tasks, sampling and minibatches."""
 
     @model_validator(mode="before")
@@ -111,7 +154,9 @@ class SeedPair(_Strict):
         if isinstance(value, str) and re.fullmatch(r"\d+(:\d+)?", value):
             warm_start, _, rl = value.rpartition(":")
             return {"warm_start": int(warm_start or 0), "rl": int(rl)}
-        return value
+        if isinstance(value, dict | SeedPair):
+            return value
+        raise ValueError("expected a number, warm_start:rl, or {warm_start, rl}")
 
 
 class Job(_Strict):
@@ -161,7 +206,7 @@ class Job(_Strict):
             JobError: No such file, not YAML, or not a job; the message names line and expectation.
         """
         path = Path(source)
-        if not path.exists() and (PRESETS / f"{source}.yaml").exists():
+        if not path.is_file() and (PRESETS / f"{source}.yaml").exists():
             path = PRESETS / f"{source}.yaml"
         try:
             text = path.read_text(encoding="utf-8")
@@ -190,13 +235,14 @@ class Job(_Strict):
         except yaml.YAMLError as error:
             raise JobError(f"{where} is not YAML: {error}") from error
         if not isinstance(content, dict):
-            raise JobError(f"{where}: expected a mapping with at least `envs`; got {type(content).__name__}.")
-        content.setdefault("name", Path(where).stem)
+            came = "nothing" if content is None else type(content).__name__
+            raise JobError(f"{where}: expected a mapping with at least `envs`; got {came}.")
+        content.setdefault("name", re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(where).stem))
         try:
             return cls.model_validate(content)
         except ValidationError as error:
             problems = "\n".join(
-                f"  line {_line(root, problem['loc'])}: {_describe(problem)}" for problem in error.errors()
+                f"  line {_line(root, problem['loc'])}: {_describe(problem)}" for problem in _problems(error)
             )
             raise JobError(f"{where} is not a job:\n{problems}") from error
 
@@ -215,7 +261,14 @@ def check(values: dict[str, Any]) -> Job:
     try:
         return Job.model_validate(values)
     except ValidationError as error:
-        raise JobError("\n".join(_describe(problem) for problem in error.errors())) from error
+        raise JobError("\n".join(map(_describe, _problems(error)))) from error
+
+
+def _problems(error: ValidationError) -> list[Any]:
+    """What is wrong, without a list's being too short only because its items are wrong."""
+    problems = error.errors()
+    places = {problem["loc"][:1] for problem in problems if problem["type"] != "too_short"}
+    return [problem for problem in problems if problem["type"] != "too_short" or problem["loc"][:1] not in places]
 
 
 def _describe(problem: Any) -> str:
@@ -223,7 +276,8 @@ def _describe(problem: Any) -> str:
     got = "" if problem["type"] == "missing" else f" (got {problem['input']!r:.80})"
     if problem["type"] == "extra_forbidden":
         return f"{place}: unknown field; known here: {', '.join(_fields_at(problem['loc'][:-1]))}"
-    return f"{place}: {problem['msg']}{got}"
+    expected = problem["msg"].removeprefix("Value error, ").replace("valid tuple", "list").replace("Tuple", "List")
+    return f"{place}: {expected}{got}"
 
 
 def _fields_at(loc: tuple[Any, ...]) -> list[str]:

@@ -141,7 +141,9 @@ def parse_policy(text: str) -> PolicyChoice:
     if text.startswith("replay:"):
         return PolicyChoice("replay", "replay", file=text.removeprefix("replay:"))
     name, options = parse_choice(text)
-    if name == "oracle" and not options:
+    if name == "oracle" and options:
+        raise JobError(f"Policy 'oracle' has no options; got {text!r}.")
+    if name == "oracle":
         return PolicyChoice("oracle", "oracle")
     if name not in EMBEDDED_CONFIGS:
         raise UnknownNameError("policy", name, [*EMBEDDED_CONFIGS, "oracle", "replay:FILE"])
@@ -152,6 +154,10 @@ def parse_policy(text: str) -> PolicyChoice:
     try:
         config = TypeAdapter(EmbeddedConfig).validate_python(values | options)
     except ValidationError as error:
-        problem = error.errors()[0]
-        raise JobError(f"policy {name!r}: {problem['loc'][0]}: {problem['msg']}; got {problem['input']!r}.") from error
+        problems = "; ".join(
+            f"{'.'.join(map(str, [name, *problem['loc']]))}: {problem['msg'].removeprefix('Value error, ')}"
+            + (f", got {problem['input']!r}" if problem["loc"] else "")
+            for problem in error.errors()
+        )
+        raise JobError(f"Policy {text!r}: {problems}.") from error
     return PolicyChoice("embedded", name, config)
