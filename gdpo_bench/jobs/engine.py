@@ -81,7 +81,8 @@ class LocalEngine:
         self._busy: dict[Connection, tuple[Any, int]] = {}
         """Connection → process and number of its task."""
         # OpenMP reads this when a worker imports torch, long before we could call torch.set_num_threads.
-        with _environment(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false"):
+        variables = _environment(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false")
+        with variables, _no_interrupts():
             for _ in range(workers or usable_cores()):
                 ours, theirs = context.Pipe()
                 process = context.Process(target=_serve, args=(theirs,), daemon=True)
@@ -123,9 +124,14 @@ class LocalEngine:
         while waiting or busy:
             while waiting and idle:
                 process, connection = idle.pop()
-                number, task = waiting.pop()
+                number, task = waiting[-1]
+                try:
+                    connection.send(task)
+                except OSError:  # it died while it had nothing to do
+                    self._workers.remove((process, connection))
+                    continue
+                waiting.pop()
                 busy[connection] = (process, number)
-                connection.send(task)
             if not busy:
                 raise GdpoBenchError(
                     f"All worker processes have died with {len(waiting)} tasks to go; is the machine out of memory? "
@@ -135,7 +141,7 @@ class LocalEngine:
                 process, number = busy[connection]
                 try:
                     kind, content = connection.recv()
-                except EOFError:
+                except (EOFError, ConnectionResetError):
                     process.join()
                     del busy[connection]
                     self._workers.remove((process, connection))
@@ -164,21 +170,43 @@ def _serve(connection: Connection) -> None:
     while True:
         try:
             task: Callable[[Report], Any] = connection.recv()
-        except EOFError:
+        except (EOFError, ConnectionResetError):
             return
+        answer = _answer(task, report)
         try:
-            answer = ("result", task(report))
-        except GdpoBenchError as error:
-            answer = ("error", (str(error), True))
-        except Exception:
-            answer = ("error", (traceback.format_exc(), False))
-        connection.send(answer)
+            connection.send(answer)
+        except OSError:
+            return
+        except Exception:  # a result that cannot be pickled
+            connection.send(("error", (traceback.format_exc(), False)))
+
+
+def _answer(task: Callable[[Report], Any], report: Report) -> tuple[str, Any]:
+    try:
+        return "result", task(report)
+    except GdpoBenchError as error:
+        return "error", (str(error), True)
+    except Exception:
+        return "error", (traceback.format_exc(), False)
 
 
 def _single_thread() -> None:
     import torch  # noqa: PLC0415 (only workers need it)
 
     torch.set_num_threads(1)
+
+
+@contextmanager
+def _no_interrupts() -> Iterator[None]:
+    """Child processes that start meanwhile never see Ctrl-C, not even before they could ignore it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

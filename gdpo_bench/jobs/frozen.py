@@ -10,6 +10,7 @@ from functools import reduce
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 
 from gdpo_bench.advantages import compute_advantages, diagnose
@@ -70,7 +71,7 @@ def _entries(plan: Plan, env: PlannedEnv, command: str, console: Console) -> Ite
     scores = _score(env, rollouts, console)
     check_failures(scores, plan.job.training.max_failed_share)
     for failure in scores.failures[:3]:
-        console.print(f"[yellow]failed[/yellow] {failure}", highlight=False)
+        console.print(f"[yellow]failed[/yellow] {escape(str(failure))}", highlight=False)
     evaluation = evaluate(scores, env.specs)
     agreement = _label_agreement(env, rollouts, scores)
     for normalizer in plan.normalizers:
@@ -127,7 +128,8 @@ def _replayed(plan: Plan, env: PlannedEnv, console: Console) -> FrozenRollouts:
     assert plan.policy.file is not None
     completions = read_completions(plan.policy.file, env.tasks)
     if completions.unmatched:
-        console.print(f"{completions.unmatched} lines of {plan.policy.file} are about no task of {env.choice.id}.")
+        text = f"{completions.unmatched} lines of {plan.policy.file} are about no task of {env.choice.id}."
+        console.print(text, markup=False)
     sizes = [len(group.replies) for group in completions.groups]
     return FrozenRollouts(
         [group.task for group in completions.groups for _ in group.replies],

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from gdpo_bench.jobs.engine import Event, Failed, Finished, Progressed, Task
@@ -46,21 +47,23 @@ def watch(
             match event:
                 case Progressed(share=share, text=text):
                     if number not in bars:
-                        bars[number] = progress.add_task(f"  {tasks[number].label}", total=1.0, text="")
+                        bars[number] = progress.add_task(escape(f"  {tasks[number].label}"), total=1.0, text="")
                     shares[number] = share
-                    progress.update(bars[number], completed=share, text=text)
+                    progress.update(bars[number], completed=share, text=escape(text))
                 case Finished(result=result):
                     shares[number] = 1.0
                     finished(number, result)
                 case Failed(message=message):
                     shares[number] = 1.0
                     failures.append(event)
-                    console.print(f"[red]failed[/red] {tasks[number].label}: {message}", markup=True, highlight=False)
+                    what = escape(f"{tasks[number].label}: {message}")
+                    console.print(f"[red]failed[/red] {what}", highlight=False)
             if not isinstance(event, Progressed):
                 if number in bars:
                     progress.remove_task(bars.pop(number))
                 if not console.is_terminal and isinstance(event, Finished):
                     done = sum(share == 1.0 for share in shares.values())
-                    console.print(f"{title} {done}/{len(tasks)}: {tasks[number].label} is done", highlight=False)
+                    line = f"{title} {done}/{len(tasks)}: {tasks[number].label} is done"
+                    console.print(line, highlight=False, markup=False)
             progress.update(whole, completed=sum(shares.values()))
     return failures

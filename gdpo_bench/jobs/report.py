@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -36,6 +37,7 @@ def write_report(entries: Sequence[Entry], folder: RunFolder, console: Console) 
     write_atomically(folder.path / "table.txt", page.export_text())
     if any(entry.track == "training" for entry in entries):
         plot_curves(entries, folder.path / "curves.png")
-        console.print(f"Learning curves: {folder.path / 'curves.png'}", soft_wrap=True)
-    console.print(f"Leaderboard entries: {folder.path / RUN_FOLDER}", soft_wrap=True)
-    console.print(f"File them: python -m gdpo_bench.leaderboard submit {folder.path}", soft_wrap=True, style="dim")
+        console.print(f"Learning curves: {folder.path / 'curves.png'}", soft_wrap=True, markup=False)
+    console.print(f"Leaderboard entries: {folder.path / RUN_FOLDER}", soft_wrap=True, markup=False)
+    submit = shlex.join(["python", "-m", "gdpo_bench.leaderboard", "submit", str(folder.path)])
+    console.print(f"File them: {submit}", soft_wrap=True, markup=False, style="dim")
