@@ -67,7 +67,8 @@ def collect(
     """
     _, info = env.reset(seed=seed)
     scores = Scores.empty(env.num_envs, env.reward_dim)
-    rows = [_Row(policy.encode(messages)) for messages in info["messages"]]
+    # A model needs something to go on from, also where the prompt is empty.
+    rows = [_Row(policy.encode(messages) or [policy.end_token]) for messages in info["messages"]]
     over = np.zeros(env.num_envs, bool)
     first = True
     while not over.all():

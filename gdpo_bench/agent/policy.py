@@ -34,6 +34,7 @@ class Policy:
     def encode(self, messages: Sequence[Message]) -> list[int]:
         """Token ids of a conversation, ready for the policy's reply."""
         text = self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+        text = text.encode(errors="replace").decode()  # tokenizers refuse unpaired surrogates
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 

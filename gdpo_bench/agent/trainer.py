@@ -24,6 +24,8 @@ from gdpo_bench.core import GdpoBenchError, GroupVectorEnv
 
 _EVAL_SEED = 777
 """The held-out tasks and their sampling noise are the same for all runs, which are compared in pairs."""
+_FAILURES = 3
+"""So many failures of reward functions are kept, to be shown."""
 
 
 class DivergedError(GdpoBenchError, RuntimeError):
@@ -37,6 +39,8 @@ class RunResult:
     evaluations: list[Evaluation] = field(default_factory=list)
     diagnostics: dict[str, float] = field(default_factory=dict)
     """Means over training steps."""
+    failures: list[str] = field(default_factory=list)
+    """What reward functions failed on in training, the first few."""
     tokens: int = 0
     """Tokens drawn, in training and evaluation."""
     wall_s: float = 0.0
@@ -121,6 +125,7 @@ class Trainer:
         seed = self.seed if step == 0 else None
         rollouts = collect(self.env, self.policy, self.backend, sampling=self.sampling, rng=self.rng, seed=seed)
         check_failures(rollouts.scores, self.options.max_failed_share)
+        result.failures += map(str, rollouts.scores.failures[: _FAILURES - len(result.failures)])
         advantages = compute_advantages(
             self.normalizer,
             rollouts.scores.values,

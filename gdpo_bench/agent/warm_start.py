@@ -24,12 +24,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from platformdirs import user_cache_path
+from safetensors import SafetensorError
 
 from gdpo_bench.agent.embedded import build_policy
 from gdpo_bench.agent.options import EmbeddedConfig
 from gdpo_bench.agent.policy import Policy
 from gdpo_bench.core import TextEnv, content_hash
 from gdpo_bench.core.errors import DeclarationError
+from gdpo_bench.files import WriteError
 
 _TOKENIZER_EXAMPLES = 3000
 _BUCKET = 8
@@ -54,22 +56,28 @@ def build_corpus(envs: Mapping[str, TextEnv[Any]], examples: int, seed: int) -> 
         The corpus.
 
     Raises:
-        DeclarationError: No environment has demonstrations.
+        DeclarationError: No environment has demonstrations, or those of one end.
     """
     streams = []
     for env_id, env in sorted(envs.items()):
-        stream = env.demonstrations(Random(f"{env_id} {seed}"))
+        stream = iter(env.demonstrations(Random(f"{env_id} {seed}")))
         first = next(stream, None)
         if first is not None:
-            streams.append((env, itertools.chain([first], stream)))
+            streams.append((env_id, env, itertools.chain([first], stream)))
     if not streams:
         raise DeclarationError(
             f"None of {', '.join(sorted(envs))} offers demonstrations, which the embedded policy learns from first; "
             "define `demonstrations(rng)` in the environment, or choose another policy."
         )
-    corpus = []
-    for (env, stream), _ in zip(itertools.cycle(streams), range(examples), strict=False):
-        task, reply = next(stream)
+    corpus: Corpus = []
+    for (env_id, env, stream), _ in zip(itertools.cycle(streams), range(examples), strict=False):
+        demonstration = next(stream, None)
+        if demonstration is None:
+            raise DeclarationError(
+                f"{env_id}: the demonstrations ended after {len(corpus) // len(streams)}; they must be endless, "
+                "repeating themselves if need be."
+            )
+        task, reply = demonstration
         corpus.append(("".join(message["content"] for message in env.messages(task)), reply))
     return corpus
 
@@ -87,6 +95,9 @@ def warm_start(
 
     Returns:
         The policy's folder in the cache; `Policy.load` reads it.
+
+    Raises:
+        WriteError: The cache cannot be written to.
     """
     key = content_hash(
         {
@@ -100,21 +111,30 @@ def warm_start(
     root = Path(os.environ.get("GDPO_BENCH_CACHE") or user_cache_path("gdpo-bench")) / "warm_start"
     folder = root / key
     if not (folder / "config.json").exists():
-        policy = train(corpus, config, seed, progress)
-        root.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f"{key}.", dir=root))
         try:
-            policy.model.save_pretrained(part)
-            policy.tokenizer.save_pretrained(part)
-            (part / "warm_start.json").write_text(json.dumps({"seed": seed, **asdict(config)}, indent=2))
-            try:
-                part.rename(folder)
-            except OSError:  # another process finished first, with the same content
-                if not (folder / "config.json").exists():
-                    raise
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
+            root.mkdir(parents=True, exist_ok=True)  # before the training, which takes longer
+            _save(train(corpus, config, seed, progress), {"seed": seed, **asdict(config)}, folder)
+        except (OSError, SafetensorError) as error:
+            raise WriteError(
+                f"Cannot keep the warm-started policy in {root}: {error}. Name another folder with GDPO_BENCH_CACHE."
+            ) from error
     return folder
+
+
+def _save(policy: Policy, origin: dict[str, Any], folder: Path) -> None:
+    """The whole folder or nothing."""
+    part = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
+    try:
+        policy.model.save_pretrained(part)
+        policy.tokenizer.save_pretrained(part)
+        (part / "warm_start.json").write_text(json.dumps(origin, indent=2))
+        try:
+            part.rename(folder)
+        except OSError:  # another process finished first, with the same content
+            if not (folder / "config.json").exists():
+                raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def train(corpus: Corpus, config: EmbeddedConfig, seed: int, progress: Progress) -> Policy:

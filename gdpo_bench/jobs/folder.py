@@ -9,11 +9,16 @@ from dataclasses import asdict
 from pathlib import Path
 
 import yaml
+from pydantic import TypeAdapter
 
 from gdpo_bench.core.task import content_hash
 from gdpo_bench.files import write_atomically
 from gdpo_bench.jobs.job import Job, JobError
 from gdpo_bench.jobs.tasks import RunRecord, TrainingTask
+
+_NAME_LENGTH = 100
+"""Of the readable part of a result's name; options can be many, and names of files are limited."""
+_RECORD = TypeAdapter(RunRecord)
 
 
 class RunFolder:
@@ -57,8 +62,9 @@ class RunFolder:
         return cls(max(found)[1]) if found else None
 
     def _result(self, task: TrainingTask) -> Path:
-        key = content_hash([task.env.model_dump(), task.normalizer.model_dump(), task.seed.model_dump()], 8)
-        readable = re.sub(r"[^\w.:-]+", "_", task.label.replace(":", "-"))
+        choices = [choice.model_dump() for choice in (task.env, task.normalizer, task.seed)]
+        key = content_hash([*choices, task.weights, task.warm_start.corpus, task.fingerprint], 8)
+        readable = re.sub(r"[^A-Za-z0-9_.-]+", "_", task.label.replace(":", "-"))[:_NAME_LENGTH]
         return self.path / "results" / f"{readable}.{key}.json"
 
     def save(self, task: TrainingTask, record: RunRecord) -> None:
@@ -73,11 +79,11 @@ class RunFolder:
         """
         path = self._result(task)
         try:
-            return RunRecord(**json.loads(path.read_text(encoding="utf-8")))
+            return _RECORD.validate_json(path.read_bytes())
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError) as error:
-            raise JobError(f"{path} is damaged ({error}); delete it and start again with --resume.") from error
+        except (OSError, ValueError) as error:
+            raise JobError(f"{path} is damaged; delete it and start again with --resume. ({error})") from error
 
 
 def _folders(out: Path) -> Iterator[Path]:

@@ -66,6 +66,8 @@ class RunRecord:
     diagnostics: dict[str, float]
     tokens: int
     wall_s: float
+    failures: list[str] = field(default_factory=list)
+    """What reward functions failed on, the first few; too few to stop the run."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,8 @@ class TrainingTask:
     """Reward → weight, for all rewards of the environment."""
     training: TrainingOptions
     warm_start: WarmStarted = field(repr=False)
+    fingerprint: str = field(default="", repr=False)
+    """Hash of what the names above stood for: the environment's tasks, the normalizer's source."""
 
     @property
     def label(self) -> str:
@@ -122,4 +126,5 @@ def _record(result: Any) -> RunRecord:
         diagnostics=result.diagnostics,
         tokens=result.tokens,
         wall_s=result.wall_s,
+        failures=result.failures,
     )

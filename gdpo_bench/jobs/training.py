@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from rich.console import Console
+from rich.markup import escape
 
+from gdpo_bench.core import content_hash
 from gdpo_bench.core.errors import GdpoBenchError
 from gdpo_bench.jobs.engine import LocalEngine, usable_cores
 from gdpo_bench.jobs.folder import RunFolder
@@ -49,9 +51,13 @@ def train(plan: Plan, folder: RunFolder, command: str, console: Console) -> tupl
         missing = [run.task for run in runs if folder.load(run.task) is None]
         if len(missing) < len(runs):
             console.print(f"{len(runs) - len(missing)} of {len(runs)} runs are finished already.")
-        failures = watch(
-            console, "training", missing, engine.run(missing), lambda i, record: folder.save(missing[i], record)
-        )
+
+        def finished(i: int, record: RunRecord) -> None:
+            folder.save(missing[i], record)
+            for failure in record.failures:
+                console.print(f"[yellow]failed[/yellow] {escape(failure)}", highlight=False)
+
+        failures = watch(console, "training", missing, engine.run(missing), finished)
     messages = [f"{missing[failure.task].label}: {failure.message}" for failure in failures]
     return list(_entries(plan, folder, runs, command)), messages
 
@@ -92,7 +98,10 @@ def _planned_runs(plan: Plan, warm_starts: dict[str, WarmStarted]) -> Iterator[P
             warm_start = warm_starts[_warm_start_task(plan, env, seed.warm_start).key]
             for normalizer in plan.normalizers:
                 weights = normalizer.weights(env.specs)
-                task = TrainingTask(env.choice, normalizer.choice, seed, weights, plan.job.training, warm_start)
+                fingerprint = content_hash([env.description.model_dump(mode="json"), normalizer.options])
+                task = TrainingTask(
+                    env.choice, normalizer.choice, seed, weights, plan.job.training, warm_start, fingerprint
+                )
                 yield PlannedRun(env, normalizer, task)
 
 
