@@ -50,12 +50,12 @@ class GD2PO(GDPO):
         """Advantages (N,) from rewards (N, K), group ids (N,) and weights (K,)."""
         per_reward, rows = self.per_reward(batch)
         terms = per_reward * batch.weights.to(per_reward.dtype)
-        advantages, size = self.weighted_sum(per_reward, batch.weights)
+        advantages, size = self.weighted_sum(per_reward, batch)
         keep = ~((terms > _SIGN_EPS).any(1) & (terms < -_SIGN_EPS).any(1))
         if self.rule == "soft":
             keep |= (advantages / (size + _SIGN_EPS)).abs() >= self.tau
-        kept_share = batch.groups.sum(keep.to(advantages.dtype)) / batch.groups.sizes
-        advantages = batch.groups.combine(torch.mul, advantages * keep, kept_share)
-        if not self.batch_norm:
-            return advantages
-        return self.whiten(advantages, batch, rows=keep if rows is None else keep & rows, size=size)
+        counted = torch.ones_like(keep) if rows is None else rows
+        kept = keep & counted
+        share = batch.groups.sum(kept.to(size.dtype)) / batch.groups.sum(counted.to(size.dtype)).clamp(min=1)
+        advantages = batch.groups.combine(torch.mul, advantages * kept, share)
+        return self.whiten(advantages, batch, rows=kept, size=size) if self.batch_norm else advantages

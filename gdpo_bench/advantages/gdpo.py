@@ -44,7 +44,7 @@ class GDPO(Whitening):
             shared = {field.name for field in dataclasses.fields(GRPO)} & vars(self).keys()
             return GRPO(**{name: getattr(self, name) for name in shared})(batch)
         per_reward, rows = self.per_reward(batch)
-        advantages, size = self.weighted_sum(per_reward, batch.weights)
+        advantages, size = self.weighted_sum(per_reward, batch)
         return self.whiten(advantages, batch, rows=rows, size=size) if self.batch_norm else advantages
 
     def per_reward(self, batch: RewardBatch) -> tuple[Tensor, Tensor | None]:

@@ -5,7 +5,7 @@ deviation makes the noise as large as a signal. Hence three rules, which `zero_v
 (the default everywhere) applies:
 
 1. Values that are equal throughout a group up to rounding are equal: they are centred to exactly 0.
-2. Terms that cancel up to rounding cancel: their sum is exactly 0.
+2. Terms that cancel throughout a group, but for rounding and ε, cancel: their sums are exactly 0.
 3. A batch whose spread is rounding noise is whitened to 0, and a batch mean that is rounding noise
    is not subtracted, so that rollouts without signal stay at exactly 0 (see `whitening`).
 """
@@ -32,8 +32,9 @@ group's mean. `add_nothing`: like `skip`, but a sum just goes without it. `zero`
 """
 
 EPS64 = torch.finfo(torch.float64).eps
-_CANCELLED = 64 * EPS64
-"""A sum this small beside the sum of its terms' sizes is what rounding left of 0."""
+_CANCELLED = 1e-4
+"""Sums this small, beside the sizes of their terms, are what rounding and ε leave of 0: the default ε
+takes less than that from a standardized reward whose deviation is above 0.01."""
 
 
 def rounding(dtype: torch.dtype, terms: Tensor | int) -> Tensor | float:
@@ -135,20 +136,21 @@ class GroupNorm:
             rewards = torch.where(neutral & ~present, batch.groups.spread(means), rewards)
         return rewards @ weights, rewards.abs() @ weights.abs(), rows
 
-    def weighted_sum(self, advantages: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """Σ_k w_k A_k, exactly 0 where the terms cancel up to rounding.
+    def weighted_sum(self, advantages: Tensor, batch: RewardBatch) -> tuple[Tensor, Tensor]:
+        """Σ_k w_k A_k, exactly 0 throughout a group whose terms cancel.
 
         Args:
             advantages: (N, K).
-            weights: (K,).
+            batch: The batch, for its weights (K,) and groups.
 
         Returns:
             The sum (N,), and the sum of the terms' sizes (N,).
         """
-        weights = weights.to(advantages.dtype)
+        weights = batch.weights.to(advantages.dtype)
         total, size = advantages @ weights, advantages.abs() @ weights.abs()
         if self.exact_zeros:
-            total = torch.where(total.abs() <= _CANCELLED * size, 0.0, total)
+            cancelled = batch.groups.sum(total.abs()) <= _CANCELLED * batch.groups.sum(size)
+            total = batch.groups.combine(lambda sums, zero: sums.masked_fill(zero, 0.0), total, cancelled)
         return total, size
 
     def standardize(

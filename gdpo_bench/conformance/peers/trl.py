@@ -1,0 +1,126 @@
+"""TRL 1.16: the advantages of `GRPOTrainer`.
+
+TRL computes them in the middle of `GRPOTrainer._generate_and_score_completions`. That method is
+called as it is shipped, on a stand-in for the trainer that answers what comes before: no model is
+run, one token is "generated" for each completion, and `_calculate_rewards` returns our rewards.
+
+TRL makes float32 tensors of rewards and needs groups of one size, side by side; rollouts are
+sorted for it here. A reward function that returns None is NaN in its matrix.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor
+from trl import GRPOTrainer
+
+from gdpo_bench.advantages.errors import DomainError
+
+
+def gdpo(rewards: Tensor, groups: list[int], weights: list[float], applicable: list[list[bool]] | None) -> Tensor:
+    """`multi_objective_aggregation="normalize_then_sum"`."""
+    return _advantages(rewards, groups, weights, applicable, aggregation="normalize_then_sum", scale="group")
+
+
+def grpo(rewards: Tensor, groups: list[int], weights: list[float], applicable: list[list[bool]] | None) -> Tensor:
+    """`multi_objective_aggregation="sum_then_normalize"`, the default."""
+    return _advantages(rewards, groups, weights, applicable, aggregation="sum_then_normalize", scale="group")
+
+
+def grpo_no_std(
+    rewards: Tensor, groups: list[int], weights: list[float], applicable: list[list[bool]] | None
+) -> Tensor:
+    """`scale_rewards="none"`."""
+    return _advantages(rewards, groups, weights, applicable, aggregation="sum_then_normalize", scale="none")
+
+
+def grpo_batch_std(
+    rewards: Tensor, groups: list[int], weights: list[float], applicable: list[list[bool]] | None
+) -> Tensor:
+    """`scale_rewards="batch"`."""
+    return _advantages(rewards, groups, weights, applicable, aggregation="sum_then_normalize", scale="batch")
+
+
+def _advantages(
+    rewards: Tensor,
+    groups: list[int],
+    weights: list[float],
+    applicable: list[list[bool]] | None,
+    *,
+    aggregation: str,
+    scale: str,
+) -> Tensor:
+    ids = torch.as_tensor(groups)
+    _, sizes = ids.unique(return_counts=True)
+    if len(sizes.unique()) != 1:
+        raise DomainError("TRL needs groups of one size.")
+    order = ids.argsort(stable=True)
+    matrix = rewards.float()
+    if applicable is not None:
+        matrix = matrix.masked_fill(~torch.tensor(applicable), float("nan"))
+    trainer = _stand_in(matrix[order], torch.tensor(weights, dtype=torch.float32), int(sizes[0]), aggregation, scale)
+    inputs = [{"prompt": "?"} for _ in range(len(ids))]
+    output = GRPOTrainer._generate_and_score_completions(trainer, inputs)
+    advantages = torch.empty(len(ids), dtype=output["advantages"].dtype)
+    advantages[order] = output["advantages"]
+    return advantages
+
+
+def _stand_in(rewards: Tensor, weights: Tensor, group_size: int, aggregation: str, scale: str) -> Any:
+    """What the method reads of a trainer before and after it computes advantages."""
+    n, k = rewards.shape
+    one_token = [[1]] * n
+    generated: tuple[Any, ...] = (one_token, one_token, None, ["!"] * n, None, {}, None, None)
+    accelerator = SimpleNamespace(device=torch.device("cpu"), process_index=0, gather=lambda value: value)
+    names = [f"reward_{i}" for i in range(k)]
+    return SimpleNamespace(
+        # what the advantages depend on
+        num_generations=group_size,
+        num_generations_eval=group_size,
+        reward_weights=weights,
+        reward_funcs=names,
+        reward_func_names=names,
+        multi_objective_aggregation=aggregation,
+        scale_rewards=scale,
+        _calculate_rewards=lambda *_: rewards,
+        # generation and its surroundings, switched off
+        _generate=lambda prompts: generated,
+        accelerator=accelerator,
+        args=SimpleNamespace(
+            per_device_train_batch_size=n,
+            steps_per_generation=1,
+            gradient_accumulation_steps=1,
+            gradient_checkpointing_kwargs=None,
+        ),
+        model=SimpleNamespace(training=True, is_gradient_checkpointing=False),
+        _tokenizer=SimpleNamespace(pad_token_id=0),
+        num_iterations=1,
+        beta=0.0,
+        pad_to_multiple_of=None,
+        mask_truncated_completions=False,
+        use_vllm=False,
+        vllm_importance_sampling_correction=False,
+        environment_factories=None,
+        environments=None,
+        tools=None,
+        log_multimodal=False,
+        # logging
+        _metrics=defaultdict(lambda: defaultdict(list)),
+        _logs=defaultdict(_Sink),
+        _pending_extra_logs={},
+        _pending_metrics={},
+    )
+
+
+class _Sink(defaultdict[str, list[Any]]):
+    """A log that can be extended, and that has logs by name."""
+
+    def __init__(self) -> None:
+        super().__init__(list)
+
+    def extend(self, values: Any) -> None:
+        """Forget the values."""

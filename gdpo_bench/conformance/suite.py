@@ -1,0 +1,124 @@
+"""Searching for counterexamples, and comparing what is found with what is claimed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from hypothesis import HealthCheck, Phase, find, settings
+from hypothesis.errors import NoSuchExample
+
+from gdpo_bench.conformance.cases import Case
+from gdpo_bench.conformance.implementation import Implementation, OutsideDomainError
+from gdpo_bench.conformance.properties import PROPERTIES, Property
+from gdpo_bench.core.errors import UnknownNameError
+
+Status = Literal["holds", "fails", "outside"]
+"""`outside`: the implementation handles none of the property's cases."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a search came to."""
+
+    prop: Property
+    implementation: str
+    status: Status
+    reason: str | None
+    """Why the property is declared not to hold, or None if it is claimed."""
+    counterexample: Case | None = None
+    problem: str = ""
+
+    @property
+    def as_declared(self) -> bool:
+        """Whether a claim held, or a declared exception had a counterexample."""
+        return self.status == "outside" or (self.status == "holds") == (self.reason is None)
+
+    def __str__(self) -> str:
+        """The finding in words, with its counterexample."""
+        title = f"{self.implementation}: {self.prop.id}"
+        if self.status == "outside":
+            return f"{title} does not apply."
+        if self.counterexample is None:
+            declared = f", although declared not to ({self.reason})" if self.reason else ""
+            return f"{title} holds{declared}."
+        declared = f"As declared ({self.reason})" if self.reason else self.prop.why
+        body = "\n".join(f"    {line}" for line in str(self.counterexample).splitlines())
+        return f"{title} fails: {self.prop.says}\n  {declared}\n{body}\n    {self.problem}"
+
+
+def examine(
+    implementation: Implementation,
+    prop: Property,
+    *,
+    examples: int = 25,
+    reason: str | None = None,
+    shrink: bool = True,
+) -> Finding:
+    """Search for a counterexample and shrink it; deterministic.
+
+    Args:
+        implementation: What to test.
+        prop: What to test it for.
+        examples: How many cases to try.
+        reason: Why the property is declared not to hold, if it is.
+        shrink: Whether to look for the smallest counterexample, or to take the first.
+    """
+    applied = 0
+    problems: dict[str, str] = {}
+
+    def violated(case: Case) -> bool:
+        nonlocal applied
+        try:
+            problem = prop.check(implementation, case)
+        except OutsideDomainError:
+            return False
+        except Exception as error:  # whatever a stranger's function raises is what went wrong
+            problem = f"{type(error).__name__}: {error}"
+        applied += 1
+        problems[str(case)] = problem or ""
+        return problem is not None
+
+    search = settings(
+        max_examples=examples,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=(Phase.generate, Phase.shrink) if shrink else (Phase.generate,),
+        suppress_health_check=list(HealthCheck),
+    )
+    try:
+        case = find(prop.cases, violated, settings=search)
+    except NoSuchExample:
+        rare = [case for case in prop.rare if violated(case)]
+        if not rare:
+            return Finding(prop, implementation.name, "holds" if applied else "outside", reason)
+        case = rare[0]
+    return Finding(prop, implementation.name, "fails", reason, case, problems[str(case)])
+
+
+def examine_all(
+    implementation: Implementation,
+    *,
+    exceptions: Mapping[str, str] | None = None,
+    properties: Iterable[str] | None = None,
+    examples: int = 25,
+) -> list[Finding]:
+    """Examine an implementation for all properties.
+
+    Args:
+        implementation: What to test.
+        exceptions: Property id → why it is declared not to hold.
+        properties: Which to test; by default all.
+        examples: Cases for each property.
+
+    Raises:
+        UnknownNameError: No such property.
+    """
+    exceptions = exceptions or {}
+    chosen = list(PROPERTIES) if properties is None else list(properties)
+    for id in (*chosen, *exceptions):
+        if id not in PROPERTIES:
+            raise UnknownNameError("property", id, PROPERTIES)
+    return [examine(implementation, PROPERTIES[id], examples=examples, reason=exceptions.get(id)) for id in chosen]
