@@ -1,0 +1,117 @@
+from collections import Counter
+
+import pytest
+import torch
+from scipy.stats import chisquare
+
+from gdpo_bench.agent.loss import token_log_probs
+from gdpo_bench.agent.policy import Policy
+from gdpo_bench.agent.rollout import Completion, Sampling, TransformersBackend, _sample
+
+PROMPTS = [[5, 6, 7], [9], [20, 21, 22, 23, 24, 25, 26]]
+
+
+def generate(
+    policy: Policy, prompts: list[list[int]], *, n: int = 2, seed: int = 0, tokens: int = 8, temperature: float = 1.0
+) -> list[Completion]:
+    rng = torch.Generator().manual_seed(seed)
+    return TransformersBackend(policy).generate(prompts, n, Sampling(tokens, temperature), rng)
+
+
+def fresh_log_probs(policy: Policy, prompt: list[int], completion: Completion, temperature: float = 1.0) -> list[float]:
+    token_ids = torch.tensor([prompt + completion.token_ids])
+    with torch.no_grad():
+        logits = policy.model(input_ids=token_ids).logits
+    return token_log_probs(logits, token_ids, temperature)[0, len(prompt) - 1 :].tolist()
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.6, 1.7])
+def test_log_probs_are_those_of_a_fresh_forward_pass_of_each_prompt_alone(
+    small_policy: Policy, temperature: float
+) -> None:
+    completions = generate(small_policy, PROMPTS, n=3, tokens=20, temperature=temperature)
+    for i, completion in enumerate(completions):
+        expected = fresh_log_probs(small_policy, PROMPTS[i // 3], completion, temperature)
+        assert completion.log_probs == pytest.approx(expected, abs=1e-4)
+
+
+def test_completions_of_a_prompt_are_adjacent(small_policy: Policy) -> None:
+    together = generate(small_policy, PROMPTS, n=4, temperature=0)
+    alone = [generate(small_policy, [prompt], n=1, temperature=0)[0].token_ids for prompt in PROMPTS]
+    assert alone[0] != alone[1] != alone[2]
+    assert [completion.token_ids for completion in together] == [ids for ids in alone for _ in range(4)]
+
+
+def test_completion_ends_with_the_end_token_or_at_the_limit(small_policy: Policy) -> None:
+    end = small_policy.end_token
+    completions = generate(small_policy, PROMPTS, n=40, tokens=12)
+    assert {completion.finish_reason for completion in completions} == {"stop", "length"}
+    for completion in completions:
+        assert len(completion.token_ids) == len(completion.log_probs) <= 12
+        if completion.finish_reason == "stop":
+            assert completion.token_ids.index(end) == len(completion.token_ids) - 1
+        else:
+            assert end not in completion.token_ids
+            assert len(completion.token_ids) == 12
+
+
+def test_end_token_as_the_last_of_the_limit_is_a_stop(small_policy: Policy) -> None:
+    for completion in generate(small_policy, [[9]], n=200, tokens=1):
+        stopped = completion.token_ids == [small_policy.end_token]
+        assert completion.finish_reason == ("stop" if stopped else "length")
+
+
+def test_same_generator_seed_gives_the_same_tokens_and_another_does_not(small_policy: Policy) -> None:
+    assert generate(small_policy, PROMPTS, seed=3) == generate(small_policy, PROMPTS, seed=3)
+    assert generate(small_policy, PROMPTS, seed=3) != generate(small_policy, PROMPTS, seed=4)
+
+
+def test_temperature_0_takes_the_likeliest_token(small_policy: Policy) -> None:
+    completion = generate(small_policy, [PROMPTS[0]], n=1, temperature=0)[0]
+    ids = list(PROMPTS[0])
+    for token in completion.token_ids:
+        with torch.no_grad():
+            assert token == int(small_policy.model(input_ids=torch.tensor([ids])).logits[0, -1].argmax())
+        ids.append(token)
+
+
+def test_backend_sees_updated_weights_at_once(small_policy: Policy) -> None:
+    backend = TransformersBackend(small_policy)
+    sampling, prompt = Sampling(4, 0), [PROMPTS[0]]
+    before = backend.generate(prompt, 1, sampling, torch.Generator())
+    with torch.no_grad():
+        small_policy.model.get_input_embeddings().weight.neg_()
+    after = backend.generate(prompt, 1, sampling, torch.Generator())[0]
+    assert after != before[0]
+    assert after.log_probs == pytest.approx(fresh_log_probs(small_policy, PROMPTS[0], after), abs=1e-4)
+
+
+def test_sampled_frequencies_match_the_probabilities(small_policy: Policy) -> None:
+    draws = 20_000
+    with torch.no_grad():
+        logits = small_policy.model(input_ids=torch.tensor([PROMPTS[0]])).logits[0, -1]
+    probabilities = logits.double().softmax(-1)
+    token, log_probs = _sample(logits.expand(draws, -1), 1.0, torch.Generator().manual_seed(11))
+    counts = Counter(token.tolist())
+    common = [t for t in range(len(probabilities)) if probabilities[t] * draws >= 10]
+    observed = [counts[t] for t in common]
+    expected = [float(probabilities[t]) * draws for t in common]
+    observed.append(draws - sum(observed))
+    expected.append(draws - sum(expected))
+    assert len(common) > 10
+    assert chisquare(observed, expected).pvalue > 1e-3
+    torch.testing.assert_close(log_probs.double(), probabilities.log()[token], atol=1e-4, rtol=0)
+
+
+def test_impossible_tokens_are_never_drawn() -> None:
+    logits = torch.full((20_000, 6), -torch.inf)
+    logits[:, [2, 4]] = torch.tensor([0.0, 1.0])
+    token, log_probs = _sample(logits, 1.0, torch.Generator().manual_seed(0))
+    assert set(token.tolist()) == {2, 4}
+    assert log_probs.isfinite().all()
+
+
+def test_sampling_leaves_no_gradients(small_policy: Policy) -> None:
+    small_policy.model.train()
+    generate(small_policy, PROMPTS)
+    assert all(weights.grad is None for weights in small_policy.model.parameters())

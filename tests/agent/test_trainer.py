@@ -1,0 +1,204 @@
+import copy
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from random import Random
+from typing import Any
+
+import pytest
+import torch
+
+from gdpo_bench.advantages import RewardBatch, make_normalizer
+from gdpo_bench.advantages.errors import NormalizerOutputError
+from gdpo_bench.agent.collect import ScorerFailuresError
+from gdpo_bench.agent.evaluation import Evaluation
+from gdpo_bench.agent.options import EmbeddedConfig, TrainingOptions
+from gdpo_bench.agent.policy import Policy
+from gdpo_bench.agent.trainer import DivergedError, RunResult, Trainer
+from gdpo_bench.agent.warm_start import build_corpus, train
+from gdpo_bench.core import GroupVectorEnv, RewardError, Task, TextEnv, reward
+
+Vec = Callable[..., GroupVectorEnv]
+TINY = TrainingOptions(
+    steps=2, prompts=2, group_size=4, eval_every=1, eval_prompts=2, max_new_tokens=4, learning_rate=1e-2
+)
+
+
+class Letters(TextEnv[Task]):
+    """Any of four letters will do, but `a` is wanted."""
+
+    def tasks(self, split: str) -> Sequence[Task]:
+        return [Task(f"Letter {i}:") for i in range(12) if (i % 3 == 0) == (split == "eval")]
+
+    def demonstrations(self, rng: Random) -> Iterator[tuple[Task, str]]:
+        while True:
+            yield rng.choice(self.tasks("train")), rng.choice("abcd")
+
+    @reward(low=0, high=1, kind="binary")
+    def wanted(self, task: Task, reply: str) -> bool:
+        return reply == "a"
+
+    @reward(low=0, high=1, kind="binary")
+    def letter(self, task: Task, reply: str) -> bool:
+        return len(reply) == 1 and reply in "abcd"
+
+
+class Failing(Letters):
+    @reward(low=0, high=1)
+    def letter(self, task: Task, reply: str) -> float:
+        raise KeyError("no such letter")
+
+
+class Rare(Letters):
+    """One rollout of eight fails."""
+
+    calls = 0
+
+    @reward(low=0, high=1)
+    def letter(self, task: Task, reply: str) -> float:
+        self.calls += 1
+        if self.calls % 8 == 0:
+            raise KeyError("no such letter")
+        return 1.0
+
+
+class Lying(Letters):
+    @reward(low=0, high=1)
+    def letter(self, task: Task, reply: str) -> float:
+        return 7.0
+
+
+@pytest.fixture(scope="module")
+def imitator() -> Policy:
+    """A policy that says one of the letters, each about as often."""
+    config = EmbeddedConfig(
+        hidden_size=32, intermediate_size=32, vocabulary=300, warm_start_steps=150, warm_start_examples=256
+    )
+    return train(build_corpus({"test/Letters-v0": Letters()}, 256, seed=0), config, 0, lambda share, text: None)
+
+
+def run(
+    policy: Policy,
+    vec: Vec,
+    cls: type[TextEnv[Any]] = Letters,
+    *,
+    normalizer: Any = "gdpo",
+    options: TrainingOptions = TINY,
+    seed: int = 0,
+    report: Callable[[int, Evaluation | None], None] = lambda step, evaluation: None,
+) -> tuple[RunResult, dict[str, torch.Tensor]]:
+    """A run from a copy of the policy; its result, and the weights that it ended with."""
+    own = Policy(copy.deepcopy(policy.model), policy.tokenizer)
+    trainer = Trainer(
+        own,
+        vec(cls, options.prompts, options.group_size, "train"),
+        vec(cls, options.eval_prompts, options.eval_group_size, "eval"),
+        normalizer=make_normalizer(normalizer) if isinstance(normalizer, str) else normalizer,
+        options=options,
+        weights={"wanted": 1.0, "letter": 1.0},
+        seed=seed,
+    )
+    return trainer.run(report), own.model.state_dict()
+
+
+def measured(result: RunResult) -> dict[str, Any]:
+    return {name: value for name, value in dataclasses.asdict(result).items() if name != "wall_s"}
+
+
+def test_same_seed_gives_the_same_run_bit_for_bit_and_another_seed_another(imitator: Policy, vec: Vec) -> None:
+    first, weights = run(imitator, vec)
+    second, again = run(imitator, vec)
+    other, different = run(imitator, vec, seed=1)
+    assert measured(first) == measured(second)
+    assert all(torch.equal(weights[name], again[name]) for name in weights)
+    assert not all(torch.equal(weights[name], different[name]) for name in weights)
+    # What the policy could do before is measured on the same tasks with the same noise.
+    assert first.evaluations[0] == other.evaluations[0]
+
+
+@pytest.mark.parametrize("normalizer", ["grpo", "gdpo"])
+def test_policy_learns_what_is_rewarded(imitator: Policy, vec: Vec, normalizer: str) -> None:
+    changed = {"steps": 15, "prompts": 4, "group_size": 8, "eval_every": 15, "eval_prompts": 64, "learning_rate": 2e-3}
+    options = TINY.model_copy(update=changed)
+    result, _ = run(imitator, vec, normalizer=normalizer, options=options)
+    before, after = (evaluation.rewards for evaluation in result.evaluations)
+    assert 0.1 < before["wanted"] < 0.5
+    assert before["letter"] > 0.9
+    assert after["wanted"] > 0.75
+    assert after["letter"] > 0.85
+
+
+def test_zero_advantages_leave_the_policy_as_it_is(imitator: Policy, vec: Vec) -> None:
+    _, weights = run(imitator, vec, normalizer=lambda batch: torch.zeros(len(batch)))
+    assert all(torch.equal(weights[name], tensor) for name, tensor in imitator.model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("steps", "every", "evaluated"), [(1, 10, [0, 1]), (4, 2, [0, 2, 4]), (5, 2, [0, 2, 4, 5]), (3, 3, [0, 3])]
+)
+def test_evaluations_are_before_the_first_step_every_so_often_and_after_the_last(
+    imitator: Policy, vec: Vec, steps: int, every: int, evaluated: list[int]
+) -> None:
+    seen: list[tuple[int, bool]] = []
+    options = TINY.model_copy(update={"steps": steps, "eval_every": every})
+    result, _ = run(imitator, vec, options=options, report=lambda step, found: seen.append((step, found is not None)))
+    assert [evaluation.step for evaluation in result.evaluations] == evaluated
+    assert seen == [(step, step in evaluated) for step in range(steps + 1)]
+    assert result.tokens > 0
+
+
+def test_normalizer_sees_the_declared_rewards_groups_weights_and_lengths(imitator: Policy, vec: Vec) -> None:
+    seen: list[RewardBatch] = []
+
+    def spy(batch: RewardBatch) -> torch.Tensor:
+        seen.append(batch)
+        return torch.zeros(len(batch))
+
+    run(imitator, vec, normalizer=spy)
+    batch = seen[0]
+    assert batch.rewards.shape == (8, 2)
+    assert batch.groups.ids.tolist() == [0] * 4 + [1] * 4
+    assert [spec.name for spec in batch.specs or ()] == ["wanted", "letter"]
+    assert batch.lengths is not None
+    assert ((batch.lengths >= 1) & (batch.lengths <= TINY.max_new_tokens)).all()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_normalizer_that_is_not_finite_stops_the_run_by_name(imitator: Policy, vec: Vec, value: float) -> None:
+    def my_idea(batch: RewardBatch) -> torch.Tensor:
+        return torch.full((len(batch),), value)
+
+    with pytest.raises(NormalizerOutputError, match=r"my_idea gave (nan|inf) for rollout 0"):
+        run(imitator, vec, normalizer=my_idea)
+
+
+def test_loss_that_is_no_number_stops_the_run(imitator: Policy, vec: Vec) -> None:
+    broken = Policy(copy.deepcopy(imitator.model), imitator.tokenizer)
+    with torch.no_grad():
+        broken.model.get_input_embeddings().weight[0, 0] = torch.nan
+    with pytest.raises(DivergedError, match=r"nan at step 0"):
+        run(broken, vec)
+
+
+def test_failing_reward_stops_the_run_and_is_named(imitator: Policy, vec: Vec) -> None:
+    with pytest.raises(
+        ScorerFailuresError, match=r"100%.*test/Env-v0: reward 'letter' failed on task \w{16}: KeyError"
+    ):
+        run(imitator, vec, Failing)
+
+
+def test_few_failures_are_kept_to_be_shown(imitator: Policy, vec: Vec) -> None:
+    options = TINY.model_copy(update={"steps": 8, "max_failed_share": 0.5})
+    result, _ = run(imitator, vec, Rare, options=options)
+    assert len(result.failures) == 3
+    assert "reward 'letter' failed on task" in result.failures[0]
+
+
+def test_reward_outside_its_range_stops_the_run_and_is_named(imitator: Policy, vec: Vec) -> None:
+    with pytest.raises(RewardError, match=r"test/Env-v0: reward 'letter' on task \w{16} must lie in \[0, 1\]"):
+        run(imitator, vec, Lying)
+
+
+@pytest.mark.parametrize("changed", [{"minibatches": 100}, {"group_size": 1}, {"prompts": 1, "group_size": 1}])
+def test_unusual_sizes_run(imitator: Policy, vec: Vec, changed: dict[str, int]) -> None:
+    result, _ = run(imitator, vec, options=TINY.model_copy(update=changed))
+    assert len(result.evaluations) == 3

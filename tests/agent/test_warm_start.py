@@ -1,0 +1,177 @@
+import dataclasses
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from random import Random
+
+import pytest
+import torch
+
+from gdpo_bench.agent import warm_start as module
+from gdpo_bench.agent.embedded import build_policy, build_tokenizer
+from gdpo_bench.agent.options import EmbeddedConfig
+from gdpo_bench.agent.policy import Policy
+from gdpo_bench.agent.warm_start import build_corpus, warm_start
+from gdpo_bench.core import DeclarationError, Task, TextEnv, make_env, reward
+from gdpo_bench.files import WriteError
+
+CONFIG = EmbeddedConfig(hidden_size=16, intermediate_size=32, vocabulary=300, warm_start_steps=30, warm_start_batch=4)
+CORPUS = [(f"Say {n}: ", f"it is {n}") for n in range(10)]
+
+
+class Silent(TextEnv[Task]):
+    def tasks(self, split: str) -> Sequence[Task]:
+        return [Task("?")]
+
+    @reward(low=0, high=1)
+    def any(self, task: Task, reply: str) -> float:
+        return 1.0
+
+
+class Speaking(Silent):
+    def demonstrations(self, rng: Random) -> Iterator[tuple[Task, str]]:
+        while True:
+            yield Task(f"{rng.random()}"), "!"
+
+
+class Ending(Silent):
+    def demonstrations(self, rng: Random) -> Iterator[tuple[Task, str]]:
+        return iter([(Task("?"), "!")] * 3)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("GDPO_BENCH_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "warm_start"
+
+
+def test_warm_start_is_trained_once_and_then_read_from_the_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shares: list[float] = []
+    folder = warm_start(CORPUS, CONFIG, 0, lambda share, text: shares.append(share))
+    assert shares == sorted(shares)
+    assert len(shares) > 1
+    monkeypatch.setattr(module, "train", None)
+    assert warm_start(CORPUS, CONFIG, 0) == folder
+    assert [path.name for path in cache.iterdir()] == [folder.name]
+    assert json.loads((folder / "warm_start.json").read_text())["warm_start_steps"] == 30
+
+
+def test_loaded_policy_is_the_trained_one(cache: Path) -> None:
+    loaded = Policy.load(warm_start(CORPUS, CONFIG, 0))
+    trained = module.train(CORPUS, CONFIG, 0, lambda share, text: None)
+    weights = loaded.model.state_dict()
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in trained.model.state_dict().items())
+    message = [{"role": "user", "content": "Say 17: <think>äß</think>"}]
+    assert loaded.encode(message) == trained.encode(message)  # type: ignore[arg-type]
+    assert loaded.decode([loaded.encode(message)]) == [message[0]["content"]]  # type: ignore[arg-type]
+
+
+def test_every_change_of_seed_config_or_corpus_is_another_warm_start(cache: Path) -> None:
+    quick = dataclasses.replace(CONFIG, warm_start_steps=1)
+    folders = {
+        warm_start(CORPUS, quick, 0),
+        warm_start(CORPUS, quick, 1),
+        warm_start(CORPUS, dataclasses.replace(quick, warm_start_lr=1e-3), 0),
+        warm_start([*CORPUS[:-1], ("Say 9: ", "it is ten")], quick, 0),
+    }
+    assert len(folders) == 4
+
+
+def test_training_fits_the_replies(cache: Path) -> None:
+    policies = [module.train(CORPUS, dataclasses.replace(CONFIG, warm_start_steps=n), 0, print) for n in (1, 60)]
+    losses = []
+    for policy in policies:
+        ids, labels, _ = module._encode(policy, CORPUS)
+        with torch.no_grad():
+            logits = policy.model(input_ids=ids).logits[:, :-1]
+        losses.append(torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten()).item())
+    assert losses[1] < losses[0] / 2
+
+
+def test_only_replies_and_their_end_are_imitated() -> None:
+    policy = build_policy(CONFIG, [text for pair in CORPUS for text in pair], 0)
+    ids, labels, lengths = module._encode(policy, [("Say 1: ", "one"), ("Say something long: ", "")])
+    for row, (prompt, reply) in enumerate([("Say 1: ", "one"), ("Say something long: ", "")]):
+        learned = labels[row][labels[row] != -100].tolist()
+        assert policy.tokenizer.decode(learned) == f"{reply}<eos>"
+        assert policy.tokenizer.decode(ids[row][: lengths[row]].tolist()) == f"{prompt}{reply}<eos>"
+
+
+def test_whoever_finishes_second_uses_what_the_first_one_kept(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train, folders = module.train, []
+
+    def train_meanwhile(*args: object) -> Policy:
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "train", train)
+            folders.append(warm_start(CORPUS, CONFIG, 5))  # another process does the same and is faster
+        return train(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "train", train_meanwhile)
+    assert warm_start(CORPUS, CONFIG, 5) == folders[0]
+    assert [path.name for path in cache.iterdir()] == [folders[0].name]
+    Policy.load(folders[0])
+
+
+def test_interrupted_warm_start_leaves_nothing_that_looks_finished(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.write_text", lambda *args, **kwargs: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            warm_start(CORPUS, CONFIG, 0)
+    assert list(cache.iterdir()) == []
+    Policy.load(warm_start(CORPUS, CONFIG, 0))
+
+
+def test_cache_that_cannot_be_written_is_named_before_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("GDPO_BENCH_CACHE", str(tmp_path / "file"))
+    monkeypatch.setattr(module, "train", None)
+    with pytest.raises(WriteError, match=r"file/warm_start.*GDPO_BENCH_CACHE"):
+        warm_start(CORPUS, CONFIG, 0)
+
+
+def test_full_disk_is_named(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("transformers.PreTrainedModel.save_pretrained", full)
+    with pytest.raises(WriteError, match="No space left on device"):
+        warm_start(CORPUS, dataclasses.replace(CONFIG, warm_start_steps=1), 0)
+    assert list(cache.iterdir()) == []
+
+
+def test_corpus_takes_turns_and_depends_on_the_seed_alone() -> None:
+    envs = {"b/B-v0": Speaking(), "a/A-v0": make_env("gdpo/MathMini-v0"), "c/C-v0": Silent()}
+    corpus = build_corpus(envs, 20, seed=3)
+    assert len(corpus) == 20
+    assert {reply for _, reply in corpus[1::2]} == {"!"}
+    assert "!" not in {reply for _, reply in corpus[::2]}
+    assert corpus == build_corpus(dict(reversed(envs.items())), 20, seed=3) != build_corpus(envs, 20, seed=4)
+
+
+def test_without_any_demonstrations_there_is_nothing_to_imitate() -> None:
+    with pytest.raises(DeclarationError, match=r"None of a/A-v0, b/B-v0 offers demonstrations"):
+        build_corpus({"b/B-v0": Silent(), "a/A-v0": Silent()}, 20, seed=0)
+
+
+def test_demonstrations_that_end_are_an_error_with_the_environments_name() -> None:
+    with pytest.raises(DeclarationError, match=r"a/A-v0: the demonstrations ended after 3; they must be endless"):
+        build_corpus({"a/A-v0": Ending(), "b/B-v0": Speaking()}, 20, seed=0)
+
+
+def test_tokenizer_keeps_digits_single_and_every_text_intact() -> None:
+    tokenizer = build_tokenizer(["1234 1234 1234", "äöü"], 300)
+    assert len(tokenizer("1234", add_special_tokens=False)["input_ids"]) == 4
+    for text in ("", " a  b\n", "σ – 🙂 \x00", "<think>1+2</think>"):
+        assert tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"]) == text
+
+
+def test_same_seed_gives_the_same_fresh_weights_whatever_was_drawn_before() -> None:
+    one = build_policy(CONFIG, ["text"], 3).model.state_dict()
+    torch.rand(7)
+    two = build_policy(CONFIG, ["text"], 3).model.state_dict()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert sum(weights.numel() for weights in build_policy(EmbeddedConfig(), ["text"], 0).model.parameters()) < 5e6
