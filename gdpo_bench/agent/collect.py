@@ -14,6 +14,9 @@ from gdpo_bench.agent.rollout import RolloutBackend, Sampling
 from gdpo_bench.core import GdpoBenchError, GroupVectorEnv
 from gdpo_bench.core.scoring import Scores
 
+SHOWN_CHARACTERS = 1000
+"""Of a failure; the author's exception may quote the whole reply."""
+
 
 class ScorerFailuresError(GdpoBenchError, RuntimeError):
     """Reward functions failed on more rollouts than the run tolerates."""
@@ -101,7 +104,7 @@ def check_failures(scores: Scores, max_share: float) -> None:
     if share > max_share:
         raise ScorerFailuresError(
             f"Reward functions failed on {share:.0%} of {len(scores.failed)} rollouts, more than the {max_share:.0%} "
-            f"that max_failed_share allows. The first: {scores.failures[0]}"
+            f"that max_failed_share allows. The first: {scores.failures[0]!s:.{SHOWN_CHARACTERS}}"
         )
 
 

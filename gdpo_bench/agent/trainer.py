@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from gdpo_bench.advantages import Normalizer, compute_advantages, diagnose
-from gdpo_bench.agent.collect import Rollouts, check_failures, collect
+from gdpo_bench.agent.collect import SHOWN_CHARACTERS, Rollouts, check_failures, collect
 from gdpo_bench.agent.evaluation import Evaluation, evaluate
 from gdpo_bench.agent.loss import clipped_loss, token_log_probs
 from gdpo_bench.agent.options import TrainingOptions
@@ -125,7 +125,8 @@ class Trainer:
         seed = self.seed if step == 0 else None
         rollouts = collect(self.env, self.policy, self.backend, sampling=self.sampling, rng=self.rng, seed=seed)
         check_failures(rollouts.scores, self.options.max_failed_share)
-        result.failures += map(str, rollouts.scores.failures[: _FAILURES - len(result.failures)])
+        new = rollouts.scores.failures[: _FAILURES - len(result.failures)]
+        result.failures += [f"{failure!s:.{SHOWN_CHARACTERS}}" for failure in new]
         advantages = compute_advantages(
             self.normalizer,
             rollouts.scores.values,

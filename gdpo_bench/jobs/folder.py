@@ -79,7 +79,7 @@ class RunFolder:
         """
         path = self._result(task)
         try:
-            return _RECORD.validate_json(path.read_bytes())
+            return _RECORD.validate_python(json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:

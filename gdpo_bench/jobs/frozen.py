@@ -10,11 +10,10 @@ from functools import reduce
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import track
 
 from gdpo_bench.advantages import compute_advantages, diagnose
-from gdpo_bench.agent.collect import check_failures
+from gdpo_bench.agent.collect import SHOWN_CHARACTERS, check_failures
 from gdpo_bench.agent.completions import read_completions
 from gdpo_bench.agent.evaluation import evaluate
 from gdpo_bench.core import Task
@@ -23,6 +22,7 @@ from gdpo_bench.core.scoring import Scores
 from gdpo_bench.core.task import content_hash
 from gdpo_bench.jobs.job import JobError
 from gdpo_bench.jobs.plan import Plan, PlannedEnv
+from gdpo_bench.jobs.progress import show_failure
 from gdpo_bench.leaderboard import Curve, Entry, PolicyConfig, SeedResult, collect_provenance, make_entry
 
 _CHUNK = 1024
@@ -71,7 +71,7 @@ def _entries(plan: Plan, env: PlannedEnv, command: str, console: Console) -> Ite
     scores = _score(env, rollouts, console)
     check_failures(scores, plan.job.training.max_failed_share)
     for failure in scores.failures[:3]:
-        console.print(f"[yellow]failed[/yellow] {escape(str(failure))}", highlight=False)
+        show_failure(console, f"{failure!s:.{SHOWN_CHARACTERS}}")
     evaluation = evaluate(scores, env.specs)
     agreement = _label_agreement(env, rollouts, scores)
     for normalizer in plan.normalizers:

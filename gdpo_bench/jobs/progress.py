@@ -56,8 +56,7 @@ def watch(
                 case Failed(message=message):
                     shares[number] = 1.0
                     failures.append(event)
-                    what = escape(f"{tasks[number].label}: {message}")
-                    console.print(f"[red]failed[/red] {what}", highlight=False)
+                    show_failure(console, f"{tasks[number].label}: {message}", "red")
             if not isinstance(event, Progressed):
                 if number in bars:
                     progress.remove_task(bars.pop(number))
@@ -67,3 +66,9 @@ def watch(
                     console.print(line, highlight=False, markup=False)
             progress.update(whole, completed=sum(shares.values()))
     return failures
+
+
+def show_failure(console: Console, message: str, colour: str = "yellow") -> None:
+    """Print a message that may hold anything, such as brackets or half a character of a reply."""
+    text = escape(message.encode(errors="backslashreplace").decode())
+    console.print(f"[{colour}]failed[/{colour}] {text}", highlight=False, soft_wrap=True)

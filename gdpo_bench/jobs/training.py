@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from rich.console import Console
-from rich.markup import escape
 
 from gdpo_bench.core import content_hash
 from gdpo_bench.core.errors import GdpoBenchError
 from gdpo_bench.jobs.engine import LocalEngine, usable_cores
 from gdpo_bench.jobs.folder import RunFolder
 from gdpo_bench.jobs.plan import Plan, PlannedEnv, PlannedNormalizer
-from gdpo_bench.jobs.progress import watch
+from gdpo_bench.jobs.progress import show_failure, watch
 from gdpo_bench.jobs.tasks import RunRecord, TrainingTask, WarmStarted, WarmStartTask
 from gdpo_bench.leaderboard import Curve, Entry, PolicyConfig, Seed, SeedResult, collect_provenance, make_entry
 
@@ -55,7 +54,7 @@ def train(plan: Plan, folder: RunFolder, command: str, console: Console) -> tupl
         def finished(i: int, record: RunRecord) -> None:
             folder.save(missing[i], record)
             for failure in record.failures:
-                console.print(f"[yellow]failed[/yellow] {escape(failure)}", highlight=False)
+                show_failure(console, failure)
 
         failures = watch(console, "training", missing, engine.run(missing), finished)
     messages = [f"{missing[failure.task].label}: {failure.message}" for failure in failures]

@@ -1,0 +1,286 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from gdpo_bench.core import UnknownNameError
+from gdpo_bench.jobs.job import Job, JobError, SeedPair, check, parse_choice, presets
+from gdpo_bench.jobs.plan import parse_policy, plan
+
+ENV = "gdpo/MathMini-v0"
+
+
+def complaint(text: str) -> str:
+    with pytest.raises(JobError) as caught:
+        Job.parse(text, "my.yaml")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", presets())
+def test_every_preset_can_be_planned(name: str) -> None:
+    job = Job.load(name)
+    assert job.name == name
+    assert len(plan(job).envs) == len(job.envs)
+
+
+def test_default_preset_is_the_documented_comparison() -> None:
+    job = Job.load("default")
+    assert [choice.id for choice in job.envs] == ["gdpo/ToolCallingMini-v0", ENV]
+    assert [choice.normalizer for choice in job.normalizers] == ["grpo", "gdpo"]
+    assert [seed.rl for seed in job.seeds] == [0, 1, 2]
+    assert len({seed.warm_start for seed in job.seeds}) == 1
+
+
+def test_short_and_long_forms_mean_the_same() -> None:
+    short = """
+        envs: ["gdpo/MathMini-v0:limit=30,format_rate=1e-1"]
+        normalizers: [grpo, "gdpo:eps=1e-4,weights.format=2"]
+        seeds: [3, 1:0, "0:7"]
+    """
+    long = """
+        name: my
+        envs:
+          - id: gdpo/MathMini-v0
+            options: {limit: 30, format_rate: 0.1}
+        normalizers:
+          - {normalizer: grpo}
+          - normalizer: gdpo
+            options: {eps: 1e-4}
+            weights: {format: 2}
+        seeds: [{rl: 3}, {warm_start: 1, rl: 0}, {rl: 7}]
+    """
+    assert Job.parse(short, "my.yaml") == Job.parse(long, "other.yaml")
+
+
+def test_job_survives_being_written_and_read() -> None:
+    job = Job.parse(f"envs: ['{ENV}:limit=30']\nseeds: [1:2]\nnormalizers: ['gdpo:eps=1e-5']", "x.yaml")
+    assert Job.parse(yaml.safe_dump(job.model_dump(mode="json")), "y.yaml") == job
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-4", 1e-4),
+        ("1E5", 1e5),
+        ("1.5e3", 1500.0),
+        (".5", 0.5),
+        ("-2", -2),
+        ("0x10", 16),
+        ("1:30", "1:30"),
+        ("1e5x", "1e5x"),
+        ("1.2.3", "1.2.3"),
+        ("2020-13-45", "2020-13-45"),
+        ("true", True),
+        ("null", None),
+    ],
+)
+def test_values_are_read_as_people_mean_them(text: str, value: Any) -> None:
+    job = Job.parse(f"envs: [{{id: {ENV}, options: {{x: {text}}}}}]", "x.yaml")
+    (got,) = job.envs[0].options.values()
+    assert (got, type(got)) == (value, type(value))
+    assert parse_choice(f"name:x={text}") == ("name", {"x": value})
+
+
+@pytest.mark.parametrize(
+    ("text", "choice"),
+    [
+        ("gdpo", ("gdpo", {})),
+        ("gdpo:eps=1e-4", ("gdpo", {"eps": 1e-4})),
+        ("gdpo:eps=1e-4,batch_norm=false", ("gdpo", {"eps": 1e-4, "batch_norm": False})),
+        ("my_mod:my_fn", ("my_mod:my_fn", {})),
+        ("my_mod:MyClass:a=1,b=x", ("my_mod:MyClass", {"a": 1, "b": "x"})),
+        ("mod:ns/Env-v0:path=/a:b", ("mod:ns/Env-v0", {"path": "/a:b"})),
+        ("x:a==b", ("x", {"a": "=b"})),
+        ("x:a=", ("x", {"a": None})),
+    ],
+)
+def test_choices_are_a_name_and_options(text: str, choice: tuple[str, dict[str, Any]]) -> None:
+    assert parse_choice(text) == choice
+
+
+@pytest.mark.parametrize("text", ["", "gdpo:eps=1,2", "gdpo:eps=[", "gdpo:eps='", "gdpo:eps=!!python/name:os.system"])
+def test_choices_that_cannot_be_read_are_named(text: str) -> None:
+    with pytest.raises(JobError) as caught:
+        parse_choice(text)
+    assert repr(text) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "parts"),
+    [
+        (f"envs: [{ENV}]\nsteps: 3", 2, ["steps: unknown field; known here: name, envs, normalizers"]),
+        (f"envs: [{ENV}]\ntraining:\n  steps: 3\n  stpes: 3", 4, ["training.stpes: unknown field", "group_size"]),
+        (f"envs:\n  - id: {ENV}\n    option: {{}}", 3, ["envs.0.option: unknown field; known here: id, options"]),
+        (f"envs: [{ENV}]\nnormalizers:\n  - grpo\n  - {{normalizer: gdpo, weight: 1}}", 4, ["known here: normalizer,"]),
+        (
+            f"envs: [{ENV}]\ntraining:\n\n  steps: many",
+            4,
+            ["training.steps: Input should be a valid integer", "'many'"],
+        ),
+        (f"envs: [{ENV}]\ntraining: {{steps: 0}}", 2, ["greater than 0", "got 0"]),
+        (f"envs: [{ENV}]\ntraining: {{learning_rate: .inf}}", 2, ["finite", "got inf"]),
+        (f"envs: [{ENV}]\ntraining: {{max_failed_share: 2}}", 2, ["less than or equal to 1"]),
+        (f"envs: [{ENV}]\nnormalizers:\n- gdpo:eps=.nan", 3, ["normalizers.0.options: numbers must be finite"]),
+        (f"envs: [{ENV}]\nnormalizers: ['gdpo:weights.a=.inf']", 2, ["weights.a", "finite"]),
+        (f"envs: [{ENV}]\nnormalizers: ['gdpo:weights.a=b']", 2, ["weights.a", "valid number"]),
+        (f"envs: [{ENV}]\nseeds:\n- 0\n- x", 4, ["seeds.1: expected a number, warm_start:rl, or", "'x'"]),
+        (f"envs: [{ENV}]\nseeds:\n- 0\n- -1", 4, ["seeds.1.rl", "greater than or equal to 0"]),
+        (f"envs: [{ENV}]\nseeds: [99999999999999999999]", 2, ["seeds.0.rl", "less than"]),
+        (
+            f"envs: [{ENV}]\nseeds:\n- {{rl: 1, wram_start: 0}}",
+            3,
+            ["wram_start: unknown field; known here: warm_start"],
+        ),
+        (f"envs: [{ENV}]\nseeds: []", 2, ["seeds: List should have at least 1 item"]),
+        (f"envs: [{ENV}, {ENV}]", 1, ["envs: listed twice", ENV]),
+        (f"envs: [{ENV}]\nseeds: [0, 0:0]", 2, ["seeds: listed twice"]),
+        (f"envs: {ENV}", 1, ["envs: Input should be a list"]),
+        ("normalizers: [gdpo]", 1, ["envs: Field required"]),
+        ("envs: [3]", 1, ["envs.0", "(got 3)"]),
+        (f"name: a/b\nenvs: [{ENV}]", 1, ["name", "match pattern"]),
+        (f"1: 2\nenvs: [{ENV}]", 1, ["1: Keys should be strings"]),
+    ],
+)
+def test_mistake_in_a_job_file_is_named_with_its_line_and_what_was_expected(
+    text: str, line: int, parts: list[str]
+) -> None:
+    message = complaint(text)
+    first, *problems = message.splitlines()
+    assert first == "my.yaml is not a job:"
+    assert len(problems) == 1
+    assert problems[0].startswith(f"  line {line}: ")
+    for part in parts:
+        assert part in problems[0]
+
+
+def test_all_mistakes_are_named_at_once() -> None:
+    message = complaint("envs: [3]\nseeds: [x]\ntraining: {steps: a, clip: b}")
+    assert [text.split(":")[0].strip() for text in message.splitlines()[1:]] == ["line 1", "line 2", "line 3", "line 3"]
+
+
+@pytest.mark.parametrize("text", ["", "# nothing", "- a", "text", "3"])
+def test_file_without_fields_says_what_is_missing(text: str) -> None:
+    assert "my.yaml: expected a mapping with at least `envs`; got" in complaint(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("envs: [a\nseeds: 1", 2),
+        ("envs:\n\t- a", 2),
+        ("envs: [a]\nenvs: [b]", 2),
+        ("a: b: c", 1),
+        ("---\na\n---\nb", 3),
+    ],
+)
+def test_file_that_is_not_yaml_is_named_with_the_line(text: str, line: int) -> None:
+    message = complaint(text)
+    assert message.startswith("my.yaml is not YAML: ")
+    assert f"line {line}," in message
+
+
+def test_file_with_a_nul_or_that_is_not_text_is_named(tmp_path: Path) -> None:
+    assert "my.yaml is not YAML" in complaint("envs: [\0]")
+    (tmp_path / "x.yaml").write_bytes(b"envs: [\xff]")
+    with pytest.raises(JobError, match=r"Cannot read the job file .*x\.yaml"):
+        Job.load(str(tmp_path / "x.yaml"))
+
+
+def test_missing_file_lists_the_presets(tmp_path: Path) -> None:
+    with pytest.raises(JobError, match=r"no job file 'nope.yaml', nor a preset of that name: baselines, default, tiny"):
+        Job.load("nope.yaml")
+    with pytest.raises(JobError, match="Cannot read the job file"):
+        Job.load(str(tmp_path))
+
+
+def test_folder_named_like_a_preset_does_not_hide_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny").mkdir()
+    assert Job.load("tiny").training.steps == 2
+
+
+def test_any_file_name_makes_a_job_name(tmp_path: Path) -> None:
+    (tmp_path / "my job (1).yaml").write_text(f"envs: [{ENV}]")
+    assert Job.load(str(tmp_path / "my job (1).yaml")).name == "my-job-1-"
+
+
+def test_key_depends_on_what_determines_the_numbers_and_on_nothing_else() -> None:
+    base = {"envs": [ENV]}
+    assert check(base).key == check(base | {"name": "x", "data_dir": "/d", "seeds": ["0", "0:1", 2]}).key
+    others = [
+        {"envs": [f"{ENV}:limit=3"]},
+        {"seeds": [1]},
+        {"normalizers": ["gdpo"]},
+        {"policy": "oracle"},
+        {"training": {"steps": 3}},
+    ]
+    assert len({check(base | other).key for other in others} | {check(base).key}) == 6
+
+
+def test_options_of_the_policy_are_checked() -> None:
+    chosen = parse_policy("mini:warm_start_steps=20,warm_start_lr=1e-3").config
+    assert chosen is not None
+    assert (chosen.warm_start_steps, chosen.warm_start_lr, chosen.layers) == (20, 1e-3, 2)
+    assert parse_policy("replay:a:b=c.jsonl").file == "a:b=c.jsonl"
+    for text, message in [
+        ("mini:layers=x", r"mini\.layers: Input should be a valid integer.*'x'"),
+        ("mini:layers=0", r"mini\.layers: .*greater than 0"),
+        ("mini:heads=3", "hidden_size must be a multiple"),
+        ("mini:warm_start_lr=.inf", "finite"),
+        ("oracle:x=1", "'oracle' has no options"),
+    ]:
+        with pytest.raises(JobError, match=message):
+            parse_policy(text)
+    for text, message in [
+        ("minni", r"Unknown policy 'minni'. Did you mean 'mini'\? Known: mini, oracle, replay:FILE"),
+        ("mini:warm_start_step=3", "Did you mean 'warm_start_steps'"),
+    ]:
+        with pytest.raises(UnknownNameError, match=message):
+            parse_policy(text)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"envs": ["gdpo/MathMin-v0"]}, r"Unknown environment 'gdpo/MathMin-v0'. Did you mean 'gdpo/MathMini-v0'"),
+        ({"envs": [f"{ENV}:limti=3"]}, r"Did you mean 'limit'\? Known: .*format_rate"),
+        ({"normalizers": ["gpdo"]}, r"Unknown normalizer 'gpdo'. Did you mean .*'gdpo'"),
+        ({"normalizers": ["gdpo:epps=1"]}, r"option of normalizer 'gdpo' 'epps'. Did you mean 'eps'"),
+        ({"normalizers": ["gdpo:weights.formt=1"]}, r"reward in the weights of 'gdpo' 'formt'. Did you mean 'format'"),
+        ({"rollout": "transformer"}, r"rollout backend 'transformer'. Did you mean 'transformers'"),
+    ],
+)
+def test_unknown_names_are_found_before_anything_runs_and_near_ones_are_listed(
+    changed: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UnknownNameError, match=message):
+        plan(check({"envs": [ENV]} | changed))
+
+
+def test_weights_left_out_are_the_declared_ones() -> None:
+    planned = plan(check({"envs": [ENV], "normalizers": ["gdpo:weights.format=2.5", "grpo"]}))
+    specs = planned.envs[0].specs
+    assert planned.normalizers[0].weights(specs) == {spec.name: spec.weight for spec in specs} | {"format": 2.5}
+    assert planned.normalizers[1].describe(specs).weights == {spec.name: spec.weight for spec in specs}
+
+
+def test_only_default_training_is_the_closed_division() -> None:
+    assert plan(check({"envs": [ENV], "normalizers": ["gdpo:eps=1e-3"], "seeds": [5]})).division == "closed"
+    assert plan(check({"envs": [ENV], "training": {"steps": 61}})).division == "open"
+    assert plan(check({"envs": [ENV], "policy": "mini:layers=3"})).division == "open"
+
+
+def test_warm_start_is_shared_by_jobs_and_knows_the_variant_that_is_trained_on() -> None:
+    alone = plan(check({"envs": [ENV]}))
+    both = plan(check({"envs": ["gdpo/ToolCallingMini-v0", ENV]}))
+    assert alone.warm_start_envs(alone.envs[0]) == both.warm_start_envs(both.envs[0])
+    variants = plan(check({"envs": [ENV, f"{ENV}:format_rate=0.1"]}))
+    for env in variants.envs:
+        assert env.choice in variants.warm_start_envs(env)
+        assert len(variants.warm_start_envs(env)) == 2
+
+
+def test_seeds_have_three_forms() -> None:
+    seeds = check({"envs": [ENV], "seeds": ["4", "1:4", 5, {"warm_start": 2, "rl": 3}, SeedPair(rl=9)]}).seeds
+    assert [(seed.warm_start, seed.rl) for seed in seeds] == [(0, 4), (1, 4), (0, 5), (2, 3), (0, 9)]
