@@ -172,13 +172,16 @@ def _serve(connection: Connection) -> None:
             task: Callable[[Report], Any] = connection.recv()
         except (EOFError, ConnectionResetError):
             return
-        answer = _answer(task, report)
+        except Exception:  # a task that cannot be unpickled here
+            answer = _defect()
+        else:
+            answer = _answer(task, report)
         try:
             connection.send(answer)
         except OSError:
             return
         except Exception:  # a result that cannot be pickled
-            connection.send(("error", (traceback.format_exc(), False)))
+            connection.send(_defect())
 
 
 def _answer(task: Callable[[Report], Any], report: Report) -> tuple[str, Any]:
@@ -187,7 +190,12 @@ def _answer(task: Callable[[Report], Any], report: Report) -> tuple[str, Any]:
     except GdpoBenchError as error:
         return "error", (str(error), True)
     except Exception:
-        return "error", (traceback.format_exc(), False)
+        return _defect()
+
+
+def _defect() -> tuple[str, Any]:
+    """The exception that is being handled, as an answer."""
+    return "error", (traceback.format_exc(), False)
 
 
 def _single_thread() -> None:

@@ -1,0 +1,67 @@
+"""Tasks that worker processes can import; tests put this folder on the path."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from gdpo_bench.core.errors import GdpoBenchError
+
+Report = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class Do:
+    """What a worker can be asked for in these tests."""
+
+    what: str
+    value: Any = None
+
+    @property
+    def label(self) -> str:
+        return f"{self.what} [{self.value}]"
+
+    def __call__(self, report: Report) -> Any:
+        return getattr(self, self.what)(report)
+
+    def double(self, report: Report) -> Any:
+        report(0.5, "[half] way")
+        return self.value * 2
+
+    def mistake(self, report: Report) -> None:
+        raise GdpoBenchError(self.value)
+
+    def defect(self, report: Report) -> None:
+        raise ConnectionResetError(self.value)
+
+    def unpicklable(self, report: Report) -> Any:
+        return lambda: None
+
+    def die(self, report: Report) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def pid(self, report: Report) -> int:
+        return os.getpid()
+
+    def threads(self, report: Report) -> tuple[int, str | None]:
+        import torch
+
+        return torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")
+
+    def sleep(self, report: Report) -> None:
+        report(0.0, str(os.getpid()))
+        time.sleep(self.value)
+
+    def report_for_ever(self, report: Report) -> None:
+        while True:
+            report(0.0, str(os.getpid()))
+            time.sleep(0.05)
+
+    def __reduce__(self) -> Any:
+        return (broken, ()) if self.what == "unreadable" else (type(self), (self.what, self.value))
+
+
+def broken() -> None:
+    raise ImportError("the worker cannot read this")
