@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from tyro.extras import SubcommandApp
 
 import gdpo_bench
+from gdpo_bench.advantage_commands import collapse, conformance
 from gdpo_bench.cli_errors import run_cli
 from gdpo_bench.leaderboard.commands import build_app as leaderboard_app
 from gdpo_bench.run import run
@@ -18,6 +19,8 @@ def build_app() -> SubcommandApp:
     app = SubcommandApp()
     app.command(run)
     app.command(leaderboard_app(), name="leaderboard")
+    app.command(conformance)
+    app.command(collapse)
     return app
 
 

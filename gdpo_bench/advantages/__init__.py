@@ -11,6 +11,8 @@ from gdpo_bench.advantages.compute import compute_advantages
 from gdpo_bench.advantages.dgdo import DGDO
 from gdpo_bench.advantages.diagnostics import Diagnostics, diagnose
 from gdpo_bench.advantages.errors import BatchError, DomainError, NormalizerOutputError, OptionError
+from gdpo_bench.advantages.explain import Explanation, explain
+from gdpo_bench.advantages.filtering import keep_groups, keep_groups_by_sum
 from gdpo_bench.advantages.gd2po import GD2PO
 from gdpo_bench.advantages.gdpo import GDPO
 from gdpo_bench.advantages.groups import Groups
@@ -37,6 +39,7 @@ __all__ = [
     "BatchError",
     "Diagnostics",
     "DomainError",
+    "Explanation",
     "Groups",
     "MaxRL",
     "Normalizer",
@@ -47,6 +50,9 @@ __all__ = [
     "RewardBatch",
     "compute_advantages",
     "diagnose",
+    "explain",
+    "keep_groups",
+    "keep_groups_by_sum",
     "list_normalizers",
     "make_batch",
     "make_normalizer",

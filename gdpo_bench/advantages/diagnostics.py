@@ -49,10 +49,10 @@ def diagnose(advantages: Any, rewards: Any, groups: Any, applicable: Any = None,
     Returns:
         The counts.
     """
-    levels, vectors = advantage_levels(_array(advantages)), _vector_ids(_array(rewards), applicable, failed)
-    _, group = np.unique(_array(groups), return_inverse=True)
+    levels, vectors = advantage_levels(as_array(advantages)), _vector_ids(as_array(rewards), applicable, failed)
+    _, group = np.unique(as_array(groups), return_inverse=True)
     signal = np.zeros(group.max() + 1, dtype=bool)
-    np.logical_or.at(signal, group, _array(advantages) != 0)
+    np.logical_or.at(signal, group, as_array(advantages) != 0)
     return Diagnostics(
         distinct_levels=int(levels.max()) + 1,
         groups=len(signal),
@@ -74,9 +74,9 @@ def advantage_levels(advantages: NDArray[np.float64]) -> NDArray[np.int64]:
 def _vector_ids(rewards: NDArray[np.float64], applicable: Any, failed: Any) -> NDArray[np.int64]:
     absent = np.zeros(rewards.shape, dtype=bool)
     if applicable is not None:
-        absent |= ~_array(applicable)
+        absent |= ~as_array(applicable)
     if failed is not None:
-        absent |= _array(failed)
+        absent |= as_array(failed)
     rows = np.concatenate([np.where(absent, 0.0, rewards), absent], axis=1)
     return np.unique(rows, axis=0, return_inverse=True)[1].reshape(-1)
 
@@ -90,5 +90,6 @@ def _collapsed(group: NDArray[np.int64], levels: NDArray[np.int64], vectors: NDA
     return int(rollouts[vectors_there[share.reshape(-1)] > 1].sum())
 
 
-def _array(values: Any) -> NDArray[Any]:
+def as_array(values: Any) -> NDArray[Any]:
+    """A tensor, array or list as a numpy array."""
     return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)

@@ -28,6 +28,8 @@ from gdpo_bench.advantages.gdpo import GDPO
 from gdpo_bench.advantages.registry import register_normalizer
 
 _SIGN_EPS = 1e-8
+_TIE = 1e-4
+"""How far below τ still counts as τ: so that ε and rounding do not decide ties."""
 
 
 @register_normalizer("gd2po")
@@ -53,7 +55,7 @@ class GD2PO(GDPO):
         advantages, size = self.weighted_sum(per_reward, batch)
         keep = ~((terms > _SIGN_EPS).any(1) & (terms < -_SIGN_EPS).any(1))
         if self.rule == "soft":
-            keep |= (advantages / (size + _SIGN_EPS)).abs() >= self.tau
+            keep |= (advantages / (size + _SIGN_EPS)).abs() >= self.tau - _TIE
         counted = torch.ones_like(keep) if rows is None else rows
         kept = keep & counted
         share = batch.groups.sum(kept.to(size.dtype)) / batch.groups.sum(counted.to(size.dtype)).clamp(min=1)

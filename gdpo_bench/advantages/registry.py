@@ -115,12 +115,12 @@ def make_normalizer(name: str, **options: Any) -> Normalizer:
     if not thing:
         raise UnknownNameError("normalizer", name, list_normalizers(), _HINT)
     loaded = _import(module, name)
+    if hasattr(loaded, thing):  # before the registry: a module's own `gdpo` is not ours
+        return _build(name, getattr(loaded, thing), options)
     if thing in _registry:
         return make_normalizer(thing, **options)
-    if not hasattr(loaded, thing):
-        public = [key for key, value in vars(loaded).items() if callable(value) and not key.startswith("_")]
-        raise UnknownNameError(f"normalizer in module {module}", thing, public)
-    return _build(name, getattr(loaded, thing), options)
+    public = [key for key, value in vars(loaded).items() if callable(value) and not key.startswith("_")]
+    raise UnknownNameError(f"normalizer in module {module}", thing, public)
 
 
 def normalizer_options(normalizer: Callable[..., Any]) -> dict[str, Any]:

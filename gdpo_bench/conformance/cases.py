@@ -73,6 +73,8 @@ class Case:
 
     def __str__(self) -> str:
         """The parts that matter, one a line."""
+        if len(self.groups) > 60:
+            return f"{self.rows(list(range(12)))}\n… {len(self.groups)} rollouts in {len(set(self.groups))} groups"
         lines = [f"rewards = {self.rewards}", f"groups = {self.groups}"]
         if any(weight != 1 for weight in self.weights):
             lines.append(f"weights = {self.weights}")

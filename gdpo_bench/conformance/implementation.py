@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from gdpo_bench.advantages import compute_advantages, list_normalizers, make_normalizer
-from gdpo_bench.advantages.errors import DomainError, OptionError
+from gdpo_bench.advantages.errors import DomainError
 from gdpo_bench.conformance.cases import Case
 from gdpo_bench.core.errors import RegistrationError
 
@@ -73,18 +73,17 @@ def implementation(target: str | Callable[..., Any], **options: Any) -> Implemen
             are among `rewards` (N, K), `groups` (N,), `weights` (K,), `lengths` (N,), `applicable`
             and `failed` (N, K), `specs`. It returns advantages (N,), and raises `DomainError`
             for batches that it does not claim to handle.
-        **options: Options of a normalizer; `name` to show it under another name.
+        **options: Options of a normalizer.
 
     Raises:
         UnknownNameError: No such normalizer.
         RegistrationError: The function has a parameter that is none of these.
     """
-    title = options.pop("name", None)
     if isinstance(target, str) and target in list_normalizers():
         make_normalizer(target, **options)  # complains now, not in the middle of a search
-        return _of_normalizer(title or target, lambda: make_normalizer(target, **options))
+        return _of_normalizer(target, lambda: make_normalizer(target, **options))
     function: Any = make_normalizer(target, **options) if isinstance(target, str) else target
-    name = title or (target if isinstance(target, str) else getattr(target, "__qualname__", repr(target)))
+    name = target.rpartition(".")[2] if isinstance(target, str) else getattr(target, "__qualname__", repr(target))
     if dataclasses.is_dataclass(function):
         original: Any = function
         return _of_normalizer(name, lambda: copy.deepcopy(original))
@@ -92,8 +91,6 @@ def implementation(target: str | Callable[..., Any], **options: Any) -> Implemen
     required = [p.name for p in parameters if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
     if len(required) == 1 and required[0] not in ARGUMENTS:
         return _of_normalizer(name, lambda: function)
-    if options:
-        raise OptionError(f"{name} is a plain function, which takes no options; got {', '.join(options)}.")
     strange = set(required) - set(ARGUMENTS)
     if strange or not {"rewards", "groups"} <= {p.name for p in parameters}:
         raise RegistrationError(

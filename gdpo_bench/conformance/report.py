@@ -46,8 +46,8 @@ def as_markdown(columns: Sequence[Sequence[Finding]]) -> str:
     names = [f"`{findings[0].implementation}`" for findings in columns]
     lines = ["| property | " + " | ".join(names) + " |", "|---|" + ":-:|" * len(names)]
     for row in zip(*columns, strict=True):
-        lines.append(f"| `{row[0].prop.id}` | " + " | ".join(map(symbol, row)) + " |")
-    lines += ["", LEGEND.replace("   ", "; ") + ".", ""]
+        lines.append(f"| `{row[0].prop.id}` | " + " | ".join(_SYMBOLS[finding.status] for finding in row) + " |")
+    lines += ["", "✓ no counterexample found; ✗ fails; – does not apply.", ""]
     failures = [finding for findings in columns for finding in findings if finding.status == "fails"]
     if failures:
         lines += ["<details><summary>What fails, why, and the smallest counterexample found</summary>", ""]

@@ -81,7 +81,8 @@ def examine(
         return problem is not None
 
     search = settings(
-        max_examples=examples,
+        # What is declared to fail may fail rarely, and the search ends with the first failure.
+        max_examples=examples if reason is None else 20 * examples,
         derandomize=True,
         database=None,
         deadline=None,

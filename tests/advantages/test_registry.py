@@ -138,6 +138,11 @@ def test_module_and_name_reach_what_importing_the_module_registers(plugin):
     assert "from-own-name" in list_normalizers()
 
 
+def test_a_function_that_is_called_like_a_registered_normalizer_is_the_modules_own(plugin):
+    plugin("own_gdpo", "def gdpo(batch):\n    return batch.rewards[:, 0] + 7\n")
+    assert compute_advantages("own_gdpo:gdpo", REWARDS, GROUPS).tolist() == [7, 8]
+
+
 def test_a_module_without_such_a_thing_lists_what_it_has(plugin):
     plugin("own_few", "def centred(batch):\n    return batch\n")
     with pytest.raises(UnknownNameError, match="Did you mean 'centred'"):

@@ -18,7 +18,7 @@ def test_a_claimed_property_has_no_counterexample(name, id):
 @pytest.mark.parametrize(("name", "id"), DECLARED)
 def test_a_declared_exception_has_a_counterexample(name, id):
     reason = EXCEPTIONS[name][id]
-    found = examine(implementation(name, **CLAIMED[name]), PROPERTIES[id], examples=500, reason=reason, shrink=False)
+    found = examine(implementation(name, **CLAIMED[name]), PROPERTIES[id], reason=reason, shrink=False)
     assert found.status == "fails", str(found)
 
 

@@ -1,0 +1,45 @@
+"""Figure 3 of the GDPO paper."""
+
+import pytest
+
+from gdpo_bench.advantages.collapse import as_text, count_kinds, figure_3, multisets, plot
+
+
+@pytest.mark.parametrize(
+    ("normalizer", "expected"),
+    [
+        ("grpo", [2, 4, 7, 11, 16]),
+        ("grpo_no_std", [3, 6, 10, 15]),
+        ("gdpo_no_bn", [3, 6, 14, 26, 38, 59, 81, 109]),
+    ],
+)
+def test_two_rewards_and_growing_groups(normalizer, expected):
+    assert [count_kinds(normalizer, size, 2) for size in range(2, 2 + len(expected))] == expected
+
+
+@pytest.mark.parametrize(
+    ("normalizer", "expected"),
+    [("grpo", [7, 14, 23, 41]), ("grpo_no_std", [10, 20, 35, 56]), ("gdpo_no_bn", [14, 45, 127])],
+)
+def test_four_rollouts_and_growing_vectors(normalizer, expected):
+    assert [count_kinds(normalizer, 4, rewards) for rewards in range(2, 2 + len(expected))] == expected
+
+
+def test_grpo_has_as_many_kinds_as_pairs_of_levels():
+    assert [count_kinds("grpo", size, 2) for size in range(2, 9)] == [1 + g * (g - 1) // 2 for g in range(2, 9)]
+
+
+def test_an_added_epsilon_splits_levels_that_grpo_does_not_have():
+    from gdpo_bench.advantages import make_normalizer
+
+    assert count_kinds(make_normalizer("grpo", preset="trl"), 4, 2) > count_kinds("grpo", 4, 2)
+
+
+def test_the_table_and_the_picture_hold_all_points_within_the_limit(tmp_path):
+    panels = figure_3(["grpo", "gdpo_no_bn"], max_multisets=200)
+    assert panels[0].points == tuple(g for g in range(2, 17) if multisets(g, 2) <= 200)
+    assert panels[1].points == (1, 2)
+    assert panels[1].counts == {"grpo": (4, 7), "gdpo_no_bn": (4, 14)}
+    assert "gdpo_no_bn" in as_text(panels)
+    plot(panels, tmp_path / "new" / "figure.png")
+    assert (tmp_path / "new" / "figure.png").read_bytes().startswith(b"\x89PNG")
