@@ -13,7 +13,7 @@ class TrainingOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
-    steps: PositiveInt = 60
+    steps: PositiveInt = 30
     """Policy updates from fresh rollouts."""
     prompts: PositiveInt = 16
     """Prompts a step (P)."""
@@ -31,7 +31,7 @@ class TrainingOptions(BaseModel):
     """Longest reply, in tokens."""
     temperature: PositiveFloat = 1.0
     """Of sampling, in training and evaluation."""
-    eval_every: PositiveInt = 10
+    eval_every: PositiveInt = 5
     """Steps between evaluations; before the first step and after the last there is always one."""
     eval_prompts: PositiveInt = 128
     """Held-out prompts an evaluation; tasks repeat where the split holds fewer."""

@@ -97,15 +97,15 @@ class ToolCallingMini(TextEnv[ToolTask]):
             call = call[:-1]
         if rng.random() < self.format_rate:
             return _reply(name, call)
-        # All but the last still hold a call that can be read: a bad format costs little correctness.
+        # The call can be read in all of these: a bad format by itself costs no correctness.
         return rng.choices(
             (
                 f"<tool_call>{call}</tool_call>",
                 f"<think>use {name}<tool_call>{call}</tool_call>",
                 f"use {name}</think><tool_call>{call}</tool_call>",
-                f"<think>use {name}</think>{call}",
+                f"<think>use {name}</think>so <tool_call>{call}</tool_call>",
             ),
-            (0.35, 0.3, 0.25, 0.1),
+            (0.3, 0.1, 0.1, 0.5),
         )[0]
 
 
