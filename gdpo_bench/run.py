@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gdpo_bench.jobs.job import Job
 
 _DEFAULT_JOB = "default"
+_LOG_WIDTH = 120
 
 
 def run(
@@ -60,7 +61,7 @@ def run(
     Returns:
         0; 1 if some runs failed.
     """
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else _LOG_WIDTH)
     from gdpo_bench.jobs.folder import RunFolder  # noqa: PLC0415 (these import torch; --help need not wait)
     from gdpo_bench.jobs.frozen import score_frozen  # noqa: PLC0415
     from gdpo_bench.jobs.plan import plan  # noqa: PLC0415

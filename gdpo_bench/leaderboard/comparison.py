@@ -29,7 +29,7 @@ class Column:
     subtitle: str
     """The range."""
     also: str
-    """Canonical metric that is the same number; may be empty."""
+    """How a canonical metric follows from it, such as `= accuracy` or `= 1 − exceed_ratio`; may be empty."""
     decimals: int
     """Digits after the point, by the size of the range."""
     values: Callable[[Entry], dict[Seed | None, float]]
@@ -167,33 +167,33 @@ def _cell(column: Column, entry: Entry, against: Entry | None) -> Cell | None:
 
 def _reward_columns(entries: Sequence[Entry]) -> Iterable[Column]:
     for reward in entries[0].environment.rewards:
-        repeats = reward.metric is not None and _same_numbers(entries, reward.name, reward.metric)
         magnitude = math.floor(math.log10(reward.high - reward.low))
         yield Column(
             title=reward.name,
             subtitle=f"[{reward.low:g}, {reward.high:g}]",
-            also=str(reward.metric) if repeats else "",
+            also=_relation(entries, reward.name, reward.metric),
             decimals=min(max(2 - magnitude, 0), 9),
             values=_reward_values(reward.name),
         )
 
 
 def _metric_columns(entries: Sequence[Entry]) -> Iterable[Column]:
-    shown = {column.also for column in _reward_columns(entries)}
+    shown = {column.also.split()[-1] for column in _reward_columns(entries) if column.also}
     for metric in get_args(Metric):
         if metric not in shown and any(metric in result.metrics for entry in entries for result in entry.results):
             hint = "less is better" if metric in SHORTFALL_METRICS else "share"
             yield Column(title=metric, subtitle=hint, also="", decimals=2, values=_metric_values(metric))
 
 
-def _same_numbers(entries: Sequence[Entry], reward: str, metric: Metric) -> bool:
-    """Whether a metric repeats a reward in every result, as those of binary rewards often do."""
-    return all(
-        metric in result.metrics
-        and math.isclose(result.rewards[reward].final, result.metrics[metric].final, abs_tol=1e-9)
-        for entry in entries
-        for result in entry.results
-    )
+def _relation(entries: Sequence[Entry], reward: str, metric: Metric | None) -> str:
+    """How a metric follows from a reward in every result, as those of binary rewards often do; or nothing."""
+    results = [result for entry in entries for result in entry.results]
+    if metric is None or any(metric not in result.metrics for result in results):
+        return ""
+    pairs = [(result.rewards[reward].final, result.metrics[metric].final) for result in results]
+    if all(math.isclose(value, share, abs_tol=1e-9) for value, share in pairs):
+        return f"= {metric}"
+    return f"= 1 − {metric}" if all(math.isclose(value, 1 - share, abs_tol=1e-9) for value, share in pairs) else ""
 
 
 def _reward_values(name: str) -> Callable[[Entry], dict[Seed | None, float]]:

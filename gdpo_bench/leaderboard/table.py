@@ -73,6 +73,8 @@ def render_results(entries: Sequence[Entry], baseline: str = BASELINE) -> Render
         for comparison in compare(group, baseline):
             parts.append(Text.assemble((environment, "bold"), f"  {comparison.heading}, {_what_was_run(comparison)}"))
             parts.append(_terminal_table(comparison))
+            if comparison.first.track == "advantage":
+                parts.append(Text(_shared_means(comparison)))
             parts += [Text(f"{sentence}", "dim") for sentence in notes(comparison)]
             parts.append("")
     if any(entry.track == "training" for entry in entries):
@@ -118,7 +120,7 @@ def notes(comparison: Comparison) -> list[str]:
     entry = comparison.first
     cells = [cell for row in comparison.rows for cell in row.cells if cell is not None]
     units = {cell.estimate.unit for cell in cells}
-    found = []
+    found = [sentence for row in comparison.rows if (sentence := _verdict(row, comparison))]
     if entry.track == "training":
         if all(cell.estimate.n < 2 for cell in cells):
             found.append("One run each: no intervals. Repeat with more seeds before concluding anything.")
@@ -146,6 +148,24 @@ def notes(comparison: Comparison) -> list[str]:
     if partly:
         found.append(f"Means of {', '.join(partly)} are over the rollouts that they apply to.")
     return found
+
+
+def _verdict(row: Row, comparison: Comparison) -> str:
+    """In words, where a row's difference to the baseline is more than noise."""
+    differences = [
+        (column.title, cell.difference)
+        for column, cell in zip(comparison.columns, row.cells, strict=True)
+        if cell is not None and cell.difference is not None and cell.difference.half_width is not None
+    ]
+    if not differences:
+        return ""
+    clear = [(title, difference.mean > 0) for title, difference in differences if difference.excludes_zero]
+    parts = [
+        f"{word} {', '.join(titles)}"
+        for word, above in (("higher", True), ("lower", False))
+        if (titles := [title for title, is_above in clear if is_above == above])
+    ]
+    return f"Against {comparison.baseline}, {row.label}: {'; '.join(parts) or 'no clear difference'}."
 
 
 def _level() -> str:
@@ -189,13 +209,21 @@ def _diagnostic(row: Row, name: str) -> str:
     return f"{mean:,.0f}" if mean.is_integer() else f"{mean:,.1f}"
 
 
+def _shared_means(comparison: Comparison) -> str:
+    """The means of given replies, which no normalizer changes, in a line: a terminal is narrow."""
+    cells = zip(comparison.columns, comparison.rows[0].cells, strict=True)
+    means = [f"{column.title} {_lines(cell, column)[0] if cell else NOT_APPLICABLE}" for column, cell in cells]
+    return f"Mean rewards of the replies, whatever the normalizer: {', '.join(means)}."
+
+
 def _terminal_table(comparison: Comparison) -> Table:
+    columns = comparison.columns if comparison.first.track == "training" else ()
     table = Table(box=SIMPLE_HEAD, leading=1, pad_edge=False)
     table.add_column("normalizer", overflow="fold", min_width=13)
     for diagnostic in _diagnostics(comparison).values():
         table.add_column(diagnostic.replace(" ", "\n"), justify="right")
-    for column in comparison.columns:
-        also = f"\n= {column.also}" if column.also else ""
+    for column in columns:
+        also = f"\n{column.also}" if column.also else ""
         table.add_column(Text.assemble(column.title, (f"\n{column.subtitle}{also}", "dim")), no_wrap=True)
     for row in comparison.rows:
         compared = any(cell and cell.difference for cell in row.cells)
@@ -203,7 +231,7 @@ def _terminal_table(comparison: Comparison) -> Table:
         table.add_row(
             name,
             *(_diagnostic(row, diagnostic) for diagnostic in _diagnostics(comparison)),
-            *(_terminal_cell(cell, column) for cell, column in zip(row.cells, comparison.columns, strict=True)),
+            *(_terminal_cell(cell, column) for cell, column in zip(row.cells, columns, strict=False)),
         )
     return table
 
@@ -221,7 +249,7 @@ def _terminal_cell(cell: Cell | None, column: Column) -> Text:
 def _markdown_table(comparison: Comparison) -> str:
     titles = ["normalizer", *_diagnostics(comparison).values()]
     titles += [
-        f"{column.title}<br>{column.subtitle}" + (f"<br>= {column.also}" if column.also else "")
+        f"{column.title}<br>{column.subtitle}" + (f"<br>{column.also}" if column.also else "")
         for column in comparison.columns
     ]
     titles += ["status", "entry"]

@@ -178,3 +178,16 @@ def test_text_from_an_entry_cannot_break_the_table(entry):
 
 def test_an_empty_board_is_a_table_that_says_so():
     assert render_markdown([]).count("No entries yet.") == 2
+
+
+def test_the_advantage_track_fits_a_narrow_terminal(replay):
+    text = printed([replay("gdpo", 14), replay("grpo", 7)], width=80)
+    assert "…" not in text
+    assert "whatever the normalizer: format 1.00, correct 0.50" in text
+
+
+def test_a_sentence_says_where_a_difference_is_clear(entry):
+    clear = [entry("gdpo", (0.9, 0.91, 0.9)), entry("grpo", (0.1, 0.11, 0.12))]
+    assert "Against grpo, gdpo: higher format, correct, accuracy." in printed(clear)
+    unclear = [entry("gdpo", (0.5, 0.9)), entry("grpo", (0.6, 0.7))]
+    assert "Against grpo, gdpo: no clear difference." in printed(unclear)
