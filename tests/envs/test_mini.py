@@ -143,7 +143,7 @@ CALL = ToolTask("temp in Oslo as C\n", "weather", {"city": "Oslo", "unit": "C"})
     [
         ('{"name":"weather","parameters":{"city":"Oslo","unit":"C"}}', 3),
         ('{"name":"weather","parameters":{"city":"Rome","unit":"C"}}', 1.5),
-        ('{"name":"stock","parameters":{"city":"Oslo","unit":"C"}}', 1.5),
+        ('{"name":"stock","parameters":{"city":"Oslo","unit":"C"}}', -3),
         ('{"name":"weather","parameters":{}}', -1.5),
         ('{"name":"weather"', -3),
         ("", -3),

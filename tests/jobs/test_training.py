@@ -1,0 +1,199 @@
+"""Whole training jobs: started, interrupted, killed, resumed, with code of the user's own."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+import yaml
+
+from gdpo_bench.cli import main
+from gdpo_bench.jobs import training
+from gdpo_bench.jobs.engine import Event, Finished, Task
+from gdpo_bench.leaderboard.store import read_entry
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+POLICY = "mini:warm_start_steps=20,warm_start_examples=200,warm_start_batch=4"
+TINY = {"steps": 2, "prompts": 2, "group_size": 4, "eval_every": 2, "eval_prompts": 4, "max_new_tokens": 12}
+JOB = {"envs": ["gdpo/MathMini-v0"], "normalizers": ["grpo", "gdpo"], "seeds": [0, 1, 2], "policy": POLICY}
+RUNS = 6
+
+
+class InThisProcess:
+    """Stands in for the engine where no process has to die: importing torch anew takes seconds."""
+
+    def __init__(self, workers: int) -> None:
+        torch.set_num_threads(1)
+
+    def __enter__(self) -> "InThisProcess":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+    def run(self, tasks: Sequence[Task]) -> Iterator[Event]:
+        for number, task in enumerate(tasks):
+            yield Finished(number, task(lambda share, text: None))
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy_cache: Path) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(training, "LocalEngine", InThisProcess)
+    return tmp_path
+
+
+def write_job(folder: Path, **changed: Any) -> str:
+    (folder / "job.yaml").write_text(yaml.safe_dump(JOB | {"training": TINY} | changed))
+    return "job.yaml"
+
+
+def start(*arguments: str, **environment: str) -> "subprocess.Popen[str]":
+    """The installed command, in a process group of its own and on one core."""
+    return subprocess.Popen(
+        [Path(sys.executable).with_name("gdpo-bench"), "run", *arguments],
+        env=os.environ | {"OMP_NUM_THREADS": "1", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]),  # noqa: PLW1509 (one thread)
+    )
+
+
+def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.03)
+
+
+def results(out: Path) -> set[Path]:
+    return set(out.glob("*/results/*.json"))
+
+
+def ids(out: Path) -> list[str]:
+    """The ids of all entries, each checked against its content."""
+    return sorted(read_entry(path).id for path in out.glob("*/entries/*.json"))
+
+
+def test_job_that_was_interrupted_and_killed_resumes_to_the_numbers_of_one_that_was_not(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job, out = write_job(folder), folder / "runs"
+    other = {"GDPO_BENCH_CACHE": str(folder / "cache"), "PYTHONHASHSEED": "7"}  # trains its own warm start
+
+    interrupted = start(job, **other)
+    wait_for(lambda: len(results(out)) >= 1, interrupted)
+    began = time.monotonic()
+    os.killpg(interrupted.pid, signal.SIGINT)
+    _, error = interrupted.communicate(timeout=60)
+    assert interrupted.returncode == 130
+    assert error == "Interrupted.\n"
+    assert time.monotonic() - began < 10
+    done = results(out)
+    assert 1 <= len(done) < RUNS
+
+    killed = start(job, "--resume", **other)
+    wait_for(lambda: len(results(out)) > len(done), killed)
+    workers = psutil.Process(killed.pid).children(recursive=True)
+    killed.kill()
+    output, error = killed.communicate(timeout=60)
+    assert f"{len(done)} of {RUNS} runs are finished already." in output
+    assert error == ""
+    assert psutil.wait_procs(workers, timeout=30)[1] == []
+    kept = {path: path.read_bytes() for path in results(out)}
+    assert len(done) < len(kept) < RUNS
+    assert ids(out) == []
+
+    with monkeypatch.context() as patch:
+        for name, value in other.items():
+            patch.setenv(name, value)
+        assert main(["run", job, "--resume"]) == 0
+    assert {path: path.read_bytes() for path in kept} == kept
+    assert len(list(out.iterdir())) == 1
+
+    assert main(["run", job, "--out", "whole"]) == 0
+    assert ids(out) == ids(folder / "whole")
+    assert len(ids(out)) == 2
+    for name in ("table.txt", "curves.png", "job.yaml"):
+        assert (next(out.iterdir()) / name).read_bytes() == (next((folder / "whole").iterdir()) / name).read_bytes()
+    assert "File them: python -m gdpo_bench.leaderboard submit whole/job-" in capsys.readouterr().out
+
+
+PLUG_IN = '''
+"""An environment and normalizers of a user."""
+
+import torch
+
+from gdpo_bench import Task, TextEnv, register, reward
+
+
+@register("me/Parrot-v0")
+class Parrot(TextEnv[Task]):
+    def __init__(self, words=10):
+        self.words = words
+
+    def tasks(self, split):
+        return [Task(f"Say {split} {n}.") for n in range(self.words)]
+
+    def demonstrations(self, rng):
+        while True:
+            yield rng.choice(self.tasks("train")), rng.choice(["yes", "no", "[/red]"])
+
+    @reward(low=0, high=1)
+    def brief(self, task, reply):
+        if self.words == 3:
+            raise KeyError("[/red] \\ud800")
+        return 1 / (1 + len(reply))
+
+    @reward(low=-1, high=0, kind="penalty")
+    def vowels(self, task, reply):
+        return -min(1, sum(map(reply.count, "aeiou")) / 10)
+
+
+def first_reward(batch):
+    return batch.rewards[:, 0] - batch.rewards[:, 0].mean()
+
+
+def wrong_shape(batch):
+    return batch.rewards
+
+
+def raises(batch):
+    return batch.no_such_thing
+'''
+
+
+def test_code_of_the_user_in_the_current_folder_takes_part_and_what_is_broken_fails_alone(folder: Path) -> None:
+    (folder / "my_mod.py").write_text(PLUG_IN)
+    job = write_job(
+        folder,
+        envs=["my_mod:me/Parrot-v0:words=5", "my_mod:me/Parrot-v0:words=3"],
+        normalizers=["my_mod:first_reward", "my_mod:wrong_shape", "my_mod:raises", "gdpo"],
+        seeds=[0],
+    )
+    process = start(job)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 1, error
+    found = {entry.normalizer.name: entry for entry in map(read_entry, (folder / "runs").glob("*/entries/*.json"))}
+    assert set(found) == {"my_mod:first_reward", "gdpo"}
+    entry = found["my_mod:first_reward"]
+    assert entry.environment.id == "me/Parrot-v0"
+    assert entry.environment.options == {"words": 5}
+    assert entry.normalizer.options["implementation"] == "my_mod:first_reward"
+    assert entry.provenance.command == "python -m gdpo_bench.run job.yaml"
+    assert "Parrot-v0 my_mod:wrong_shape seed 0:0: The normalizer wrong_shape must return a tensor of shape (8," in (
+        error
+    )
+    assert "AttributeError: 'RewardBatch' object has no attribute 'no_such_thing'" in error
+    assert "Reward functions failed on 100%" in error
+    assert "me/Parrot-v0: reward 'brief' failed on task" in error
+    assert "6 runs failed; the others are in runs/job-" in error
