@@ -20,8 +20,9 @@ from gdpo_bench.core.rewards import RewardSpec
 class RewardBatch:
     """N rollouts with K rewards each; all tensors are on one device."""
 
-    rewards: Tensor
-    """(N, K) float64, always finite; 0.0 where a reward is not applicable or its scorer failed."""
+    given: Tensor
+    """(N, K) as they came, in floating point, always finite; 0.0 where a reward is not applicable or
+    its scorer failed. Normalizers read `rewards`."""
     groups: Groups
     """The rollouts' groups: ids (N,), sizes (B,), sums within groups."""
     weights: Tensor
@@ -30,21 +31,26 @@ class RewardBatch:
     """(N, K) bool: whether the reward is defined for the rollout's task."""
     failed: Tensor
     """(N, K) bool: whether the reward's scorer failed."""
+    complete: bool
+    """Whether every rollout has every reward."""
     specs: tuple[RewardSpec, ...] | None = None
     """The K declarations, where the caller has them."""
     lengths: Tensor | None = None
     """Token counts (N,) float64, where the caller has them."""
-    dtype: torch.dtype = torch.float64
-    """The dtype that the rewards came in, hence the precision that they have."""
 
     def __len__(self) -> int:
         """N, the number of rollouts."""
-        return len(self.rewards)
+        return len(self.given)
 
     @cached_property
-    def complete(self) -> bool:
-        """Whether every rollout has every reward."""
-        return bool(self.applicable.all()) and not bool(self.failed.any())
+    def rewards(self) -> Tensor:
+        """(N, K) float64, finite; 0.0 where a reward is not applicable or its scorer failed."""
+        return self.given.to(torch.float64)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype that the rewards came in, hence the precision that they have."""
+        return self.given.dtype
 
 
 class Normalizer(Protocol):
@@ -79,7 +85,8 @@ def make_batch(
             f"Rewards must have shape (N, K), N rollouts by K rewards, both at least 1; got {tuple(values.shape)}."
             + (" For one reward: rewards[:, None]." if values.dim() == 1 else "")
         )
-    dtype = values.dtype if values.is_floating_point() else torch.float64
+    if not values.is_floating_point():
+        values = values.to(torch.float64)
     n, k = values.shape
     device = values.device
     specs = tuple(specs) if specs is not None else None
@@ -88,9 +95,11 @@ def make_batch(
         raise BatchError(f"Rewards of shape {(n, k)} have {k} columns, but {len(specs)} specs were given: {names}.")
     applicable_mask = _mask(applicable, "applicable", (n, k), True, device)
     failed_mask = _mask(failed, "failed", (n, k), False, device)
-    values = values.to(torch.float64)
+    complete = True
     if applicable is not None or failed is not None:
-        values = torch.where(applicable_mask & ~failed_mask, values, 0.0)
+        available = applicable_mask & ~failed_mask
+        complete = bool(available.all())
+        values = torch.where(available, values, 0.0)
     _check_finite(values, specs)
     ids = _tensor(groups, "groups").to(device)
     if ids.shape != (n,) or ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
@@ -99,14 +108,14 @@ def make_batch(
             f"got shape {tuple(ids.shape)} of {str(ids.dtype).removeprefix('torch.')}."
         )
     return RewardBatch(
-        rewards=values,
+        given=values,
         groups=Groups(ids),
         weights=_weights(weights, specs, k).to(device),
         applicable=applicable_mask,
         failed=failed_mask,
+        complete=complete,
         specs=specs,
         lengths=_lengths(lengths, n, device),
-        dtype=dtype,
     )
 
 
@@ -141,7 +150,7 @@ def _mask(values: Any, what: str, shape: tuple[int, int], default: bool, device:
 
 
 def _check_finite(values: Tensor, specs: tuple[RewardSpec, ...] | None) -> None:
-    # One cheap sum tells in all ordinary cases: NaN and infinity survive it.
+    # One cheap sum tells in ordinary cases: NaN and infinity survive it.
     if bool(values.sum().isfinite()) or bool(values.isfinite().all()):
         return
     row, column = (~values.isfinite()).nonzero()[0].tolist()

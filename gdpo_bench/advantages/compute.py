@@ -58,7 +58,7 @@ def compute_advantages(
     if not isinstance(advantages, Tensor) or advantages.shape != (len(batch),):
         came = f"shape {tuple(advantages.shape)}" if isinstance(advantages, Tensor) else type(advantages).__name__
         raise NormalizerOutputError(f"{_title(function)} must return a tensor of shape ({len(batch)},); got {came}.")
-    advantages = advantages.to(batch.rewards.device, batch.dtype)
+    advantages = advantages.to(batch.given.device, batch.dtype)
     if not bool(advantages.isfinite().all()):
         row = int((~advantages.isfinite()).nonzero()[0])
         raise NormalizerOutputError(

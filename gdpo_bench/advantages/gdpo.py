@@ -18,6 +18,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from gdpo_bench.advantages.batch import RewardBatch
@@ -40,15 +41,15 @@ class GDPO(Whitening):
 
     def __call__(self, batch: RewardBatch) -> Tensor:
         """Advantages (N,) from rewards (N, K), group ids (N,) and weights (K,)."""
-        if self.grpo_if_single and batch.rewards.shape[1] == 1:
+        if self.grpo_if_single and batch.given.shape[1] == 1:
             shared = {field.name for field in dataclasses.fields(GRPO)} & vars(self).keys()
             return GRPO(**{name: getattr(self, name) for name in shared})(batch)
-        per_reward, rows = self.per_reward(batch)
-        advantages, size = self.weighted_sum(per_reward, batch)
-        return self.whiten(advantages, batch, rows=rows, size=size) if self.batch_norm else advantages
-
-    def per_reward(self, batch: RewardBatch) -> tuple[Tensor, Tensor | None]:
-        """A_k (N, K), and which rollouts have any reward (N,), or None if all have all."""
-        present = self.present(batch)
-        standardized = self.standardize(self.rewards(batch), batch.groups, batch.dtype, present=present)
-        return standardized, None if present is None else present.any(1)
+        present, sums = self.present(batch), []
+        for rows, groups in batch.groups.pieces(batch.given.shape[1]):
+            there = None if present is None else present[rows]
+            standardized = self.standardize(self.rewards(batch, rows), groups, batch.dtype, present=there)
+            sums.append(self.weighted_sum(standardized, groups, batch.weights))
+        advantages = torch.cat(sums)
+        if not self.batch_norm:
+            return advantages
+        return self.whiten(advantages, batch, rows=None if present is None else present.any(1))

@@ -90,9 +90,9 @@ class GroupNorm:
         """Whether the rules of this module apply."""
         return self.zero_variance == "zero"
 
-    def rewards(self, batch: RewardBatch) -> Tensor:
-        """The rewards (N, K) in the precision of the arithmetic."""
-        return batch.rewards.to(getattr(torch, self.statistics))
+    def rewards(self, batch: RewardBatch, rows: slice = slice(None)) -> Tensor:
+        """The rewards (N, K) of the chosen rollouts in the precision of the arithmetic."""
+        return batch.given[rows].to(getattr(torch, self.statistics))
 
     def present(self, batch: RewardBatch) -> Tensor | None:
         """Which rewards enter the statistics: a mask (N, K), or None if all do.
@@ -136,22 +136,18 @@ class GroupNorm:
             rewards = torch.where(neutral & ~present, batch.groups.spread(means), rewards)
         return rewards @ weights, rewards.abs() @ weights.abs(), rows
 
-    def weighted_sum(self, advantages: Tensor, batch: RewardBatch) -> tuple[Tensor, Tensor]:
-        """Σ_k w_k A_k, exactly 0 throughout a group whose terms cancel.
-
-        Args:
-            advantages: (N, K).
-            batch: The batch, for its weights (K,) and groups.
-
-        Returns:
-            The sum (N,), and the sum of the terms' sizes (N,).
-        """
-        weights = batch.weights.to(advantages.dtype)
-        total, size = advantages @ weights, advantages.abs() @ weights.abs()
-        if self.exact_zeros:
-            cancelled = batch.groups.sum(total.abs()) <= _CANCELLED * batch.groups.sum(size)
-            total = batch.groups.combine(lambda sums, zero: sums.masked_fill(zero, 0.0), total, cancelled)
-        return total, size
+    def weighted_sum(self, advantages: Tensor, groups: Groups, weights: Tensor) -> Tensor:
+        """Σ_k w_k A_k (N,) of standardized A_k (N, K), exactly 0 throughout a group whose terms cancel."""
+        weights = weights.to(advantages.dtype)
+        total = advantages @ weights
+        if not self.exact_zeros:
+            return total
+        left = groups.sum(total.abs())
+        # Ordinary batches have nothing small but exact zeros, and need no second look at all terms.
+        if not bool(((left > 0) & (left <= _CANCELLED * groups.sizes * weights.abs().sum())).any()):
+            return total
+        cancelled = left <= _CANCELLED * groups.sum(advantages.abs() @ weights.abs())
+        return total.masked_fill(groups.spread(cancelled), 0.0)
 
     def standardize(
         self,

@@ -77,4 +77,4 @@ def reward_ranges(batch: RewardBatch) -> Tensor:
     if batch.specs is None:
         raise DomainError("Dividing rewards by their range needs `specs`, which declare the ranges; pass specs.")
     ranges = [spec.high - spec.low for spec in batch.specs]
-    return torch.tensor(ranges, dtype=torch.float64, device=batch.rewards.device)
+    return torch.tensor(ranges, dtype=torch.float64, device=batch.given.device)

@@ -74,7 +74,7 @@ class Whitening(GroupNorm):
 
     def _counts(self, batch: RewardBatch, dtype: torch.dtype) -> Tensor:
         if self.scope == "sequence":
-            return torch.ones(len(batch), dtype=dtype, device=batch.rewards.device)
+            return torch.ones(len(batch), dtype=dtype, device=batch.given.device)
         if batch.lengths is None:
             raise DomainError("Whitening over tokens (scope='token') needs `lengths`, the token counts; pass lengths.")
         return batch.lengths.to(dtype)

@@ -1,0 +1,162 @@
+"""How long advantages take: ours against verl's shipped function and TRL's formula.
+
+    python benchmarks/advantages.py --markdown docs/performance.md
+
+All contenders of a row run in turns, in one process, so that whatever else the machine does meets
+all of them; ratios are taken within a turn. verl is measured where it is installed and up to 65k
+rollouts: beyond that one call takes minutes. TRL's formula (what its trainer does to the matrix of
+rewards, written down here) exists for even groups only. `floor` is the time to read the rewards once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import platform
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gdpo_bench.advantages import compute_advantages
+
+GROUP = 8
+SECONDS_A_ROW = 3.0
+
+
+def trl_formula(rewards: Tensor) -> Tensor:
+    """`normalize_then_sum` on even groups side by side, NaN-aware as in TRL."""
+    groups = rewards.view(-1, GROUP, rewards.shape[1])
+    mean = groups.nanmean(dim=1, keepdim=True)
+    standardized = ((groups - mean) / (nan_std(groups, 1) + 1e-4)).view_as(rewards)
+    total = (standardized * torch.ones(rewards.shape[1])).nansum(dim=1)
+    return (total - total.nanmean()) / (nan_std(total, 0) + 1e-4)
+
+
+def nan_std(values: Tensor, dim: int) -> Tensor:
+    """Sample standard deviation of what is not NaN."""
+    present = (~values.isnan()).sum(dim=dim, keepdim=True)
+    variance = (values - values.nanmean(dim=dim, keepdim=True)).square().nanmean(dim=dim, keepdim=True)
+    return (variance * present / (present - 1)).sqrt()
+
+
+def verl_function() -> Callable[[Tensor, Tensor], Tensor] | None:
+    """verl's GDPO on responses of one token, if verl is installed."""
+    try:
+        from gdpo_bench.conformance.peers import verl  # noqa: PLC0415
+    except ImportError:
+        return None
+
+    def call(rewards: Tensor, groups: Tensor) -> Tensor:
+        n, k = rewards.shape
+        return verl.gdpo(rewards, groups.tolist(), [1.0] * k, [1] * n, None)
+
+    return call
+
+
+def make_input(n: int, k: int, even: bool) -> tuple[Tensor, Tensor]:
+    """Binary float32 rewards (n, k) and group ids (n,): blocks of 8, or shuffled groups of 4 to 12."""
+    rng = torch.Generator().manual_seed(n + k)
+    rewards = torch.randint(0, 2, (n, k), generator=rng).float()
+    if even:
+        return rewards, torch.arange(n) // GROUP
+    sizes = torch.randint(4, 13, (n // 4,), generator=rng)
+    groups = torch.repeat_interleave(sizes)[:n]
+    return rewards, groups[torch.randperm(n, generator=rng)]
+
+
+def seconds(function: Callable[[], object]) -> float:
+    """Duration of one call."""
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def measure(n: int, k: int, even: bool, verl: Callable[[Tensor, Tensor], Tensor] | None) -> dict[str, list[float]]:
+    """Durations of each contender, one a turn."""
+    rewards, groups = make_input(n, k, even)
+    float64 = rewards.double()
+    contenders: dict[str, Callable[[], object]] = {
+        "ours": lambda: compute_advantages("gdpo", rewards, groups),
+        "floor": float64.sum,
+    }
+    if even:
+        contenders["TRL"] = lambda: trl_formula(rewards)
+    turns: dict[str, list[float]] = {name: [] for name in contenders}
+    for function in contenders.values():
+        function()  # warm up
+    started = time.perf_counter()
+    while len(turns["ours"]) < 5 or (time.perf_counter() - started < SECONDS_A_ROW and len(turns["ours"]) < 200):
+        for name, function in contenders.items():
+            turns[name].append(seconds(function))
+    if verl is not None and n <= 65_536:
+        for turn in range(3):
+            turns.setdefault("verl", []).append(seconds(lambda: verl(rewards, groups)))
+            turns["ours"][turn] = seconds(contenders["ours"])
+    return turns
+
+
+def ratio(turns: dict[str, list[float]], name: str) -> str:
+    """Median and quartiles of a contender's duration over ours, turn by turn."""
+    if name not in turns:
+        return "–"
+    ratios = sorted(theirs / ours for theirs, ours in zip(turns[name], turns["ours"], strict=False))
+    low, high = ratios[len(ratios) // 4], ratios[(3 * len(ratios)) // 4]
+    return f"{statistics.median(ratios):,.3g} ({low:,.3g}–{high:,.3g})"
+
+
+def peak_memory(n: int, k: int) -> float:
+    """Peak memory of a call, input included, in units of a float64 input; in a process of its own."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_peak_memory, (n, k))
+
+
+def _peak_memory(n: int, k: int) -> float:
+    compute_advantages("gdpo", *make_input(1024, k, True))
+    rewards, groups = make_input(n, k, True)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    compute_advantages("gdpo", rewards, groups)
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    return (grown + rewards.nbytes) / (n * k * 8)
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--markdown", type=Path, help="write the table into this file's generated section")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1024, 16_384, 65_536, 1_048_576])
+    options = parser.parse_args()
+    verl = verl_function()
+    lines = [
+        f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}; "
+        f"load average {os.getloadavg()[0]:.1f} before the run.",
+        "",
+        "| rollouts | rewards | groups | ours, ms | × floor | TRL's formula / ours | verl / ours |",
+        "|---:|---:|---|---:|---:|---:|---:|",
+    ]
+    for n in options.sizes:
+        for k in (2, 8):
+            for even in (True, False):
+                turns = measure(n, k, even, verl)
+                ours, floor = statistics.median(turns["ours"]), statistics.median(turns["floor"])
+                cells = [f"{n:,}", f"{k}", "even" if even else "uneven, shuffled", f"{1e3 * ours:.2f}"]
+                cells += [f"{ours / floor:.0f}", ratio(turns, "TRL"), ratio(turns, "verl")]
+                lines.append("| " + " | ".join(cells) + " |")
+                print(lines[-1], flush=True)
+    memory = peak_memory(max(options.sizes), 8)
+    lines += ["", f"Peak memory at {max(options.sizes):,} × 8: {memory:.1f} times a float64 input, input included."]
+    text = "\n".join(lines)
+    print("\n" + text)
+    if options.markdown:
+        from gdpo_bench.conformance.report import write_section  # noqa: PLC0415
+
+        write_section(options.markdown, "table", text)
+
+
+if __name__ == "__main__":
+    main()
