@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from gdpo_bench.advantages import Normalizer, make_normalizer, normalizer_options
 from gdpo_bench.agent.options import EMBEDDED_CONFIGS, EmbeddedConfig, TrainingOptions
-from gdpo_bench.core import RewardSpec, Task, TextEnv, UnknownNameError, list_envs, make_env, spec
+from gdpo_bench.core import GdpoBenchError, RewardSpec, Task, TextEnv, UnknownNameError, list_envs, make_env, spec
 from gdpo_bench.core.env import tasks_of
 from gdpo_bench.jobs.job import EnvChoice, Job, JobError, NormalizerChoice, parse_choice
 from gdpo_bench.leaderboard import Environment, NormalizerConfig
@@ -18,7 +21,7 @@ from gdpo_bench.leaderboard import Environment, NormalizerConfig
 ROLLOUT_BACKENDS = ("transformers",)
 WARM_START_ENVS = ("gdpo/MathMini-v0", "gdpo/ToolCallingMini-v0")
 """The embedded policy always imitates all of these, so that jobs on one of them share a warm start."""
-_EVAL_SPLIT = "eval"
+_TRAIN_SPLIT, _EVAL_SPLIT = "train", "eval"
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,7 @@ def plan(job: Job) -> Plan:
         for choice in job.normalizers
         for normalizer in [make_normalizer(choice.normalizer, **choice.options)]
     )
-    envs = tuple(_plan_env(choice) for choice in job.envs)
+    envs = tuple(_plan_env(choice, trained=policy.kind == "embedded") for choice in job.envs)
     rewards = {reward.name for env in envs for reward in env.specs}
     for planned in normalizers:
         for name in planned.choice.weights:
@@ -116,10 +119,28 @@ def plan(job: Job) -> Plan:
     return Plan(job, policy, envs, normalizers)
 
 
-def _plan_env(choice: EnvChoice) -> PlannedEnv:
-    env = make_env(choice.id, **choice.options)
+@contextmanager
+def _blaming(choice: EnvChoice) -> Iterator[None]:
+    """Whatever the author's code raises names the environment, its options and the place."""
+    try:
+        yield
+    except GdpoBenchError:
+        raise
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        raise JobError(
+            f"{choice.id} cannot be made with options {choice.options}: {type(error).__name__}: {error} "
+            f"({place.filename}, line {place.lineno})."
+        ) from error
+
+
+def _plan_env(choice: EnvChoice, *, trained: bool) -> PlannedEnv:
     found = spec(choice.id)
-    tasks = list(tasks_of(env, _EVAL_SPLIT))
+    with _blaming(choice):
+        env = make_env(choice.id, **choice.options)
+        tasks = list(tasks_of(env, _EVAL_SPLIT))
+        if trained:
+            tasks_of(env, _TRAIN_SPLIT)
     description = Environment.describe(
         found.id,
         options=found.options | choice.options,
