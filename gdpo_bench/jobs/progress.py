@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -29,7 +30,9 @@ def watch(
     """
     failures = []
     shares = dict.fromkeys(range(len(tasks)), 0.0)
+    texts = dict.fromkeys(range(len(tasks)), "")
     bars: dict[int, TaskID] = {}
+    started = time.monotonic()
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=20),
@@ -41,14 +44,14 @@ def watch(
         transient=True,
         disable=not console.is_terminal,
     ) as progress:
-        whole = progress.add_task(f"[bold]{title}", total=len(tasks), text="")
+        whole = progress.add_task(f"[bold]{title}", total=len(tasks), text="starting")
         for event in events:
             number = event.task
             match event:
                 case Progressed(share=share, text=text):
                     if number not in bars:
                         bars[number] = progress.add_task(escape(f"  {tasks[number].label}"), total=1.0, text="")
-                    shares[number] = share
+                    shares[number], texts[number] = share, text
                     progress.update(bars[number], completed=share, text=escape(text))
                 case Finished(result=result):
                     shares[number] = 1.0
@@ -62,9 +65,12 @@ def watch(
                     progress.remove_task(bars.pop(number))
                 if not console.is_terminal and isinstance(event, Finished):
                     done = sum(share == 1.0 for share in shares.values())
-                    line = f"{title} {done}/{len(tasks)}: {tasks[number].label} is done"
-                    console.print(line, highlight=False, markup=False)
-            progress.update(whole, completed=sum(shares.values()))
+                    left = (time.monotonic() - started) * (len(tasks) / sum(shares.values()) - 1)
+                    line = (
+                        f"{title} {done}/{len(tasks)}: {tasks[number].label}: {texts[number]}, about {left:.0f} s left"
+                    )
+                    console.print(line, highlight=False, markup=False, soft_wrap=True)
+            progress.update(whole, completed=sum(shares.values()), text="")
     return failures
 
 
