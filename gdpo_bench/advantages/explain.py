@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from gdpo_bench.advantages.diagnostics import Diagnostics, as_array, diagnose
+from gdpo_bench.figures import save_figure
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Explanation:
         counts = self.diagnostics
         axes.set_title(f"{counts.distinct_levels} levels, {counts.zero_signal_share:.0%} of groups without signal")
         axes.legend(fontsize="small")
-        figure.savefig(path, dpi=150)
+        save_figure(figure, Path(path))
 
 
 def explain(

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args, get_type_hints
+from functools import cache
+from typing import Any, Literal, get_args, get_type_hints
 
 import torch
 from torch import Tensor
@@ -50,6 +51,13 @@ def rounding(dtype: torch.dtype, terms: Tensor | int) -> Tensor | float:
     return 2 * torch.finfo(dtype).eps + 4 * EPS64 * terms
 
 
+@cache
+def _choices(options: Any) -> dict[str, tuple[str, ...]]:
+    """The options of a class that are one of several words."""
+    found = {name: get_args(kind) for name, kind in get_type_hints(options).items()}
+    return {name: words for name, words in found.items() if words and isinstance(words[0], str)}
+
+
 @dataclass(frozen=True)
 class GroupNorm:
     """Options that all estimators share which centre, and mostly scale, within groups."""
@@ -77,9 +85,8 @@ class GroupNorm:
         for name, value in vars(self).items():
             if name.endswith("eps") and value is not None and not (value >= 0 and math.isfinite(value)):
                 raise OptionError(f"Option {name} must be a finite number, at least 0; got {value!r}.")
-        for name, kind in get_type_hints(type(self)).items():
-            choices = get_args(kind)
-            if choices and isinstance(choices[0], str) and getattr(self, name) not in choices:
+        for name, choices in _choices(type(self)).items():
+            if getattr(self, name) not in choices:
                 listing = ", ".join(map(repr, choices))
                 raise OptionError(f"Option {name} must be one of {listing}; got {getattr(self, name)!r}.")
         if self.ddof not in (0, 1):

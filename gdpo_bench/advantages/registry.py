@@ -177,7 +177,7 @@ def _check_factory(thing: Any, name: str) -> None:
 
 
 def _check_options(name: str, cls: type, options: Mapping[str, Any]) -> dict[str, Any]:
-    types = get_type_hints(cls, include_extras=True)
+    types = get_type_hints(cls, include_extras=True) if options else {}
     fields = [field.name for field in dataclasses.fields(cls) if field.init]
     checked = {}
     for key, value in options.items():

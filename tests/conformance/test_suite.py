@@ -11,7 +11,7 @@ import torch
 from gdpo_bench.advantage_commands import conformance
 from gdpo_bench.advantages import DomainError, compute_advantages
 from gdpo_bench.conformance import PROPERTIES, examine, examine_all, implementation
-from gdpo_bench.core import RegistrationError, UnknownNameError
+from gdpo_bench.core import GdpoBenchError, RegistrationError, UnknownNameError
 from gdpo_bench.core.errors import DataError
 
 MODULE = """
@@ -159,3 +159,8 @@ def _installed():
     from importlib import metadata
 
     return any(point.value == "gdpo_bench.pytest_plugin" for point in metadata.entry_points(group="pytest11"))
+
+
+def test_a_search_needs_cases():
+    with pytest.raises(GdpoBenchError, match="--examples must be at least 1; got 0"):
+        conformance(("gdpo",), examples=0)
