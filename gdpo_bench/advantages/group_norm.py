@@ -85,7 +85,8 @@ class GroupNorm:
         for name, value in vars(self).items():
             if name.endswith("eps") and value is not None and not (value >= 0 and math.isfinite(value)):
                 raise OptionError(f"Option {name} must be a finite number, at least 0; got {value!r}.")
-        for name, choices in _choices(type(self)).items():
+        options: Any = type(self)
+        for name, choices in _choices(options).items():
             if getattr(self, name) not in choices:
                 listing = ", ".join(map(repr, choices))
                 raise OptionError(f"Option {name} must be one of {listing}; got {getattr(self, name)!r}.")
@@ -197,20 +198,17 @@ class GroupNorm:
         if present is not None:
             centred.masked_fill_(~present, 0.0)
         stds = (groups.sum(centred.square()) / (counts - self.ddof).clamp(min=1)).sqrt()
-        if self.baseline == "leave_one_out":
-            centred = groups.combine(torch.Tensor.mul_, centred, counts / (counts - 1).clamp(min=1))
-            divisors = self._leave_one_out_std(values, groups, counts) if scale else torch.ones_like(values)
-            divisors = self._guard(divisors, eps if scale else 0.0)
-        else:
-            divisors = self._guard(stds, eps) if scale else torch.ones_like(stds)
+        divisors = self._guard(stds, eps) if scale else torch.ones_like(stds)
         if self.exact_zeros:
             sizes = means.abs() if size is None else groups.sum(size) / counts
-            equal = stds <= rounding(dtype, counts) * sizes
-            divisors.masked_fill_(groups.spread(equal) if self.baseline == "leave_one_out" else equal, math.inf)
+            divisors.masked_fill_(stds <= rounding(dtype, counts) * sizes, math.inf)
         if self.baseline == "leave_one_out":
-            standardized = centred.div_(divisors)
-        else:
-            standardized = groups.combine(torch.Tensor.div_, centred, divisors)
+            centred = groups.combine(torch.Tensor.mul_, centred, counts / (counts - 1).clamp(min=1))
+            if scale:
+                own = self._guard(self._leave_one_out_std(values, groups, counts), eps)
+                centred.div_(own)
+                divisors = torch.where(divisors.isinf(), math.inf, 1.0)
+        standardized = groups.combine(torch.Tensor.div_, centred, divisors)
         if self.singleton == "raw":
             alone = groups.spread((counts == 1).expand(len(groups), *values.shape[1:]))
             standardized = torch.where(alone, values / (1 + eps if scale else 1.0), standardized)
