@@ -75,22 +75,20 @@ def run(
     if chosen.data_dir is not None:
         os.environ["GDPO_BENCH_DATA"] = chosen.data_dir
     planned = plan(chosen)
+    if planned.policy.kind != "embedded":
+        entries = score_frozen(planned, _command(), console)  # first: a file that cannot be read leaves no folder
+        write_report(entries, RunFolder.create(out, chosen), console)
+        return 0
     folder = RunFolder.newest(out, chosen) if resume else None
     if resume:
         found = f"Resuming {folder.path}." if folder else "There is no run of this job to resume; starting one."
         console.print(found, markup=False)
     folder = folder or RunFolder.create(out, chosen)
-    failures: list[str] = []
-    if planned.policy.kind == "embedded":
-        entries, failures = train(planned, folder, _command(), console)
-    else:
-        entries = score_frozen(planned, _command(), console)
+    entries, failed = train(planned, folder, _command(), console)
     write_report(entries, folder, console)
-    for failure in failures:
-        print(f"Error: {failure}", file=sys.stderr)
-    if failures:
-        print(f"{len(failures)} runs failed; the others are in {folder.path}. --resume tries again.", file=sys.stderr)
-    return 1 if failures else 0
+    if failed:
+        print(f"{failed} runs failed; the others are in {folder.path}. --resume tries again.", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def _job(source: str | None, given: dict[str, Any], steps: int | None) -> Job:

@@ -81,7 +81,7 @@ def test_misuse_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture
         (["run", "nope.yaml"], "no job file 'nope.yaml', nor a preset of that name: baselines, default, tiny"),
         ([*ORACLE, "--envs", "gdpo/MathMin-v0"], "Did you mean 'gdpo/MathMini-v0'"),
         ([*ORACLE, "--envs", "no_such_module:me/Env-v0"], "importing 'no_such_module' failed: ModuleNotFoundError"),
-        ([*ORACLE, "--envs", f"{ENV}:max_digit=many"], "MathMini-v0 cannot be made with options {'max_digit': 'many'}"),
+        ([*ORACLE, "--envs", f"{ENV}:max_digit=many"], "option max_digit must be int; got 'many'"),
         (["run", "--envs", "gdpo/ToolCallingMini-v0:eval_share=1"], "split 'train' has no tasks"),
         ([*ORACLE, "--envs", ""], "envs: List should have at least 1 item"),
         ([*ORACLE, "--normalizers", "gpdo"], "Unknown normalizer 'gpdo'. Did you mean"),

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
-from gdpo_bench.core import Message
+from gdpo_bench.core import DataError, Message
 
 logging.disable_progress_bar()  # small models load at once; the bars would only tear ours apart
 
@@ -27,9 +28,16 @@ class Policy:
 
     @classmethod
     def load(cls, folder: Path) -> Policy:
-        """Read a policy in float32 from a folder in the Hugging Face layout."""
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-        return cls(model, AutoTokenizer.from_pretrained(folder))
+        """Read a policy in float32 from a folder in the Hugging Face layout.
+
+        Raises:
+            DataError: The folder does not hold a whole policy.
+        """
+        try:
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+            return cls(model, AutoTokenizer.from_pretrained(folder, local_files_only=True))
+        except (OSError, ValueError, SafetensorError) as error:
+            raise DataError(f"{folder} does not hold a whole policy ({error}); delete it to make it anew.") from error
 
     def encode(self, messages: Sequence[Message]) -> list[int]:
         """Token ids of a conversation, ready for the policy's reply."""

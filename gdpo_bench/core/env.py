@@ -14,6 +14,13 @@ from gdpo_bench.core.task import Message, TaskT
 
 StateT = TypeVar("StateT")
 
+_PLAIN_TYPES: dict[Any, tuple[type, ...]] = {
+    annotation: types
+    for name, types in {"int": (int,), "float": (float, int), "bool": (bool,), "str": (str,)}.items()
+    for annotation in (name, types[0])  # as text under `from __future__ import annotations`
+}
+"""Annotations of options that are checked, and what they accept."""
+
 
 @dataclass(frozen=True)
 class Turn(Generic[StateT]):
@@ -150,7 +157,8 @@ def build_env(cls: type[TextEnv[Any]], env_id: str, options: dict[str, Any]) -> 
 
     Raises:
         UnknownNameError: An option that the class does not have.
-        DeclarationError: The class declares no reward, or a required option is missing.
+        DeclarationError: The class declares no reward, a required option is missing, or one is not
+            of its declared type (checked for int, float, bool and str).
     """
     if not cls.reward_functions:
         raise DeclarationError(f"{env_id}: {cls.__name__} declares no reward; mark a method with @reward.")
@@ -159,6 +167,11 @@ def build_env(cls: type[TextEnv[Any]], env_id: str, options: dict[str, Any]) -> 
         for name in options:
             if name not in parameters:
                 raise UnknownNameError(f"option of {env_id}", name, parameters)
+    for name, value in options.items():
+        expected = _PLAIN_TYPES.get(getattr(parameters.get(name), "annotation", None))
+        stray_bool = isinstance(value, bool) and expected != (bool,)  # Python counts True as an int
+        if expected is not None and (stray_bool or not isinstance(value, expected)):
+            raise DeclarationError(f"{env_id}: option {name} must be {expected[0].__name__}; got {value!r}.")
     try:
         inspect.signature(cls).bind(**options)
     except TypeError as error:

@@ -66,9 +66,8 @@ def watch(
                 if not console.is_terminal and isinstance(event, Finished):
                     done = sum(share == 1.0 for share in shares.values())
                     left = (time.monotonic() - started) * (len(tasks) / sum(shares.values()) - 1)
-                    line = (
-                        f"{title} {done}/{len(tasks)}: {tasks[number].label}: {texts[number]}, about {left:.0f} s left"
-                    )
+                    reached = texts[number] or "done"
+                    line = f"{title} {done}/{len(tasks)}: {tasks[number].label}: {reached}, about {left:.0f} s left"
                     console.print(line, highlight=False, markup=False, soft_wrap=True)
             progress.update(whole, completed=sum(shares.values()), text="")
     return failures

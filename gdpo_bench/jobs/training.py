@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from random import Random
 
 from rich.console import Console
 
@@ -30,7 +31,7 @@ class PlannedRun:
     task: TrainingTask
 
 
-def train(plan: Plan, folder: RunFolder, command: str, console: Console) -> tuple[list[Entry], list[str]]:
+def train(plan: Plan, folder: RunFolder, command: str, console: Console) -> tuple[list[Entry], int]:
     """Train all runs that the folder does not hold yet.
 
     Args:
@@ -40,9 +41,16 @@ def train(plan: Plan, folder: RunFolder, command: str, console: Console) -> tupl
         console: Shows progress.
 
     Returns:
-        An entry for each environment × normalizer whose seeds are all finished, and the messages
-        of the runs that failed.
+        An entry for each environment × normalizer whose seeds are all finished, and how many
+        runs failed.
     """
+    for env in plan.envs:
+        if next(iter(env.env.demonstrations(Random(0))), None) is None:
+            console.print(
+                f"{env.description.id} offers no demonstrations: the policy begins without any of its replies, and may "
+                "never earn a reward there. Define `demonstrations(rng)` in the environment.",
+                style="yellow",
+            )
     # One worker for the warm start would do, but the others may import torch meanwhile.
     with LocalEngine(min(usable_cores(), _count(plan))) as engine:
         warm_starts = _warm_starts(plan, engine, console)
@@ -57,8 +65,7 @@ def train(plan: Plan, folder: RunFolder, command: str, console: Console) -> tupl
                 show_failure(console, failure)
 
         failures = watch(console, "training", missing, engine.run(missing), finished)
-    messages = [f"{missing[failure.task].label}: {failure.message}" for failure in failures]
-    return list(_entries(plan, folder, runs, command)), messages
+    return list(_entries(plan, folder, runs, command)), len(failures)
 
 
 def _count(plan: Plan) -> int:

@@ -279,3 +279,18 @@ def test_broken_plugin_is_a_warning_of_the_import(tmp_path: Path) -> None:
         print([str(w.message) for w in caught if "no-slash" in str(w.message)])
     """
     assert "Skipped an environment of package acme" in in_new_process(code.replace("PATH", repr(str(tmp_path))))
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ({"limit": "abc"}, "option limit must be int; got 'abc'"),
+        ({"limit": True}, "option limit must be int; got True"),
+        ({"format_rate": "high"}, "option format_rate must be float; got 'high'"),
+        ({"format_rate": 7}, "format_rate is a share and must lie in"),
+        ({"max_addends": 1}, "max_addends must be at least 2; got 1"),
+    ],
+)
+def test_an_option_of_the_wrong_type_or_range_is_refused(option, expected):
+    with pytest.raises(DeclarationError, match=expected):
+        gdpo_bench.make_env("gdpo/MathMini-v0", **option)

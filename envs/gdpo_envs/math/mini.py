@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from random import Random
 
 from gdpo_bench.core import Task, TextEnv, reward, split_by_content
+from gdpo_envs.options import checked_count, checked_share
 
 _FORMAT = re.compile(r"<think>[^<]*</think><answer>[^<]*</answer>")
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
@@ -42,11 +43,14 @@ class MathMini(TextEnv[SumTask]):
             max_digit: Addends are from 1 to this.
             limit: Characters of a short reply.
             format_rate: Share of the demonstrations that are in the right format, in [0, 1].
+
+        Raises:
+            DeclarationError: A value outside its range.
         """
-        self.max_addends = max_addends
-        self.max_digit = max_digit
-        self.limit = limit
-        self.format_rate = format_rate
+        self.max_addends = checked_count("max_addends", max_addends, at_least=2)
+        self.max_digit = checked_count("max_digit", max_digit)
+        self.limit = checked_count("limit", limit)
+        self.format_rate = checked_share("format_rate", format_rate)
 
     def tasks(self, split: str) -> Sequence[SumTask]:
         """Every sum of the split."""

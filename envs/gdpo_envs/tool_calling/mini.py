@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from random import Random
 
 from gdpo_bench.core import Task, TextEnv, reward, split_by_content
+from gdpo_envs.options import checked_share
 from gdpo_envs.tool_calling.toolrl import correctness, format_reward, parse_calls
 
 _VALUES = {
@@ -46,10 +47,13 @@ class ToolCallingMini(TextEnv[ToolTask]):
 
         Args:
             format_rate: Share of the demonstrations that are in the right format, in [0, 1].
-            eval_share: Expected share of the tasks that are held out, in (0, 1).
+            eval_share: Expected share of the tasks that are held out, in [0, 1].
+
+        Raises:
+            DeclarationError: A value outside its range.
         """
-        self.format_rate = format_rate
-        self.eval_share = eval_share
+        self.format_rate = checked_share("format_rate", format_rate)
+        self.eval_share = checked_share("eval_share", eval_share)
 
     def tasks(self, split: str) -> Sequence[ToolTask]:
         """Every request of the split."""
