@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib
 import inspect
 import json
 import re
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -23,6 +21,7 @@ from gdpo_bench.advantages.batch import Normalizer
 from gdpo_bench.advantages.errors import OptionError
 from gdpo_bench.advantages.presets import preset_options
 from gdpo_bench.core.errors import GdpoBenchError, RegistrationError, UnknownNameError
+from gdpo_bench.core.plugins import import_plugin
 
 ENTRY_POINT_GROUP = "gdpo_bench.normalizers"
 """Packages declare `name = "module:DataclassOrFunction"` in this group."""
@@ -114,7 +113,7 @@ def make_normalizer(name: str, **options: Any) -> Normalizer:
     module, _, thing = name.partition(":")
     if not thing:
         raise UnknownNameError("normalizer", name, list_normalizers(), _HINT)
-    loaded = _import(module, name)
+    loaded = import_plugin(module, name)
     if hasattr(loaded, thing):  # before the registry: a module's own `gdpo` is not ours
         return _build(name, getattr(loaded, thing), options)
     if thing in _registry:
@@ -206,17 +205,6 @@ def _load(point: metadata.EntryPoint) -> Any:
             f"Normalizer {point.name!r} of {source} cannot be loaded from {point.value!r}: "
             f"{type(error).__name__}: {error}"
         ) from error
-
-
-def _import(module: str, needed_by: str) -> Any:
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # a module beside the user, also when started as a console script
-    try:
-        return importlib.import_module(module)
-    except GdpoBenchError:
-        raise
-    except Exception as error:
-        raise RegistrationError(f"{needed_by}: importing {module!r} failed: {type(error).__name__}: {error}") from error
 
 
 def _path(code: Any) -> str:

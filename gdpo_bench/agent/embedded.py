@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from gdpo_bench.agent.options import EmbeddedConfig
 from gdpo_bench.agent.policy import Policy
+from gdpo_bench.core import Message
 
 PAD, END = "<pad>", "<eos>"
 
@@ -19,6 +20,11 @@ CHAT_TEMPLATE = (
     "{% for message in messages %}{{ message['content'] }}"
     "{% if message['role'] == 'assistant' %}" + END + "{% endif %}{% endfor %}"
 )
+
+
+def conversation_text(messages: Sequence[Message]) -> str:
+    """What the chat template makes of messages, before there is a tokenizer to apply it."""
+    return "".join(message["content"] + (END if message["role"] == "assistant" else "") for message in messages)
 
 
 def build_tokenizer(corpus: Iterable[str], vocabulary: int) -> Any:

@@ -13,7 +13,7 @@ class TrainingOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
-    steps: PositiveInt = 30
+    steps: PositiveInt = 40
     """Policy updates from fresh rollouts."""
     prompts: PositiveInt = 16
     """Prompts a step (P)."""

@@ -139,7 +139,8 @@ class Trainer:
         )
         self._update(rollouts, advantages, step)
         result.tokens += int(rollouts.drawn.sum())
-        return diagnose(advantages, rollouts.scores.values, rollouts.groups).as_dict()
+        scores = rollouts.scores
+        return diagnose(advantages, scores.values, rollouts.groups, scores.applicable, scores.failed).as_dict()
 
     def _update(self, rollouts: Rollouts, advantages: torch.Tensor, step: int) -> None:
         model = self.policy.model

@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from platformdirs import user_cache_path
 from safetensors import SafetensorError
 
-from gdpo_bench.agent.embedded import build_policy
+from gdpo_bench.agent.embedded import build_policy, conversation_text
 from gdpo_bench.agent.options import EmbeddedConfig
 from gdpo_bench.agent.policy import Policy
 from gdpo_bench.core import TextEnv, content_hash
@@ -78,7 +78,7 @@ def build_corpus(envs: Mapping[str, TextEnv[Any]], examples: int, seed: int) -> 
                 "repeating themselves if need be."
             )
         task, reply = demonstration
-        corpus.append(("".join(message["content"] for message in env.messages(task)), reply))
+        corpus.append((conversation_text(env.messages(task)), reply))
     return corpus
 
 

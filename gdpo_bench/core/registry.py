@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -13,7 +11,8 @@ from typing import Any, TypeVar, overload
 import gymnasium as gym
 
 from gdpo_bench.core.env import TextEnv, build_env
-from gdpo_bench.core.errors import DeclarationError, GdpoBenchError, RegistrationError, UnknownNameError
+from gdpo_bench.core.errors import DeclarationError, RegistrationError, UnknownNameError
+from gdpo_bench.core.plugins import import_plugin
 from gdpo_bench.core.vector import GroupVectorEnv
 
 ENTRY_POINT_GROUP = "gdpo_bench.envs"
@@ -145,7 +144,7 @@ def spec(id: str) -> EnvSpec:
     """
     module, _, name = id.rpartition(":")
     if module and name not in _registry:
-        _import(module, id)
+        import_plugin(module, id)
     if name not in _registry:
         raise UnknownNameError(
             "environment",
@@ -154,17 +153,6 @@ def spec(id: str) -> EnvSpec:
             "One of your own: module:namespace/Name-v0, where importing the module registers it.",
         )
     return _registry[name]
-
-
-def _import(module: str, needed_by: str) -> Any:
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # a module beside the user, also when started as a console script
-    try:
-        return importlib.import_module(module)
-    except GdpoBenchError:
-        raise
-    except (Exception, SystemExit) as error:  # a broken plug-in fails alone, whatever it raises
-        raise RegistrationError(f"{needed_by}: importing {module!r} failed: {type(error).__name__}: {error}") from error
 
 
 def load_class(id: str) -> type[TextEnv[Any]]:
@@ -178,7 +166,7 @@ def load_class(id: str) -> type[TextEnv[Any]]:
     if not isinstance(found.entry_point, str):
         return found.entry_point
     module, _, name = found.entry_point.partition(":")
-    cls = getattr(_import(module, f"{found.id} ({found.source})"), name, None)
+    cls = getattr(import_plugin(module, f"{found.id} ({found.source})"), name, None)
     if not (isinstance(cls, type) and issubclass(cls, TextEnv)):
         raise RegistrationError(
             f"{found.id} ({found.source}): {found.entry_point!r} must name a subclass of TextEnv; got {cls!r}."

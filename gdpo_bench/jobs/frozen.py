@@ -84,7 +84,7 @@ def _entries(plan: Plan, env: PlannedEnv, command: str, console: Console) -> Ite
             applicable=scores.applicable,
             failed=scores.failed,
         )
-        diagnostics = diagnose(advantages, scores.values, rollouts.groups).as_dict()
+        diagnostics = diagnose(advantages, scores.values, rollouts.groups, scores.applicable, scores.failed).as_dict()
         yield make_entry(
             track="advantage",
             division="closed",

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gdpo_bench.agent import warm_start as module
-from gdpo_bench.agent.embedded import build_policy, build_tokenizer
+from gdpo_bench.agent.embedded import build_policy, build_tokenizer, conversation_text
 from gdpo_bench.agent.options import EmbeddedConfig
 from gdpo_bench.agent.policy import Policy
 from gdpo_bench.agent.warm_start import build_corpus, warm_start
@@ -175,3 +175,13 @@ def test_same_seed_gives_the_same_fresh_weights_whatever_was_drawn_before() -> N
     two = build_policy(CONFIG, ["text"], 3).model.state_dict()
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert sum(weights.numel() for weights in build_policy(EmbeddedConfig(), ["text"], 0).model.parameters()) < 5e6
+
+
+def test_the_corpus_speaks_as_the_chat_template_does():
+    conversation = [
+        {"role": "user", "content": "1+1=?"},
+        {"role": "assistant", "content": "2"},
+        {"role": "user", "content": "2+2=?"},
+    ]
+    tokenizer = build_tokenizer(["1+1=?", "2"], 300)
+    assert conversation_text(conversation) == tokenizer.apply_chat_template(conversation, tokenize=False)

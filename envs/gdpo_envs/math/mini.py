@@ -31,11 +31,18 @@ class SumTask(Task):
 class MathMini(TextEnv[SumTask]):
     """Sums of two or three digits, answered as `<think>…</think><answer>…</answer>`.
 
-    All sums are enumerated; one in ten is held out for evaluation, chosen by content. The limit
+    All sums are enumerated; one in five is held out for evaluation, chosen by content. The limit
     of the length reward leaves room for the format and the answer, but not for worked steps.
     """
 
-    def __init__(self, max_addends: int = 2, max_digit: int = 9, limit: int = 36, format_rate: float = 0.5) -> None:
+    def __init__(
+        self,
+        max_addends: int = 2,
+        max_digit: int = 9,
+        limit: int = 36,
+        format_rate: float = 0.5,
+        eval_share: float = 0.2,
+    ) -> None:
         """Set the options.
 
         Args:
@@ -43,6 +50,7 @@ class MathMini(TextEnv[SumTask]):
             max_digit: Addends are from 1 to this.
             limit: Characters of a short reply.
             format_rate: Share of the demonstrations that are in the right format, in [0, 1].
+            eval_share: Expected share of the tasks that are held out, in [0, 1].
 
         Raises:
             DeclarationError: A value outside its range.
@@ -51,6 +59,7 @@ class MathMini(TextEnv[SumTask]):
         self.max_digit = checked_count("max_digit", max_digit)
         self.limit = checked_count("limit", limit)
         self.format_rate = checked_share("format_rate", format_rate)
+        self.eval_share = checked_share("eval_share", eval_share)
 
     def tasks(self, split: str) -> Sequence[SumTask]:
         """Every sum of the split."""
@@ -60,7 +69,7 @@ class MathMini(TextEnv[SumTask]):
             for count in range(2, self.max_addends + 1)
             for numbers in itertools.product(range(1, self.max_digit + 1), repeat=count)
         )
-        return split_by_content(sums, split)
+        return split_by_content(sums, split, self.eval_share)
 
     @reward(low=0, high=1, kind="binary", metric="accuracy")
     def correct(self, task: SumTask, reply: str) -> bool:

@@ -101,15 +101,16 @@ class ToolCallingMini(TextEnv[ToolTask]):
             call = call[:-1]
         if rng.random() < self.format_rate:
             return _reply(name, call)
-        # The call can be read in all of these: a bad format by itself costs no correctness.
+        # The call can be read in all but the last, which makes closing the thought a risk to correctness.
         return rng.choices(
             (
                 f"<tool_call>{call}</tool_call>",
                 f"<think>use {name}<tool_call>{call}</tool_call>",
                 f"use {name}</think><tool_call>{call}</tool_call>",
                 f"<think>use {name}</think>so <tool_call>{call}</tool_call>",
+                f"<think>use {name}</think>{call}",
             ),
-            (0.3, 0.1, 0.1, 0.5),
+            (0.3, 0.2, 0.2, 0.2, 0.1),
         )[0]
 
 

@@ -1,0 +1,32 @@
+"""Importing code of others: packages' plug-ins, and modules in the user's folder."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+
+from gdpo_bench.core.errors import GdpoBenchError, RegistrationError
+
+
+def import_plugin(module: str, needed_by: str) -> ModuleType:
+    """A module of somebody else, from the current folder too.
+
+    Args:
+        module: Its dotted name.
+        needed_by: What it is imported for, for the message.
+
+    Returns:
+        The module.
+
+    Raises:
+        RegistrationError: It cannot be imported, whatever it raises; so a broken plug-in fails alone.
+    """
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # also when started as a console script
+    try:
+        return importlib.import_module(module)
+    except GdpoBenchError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise RegistrationError(f"{needed_by}: importing {module!r} failed: {type(error).__name__}: {error}") from error
