@@ -23,8 +23,8 @@ class RewardBatch:
     given: Tensor
     """(N, K) as they came, in floating point, always finite; 0.0 where a reward is not applicable or
     its scorer failed. Normalizers read `rewards`."""
-    groups: Groups
-    """The rollouts' groups: ids (N,), sizes (B,), sums within groups."""
+    grouping: Groups
+    """Sums over groups, for estimators."""
     weights: Tensor
     """(K,) float64. What a weight acts on is the normalizer's own affair."""
     applicable: Tensor
@@ -46,6 +46,11 @@ class RewardBatch:
     def rewards(self) -> Tensor:
         """(N, K) float64, finite; 0.0 where a reward is not applicable or its scorer failed."""
         return self.given.to(torch.float64)
+
+    @property
+    def groups(self) -> Tensor:
+        """Group ids (N,): integers in any order, equal within a group."""
+        return self.grouping.ids
 
     @property
     def dtype(self) -> torch.dtype:
@@ -109,7 +114,7 @@ def make_batch(
         )
     return RewardBatch(
         given=values,
-        groups=Groups(ids),
+        grouping=Groups(ids),
         weights=_weights(weights, specs, k).to(device),
         applicable=applicable_mask,
         failed=failed_mask,

@@ -63,7 +63,7 @@ def compute_advantages(
         row = int((~advantages.isfinite()).nonzero()[0])
         raise NormalizerOutputError(
             f"{_title(function)} gave {advantages[row].item()} for rollout {row}, whose rewards are "
-            f"{batch.rewards[row].tolist()} (group {batch.groups.ids[row].item()}); advantages must be finite."
+            f"{batch.rewards[row].tolist()} (group {batch.groups[row].item()}); advantages must be finite."
         )
     return advantages
 

@@ -51,14 +51,14 @@ class GD2PO(GDPO):
     def __call__(self, batch: RewardBatch) -> Tensor:
         """Advantages (N,) from rewards (N, K), group ids (N,) and weights (K,)."""
         present = self.present(batch)
-        per_reward = self.standardize(self.rewards(batch), batch.groups, batch.dtype, present=present)
+        per_reward = self.standardize(self.rewards(batch), batch.grouping, batch.dtype, present=present)
         terms = per_reward * batch.weights.to(per_reward.dtype)
-        advantages, size = self.weighted_sum(per_reward, batch.groups, batch.weights), terms.abs().sum(1)
+        advantages, size = self.weighted_sum(per_reward, batch.grouping, batch.weights), terms.abs().sum(1)
         keep = ~((terms > _SIGN_EPS).any(1) & (terms < -_SIGN_EPS).any(1))
         if self.rule == "soft":
             keep |= (advantages / (size + _SIGN_EPS)).abs() >= self.tau - _TIE
         counted = torch.ones_like(keep) if present is None else present.any(1)
         kept = keep & counted
-        share = batch.groups.sum(kept.to(size.dtype)) / batch.groups.sum(counted.to(size.dtype)).clamp(min=1)
-        advantages = batch.groups.combine(torch.mul, advantages * kept, share)
+        share = batch.grouping.sum(kept.to(size.dtype)) / batch.grouping.sum(counted.to(size.dtype)).clamp(min=1)
+        advantages = batch.grouping.combine(torch.mul, advantages * kept, share)
         return self.whiten(advantages, batch, rows=kept) if self.batch_norm else advantages

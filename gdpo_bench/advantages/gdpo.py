@@ -45,7 +45,7 @@ class GDPO(Whitening):
             shared = {field.name for field in dataclasses.fields(GRPO)} & vars(self).keys()
             return GRPO(**{name: getattr(self, name) for name in shared})(batch)
         present, sums = self.present(batch), []
-        for rows, groups in batch.groups.pieces(batch.given.shape[1]):
+        for rows, groups in batch.grouping.pieces(batch.given.shape[1]):
             there = None if present is None else present[rows]
             standardized = self.standardize(self.rewards(batch, rows), groups, batch.dtype, present=there)
             sums.append(self.weighted_sum(standardized, groups, batch.weights))

@@ -138,10 +138,10 @@ class GroupNorm:
         if present is not None:
             rows = present.any(1)
             neutral = (~batch.applicable & (self.missing == "skip")) | (batch.failed & (self.failed == "skip"))
-            counts = batch.groups.sum(present.to(rewards.dtype)).clamp(min=1)
-            means = batch.groups.sum(torch.where(present, rewards, 0.0)) / counts
+            counts = batch.grouping.sum(present.to(rewards.dtype)).clamp(min=1)
+            means = batch.grouping.sum(torch.where(present, rewards, 0.0)) / counts
             # At its group's mean a reward is neutral once the group is centred.
-            rewards = torch.where(neutral & ~present, batch.groups.spread(means), rewards)
+            rewards = torch.where(neutral & ~present, batch.grouping.spread(means), rewards)
         return rewards @ weights, rewards.abs() @ weights.abs(), rows
 
     def weighted_sum(self, advantages: Tensor, groups: Groups, weights: Tensor) -> Tensor:

@@ -61,6 +61,10 @@ class Groups:
         total = values.new_zeros(len(self), *values.shape[1:])
         return total.index_add_(0, self.index, values)
 
+    def mean(self, values: Tensor) -> Tensor:
+        """Means within groups: (N, …) → (B, …)."""
+        return self.sum(values) / self.sizes.to(values.dtype).reshape(-1, *[1] * (values.dim() - 1))
+
     def combine(self, operation: Callable[[Tensor, Tensor], Tensor], values: Tensor, per_group: Tensor) -> Tensor:
         """`operation(values, what the rollout's group has)`, element by element.
 

@@ -54,7 +54,7 @@ class GRPO(GroupNorm):
             rewards = rewards / reward_ranges(batch).to(rewards.dtype)
         total, size, rows = self.total(batch, rewards)
         advantages = self.standardize(
-            total, batch.groups, batch.dtype, present=rows, size=size, scale=self.scale == "group"
+            total, batch.grouping, batch.dtype, present=rows, size=size, scale=self.scale == "group"
         )
         return advantages / self._batch_divisor(total, size, rows, batch) if self.scale == "batch" else advantages
 

@@ -38,9 +38,9 @@ class MaxRL(GroupNorm):
                 f"maxrl needs sums of rewards that are not negative; rollout {row} has {total[row].item():.6g}. "
                 "Shift the reward, or give it another weight."
             )
-        centred = self.standardize(total, batch.groups, batch.dtype, present=rows, size=size, scale=False)
+        centred = self.standardize(total, batch.grouping, batch.dtype, present=rows, size=size, scale=False)
         counted = total if rows is None else torch.where(rows, total, 0.0)
-        counts = batch.groups.sizes if rows is None else batch.groups.sum(rows.to(total.dtype)).clamp(min=1)
-        means = batch.groups.sum(counted) / counts
+        counts = batch.grouping.sizes if rows is None else batch.grouping.sum(rows.to(total.dtype)).clamp(min=1)
+        means = batch.grouping.sum(counted) / counts
         # Where the mean is 0 so is every reward, and 0 / 1 stays 0 also with ε = 0.
-        return batch.groups.combine(torch.div, centred, torch.where(means > 0, means + self.eps, 1.0))
+        return batch.grouping.combine(torch.div, centred, torch.where(means > 0, means + self.eps, 1.0))

@@ -35,11 +35,11 @@ class OPO(GroupNorm):
             raise DomainError("opo needs `lengths`, the token counts of the rollouts; pass lengths.")
         total, size, rows = self.total(batch, self.rewards(batch))
         # Centred first: what is equal is then exactly 0, and the baseline below is relative to the mean.
-        centred = self.standardize(total, batch.groups, batch.dtype, present=rows, size=size, scale=False)
+        centred = self.standardize(total, batch.grouping, batch.dtype, present=rows, size=size, scale=False)
         lengths = batch.lengths.to(total.dtype)
         counts = torch.ones_like(lengths) if rows is None else rows.to(lengths.dtype)
-        tokens = batch.groups.sum(lengths * counts)
-        weights = torch.where(batch.groups.spread(tokens) > 0, lengths, 1.0) * counts
-        baselines = batch.groups.sum(weights * centred) / batch.groups.sum(weights).clamp(min=1e-30)
-        advantages = batch.groups.combine(torch.sub, centred, baselines)
+        tokens = batch.grouping.sum(lengths * counts)
+        weights = torch.where(batch.grouping.spread(tokens) > 0, lengths, 1.0) * counts
+        baselines = batch.grouping.sum(weights * centred) / batch.grouping.sum(weights).clamp(min=1e-30)
+        advantages = batch.grouping.combine(torch.sub, centred, baselines)
         return advantages if rows is None else torch.where(rows, advantages, 0.0)

@@ -44,10 +44,10 @@ class PassAtK(GroupNorm):
     def __call__(self, batch: RewardBatch) -> Tensor:
         """Advantages (N,) from rewards (N, K), group ids (N,) and weights (K,)."""
         total, size, rows = self.total(batch, self.rewards(batch))
-        centred = self.standardize(total, batch.groups, batch.dtype, present=rows, size=size, scale=False)
+        centred = self.standardize(total, batch.grouping, batch.dtype, present=rows, size=size, scale=False)
         kept = torch.arange(len(total), device=total.device) if rows is None else rows.nonzero().squeeze(1)
-        kept = kept[batch.groups.index[kept].argsort(stable=True)]
-        _, sizes = torch.unique_consecutive(batch.groups.index[kept], return_counts=True)
+        kept = kept[batch.grouping.index[kept].argsort(stable=True)]
+        _, sizes = torch.unique_consecutive(batch.grouping.index[kept], return_counts=True)
         advantages = torch.zeros_like(total)
         for n in sizes.unique().tolist():
             if n > self.k:

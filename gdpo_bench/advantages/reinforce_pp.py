@@ -36,5 +36,5 @@ class ReinforcePlusPlus(Whitening):
         """Advantages (N,) from rewards (N, K), group ids (N,) and weights (K,)."""
         total, size, rows = self.total(batch, self.rewards(batch))
         if self.group_baseline:
-            total = self.standardize(total, batch.groups, batch.dtype, present=rows, size=size, scale=False)
+            total = self.standardize(total, batch.grouping, batch.dtype, present=rows, size=size, scale=False)
         return self.whiten(total, batch, rows=rows, size=size)

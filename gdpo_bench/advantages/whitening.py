@@ -53,7 +53,7 @@ class Whitening(GroupNorm):
         eps = self.eps if self.whitening_eps is None else self.whitening_eps
         rows = None if self.whiten_absent else rows
         if self.scope == "group":
-            return self.standardize(values, batch.groups, batch.dtype, present=rows, size=size, eps=eps)
+            return self.standardize(values, batch.grouping, batch.dtype, present=rows, size=size, eps=eps)
         counts = self._counts(batch, values.dtype)
         if rows is not None:
             counts = counts * rows

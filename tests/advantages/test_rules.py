@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gdpo_bench.advantages import compute_advantages, list_normalizers, make_normalizer
+from gdpo_bench.advantages import compute_advantages, list_normalizers, make_batch, make_normalizer
 from gdpo_bench.core import RewardSpec
 
 NORMALIZERS = ["grpo", "grpo_no_std", "grpo_scaled", "gdpo", "gdpo_no_bn"]
@@ -124,3 +124,10 @@ def test_every_builtin_name_makes_a_normalizer():
     assert list_normalizers() == sorted(list_normalizers())
     for name in list_normalizers():
         assert callable(make_normalizer(name))
+
+
+def test_a_batch_offers_group_ids_and_sums_over_groups():
+    batch = make_batch([[1.0], [3.0], [5.0]], [7, 2, 7])
+    assert batch.groups.tolist() == [7, 2, 7]
+    assert batch.grouping.spread(batch.grouping.mean(batch.rewards)).flatten().tolist() == [3.0, 3.0, 3.0]
+    assert batch.grouping.mean(torch.tensor([1.0, 3.0, 6.0])).tolist() in ([3.0, 3.5], [3.5, 3.0])

@@ -156,7 +156,7 @@ def test_normalizer_sees_the_declared_rewards_groups_weights_and_lengths(imitato
     run(imitator, vec, normalizer=spy)
     batch = seen[0]
     assert batch.rewards.shape == (8, 2)
-    assert batch.groups.ids.tolist() == [0] * 4 + [1] * 4
+    assert batch.groups.tolist() == [0] * 4 + [1] * 4
     assert [spec.name for spec in batch.specs or ()] == ["wanted", "letter"]
     assert batch.lengths is not None
     assert ((batch.lengths >= 1) & (batch.lengths <= TINY.max_new_tokens)).all()

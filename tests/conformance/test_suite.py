@@ -48,7 +48,7 @@ class Half:
     factor: float = 0.5
 
     def __call__(self, batch):
-        return self.factor * compute_advantages("gdpo", batch.rewards, batch.groups.ids, weights=batch.weights)
+        return self.factor * compute_advantages("gdpo", batch.rewards, batch.groups, weights=batch.weights)
 
 
 def test_a_counterexample_is_as_small_as_can_be():
