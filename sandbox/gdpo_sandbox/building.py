@@ -1,0 +1,223 @@
+"""Build the sandbox's image, from the public Python image or, where no registry answers, from Debian packages.
+
+The tag is a hash of what is in `image/`, so that a changed worker gets an image of its own and an unchanged one
+costs a look. Two processes that build at once do the same work twice and end with the same tag: no lock is needed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import shutil
+import subprocess
+import tarfile
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+import docker
+import requests
+from docker.errors import DockerException, ImageNotFound
+
+from gdpo_sandbox.errors import ImageError
+
+PUBLIC_BASE = "python:3.11-slim"
+DEBIAN_BASE = "gdpo-bench-sandbox-base:debian"
+REGISTRY_ANSWERS_S = 20.0
+"""Seconds within which a pull must begin."""
+PACKAGES = re.compile(r"(python3|lib(?!perl)|zlib1g|tzdata|media-types)[^:]*")
+"""Of all that python3 depends on, what can be part of a running Python."""
+
+Say = Callable[[str], None]
+
+
+def image_tag() -> str:
+    """Name and tag of the image that belongs to this version of the package."""
+    digest = hashlib.sha256()
+    for name, content in _image_files():
+        digest.update(f"{name} {len(content)}\n".encode() + content)
+    return f"gdpo-bench-sandbox:{digest.hexdigest()[:16]}"
+
+
+def ensure_image(client: docker.DockerClient, say: Say | None = None) -> str:
+    """The image's tag; builds the image if the engine does not have it.
+
+    Raises:
+        ImageError: It cannot be built; says what was tried.
+    """
+    tag = image_tag()
+    return tag if _has(client, tag) else build_image(client, say=say)
+
+
+def build_image(client: docker.DockerClient, base: str = "auto", say: Say | None = None) -> str:
+    """Build the image and return its tag.
+
+    Args:
+        client: Of the engine that is to have the image.
+        base: "registry" for the public Python image; "debian" for a root made of Debian packages that apt on this
+            machine downloads; "auto" for the first of the two that is there or can be had; or an image with Python
+            3.11 or later and glibc, such as a mirror's.
+        say: Receives a line a step.
+
+    Raises:
+        ImageError: It cannot be built; says what was tried.
+    """
+    say = say or (lambda line: None)
+    try:
+        base = _find_base(client, base, say)
+        return _build(client, base, say)
+    except (DockerException, requests.RequestException) as error:
+        raise ImageError(f"The image {image_tag()} cannot be built: {error}") from error
+
+
+def _build(client: docker.DockerClient, base: str, say: Say) -> str:
+    tag = image_tag()
+    say(f"Building {tag} on {base}")
+    log: list[str] = []
+    for line in client.api.build(
+        fileobj=_context(),
+        custom_context=True,
+        tag=tag,
+        buildargs={"BASE": base},
+        network_mode="none",
+        rm=True,
+        forcerm=True,
+        decode=True,
+    ):
+        log.append(line.get("stream", ""))
+        if "error" in line:
+            raise ImageError(f"Building {tag} on {base} failed: {line['error']}\n{''.join(log[-10:])}")
+    say(f"Built {tag}, {client.images.get(tag).attrs['Size'] / 1e6:.0f} MB")
+    return tag
+
+
+def _find_base(client: docker.DockerClient, base: str, say: Say) -> str:
+    """Name of a base image that the engine has by now."""
+    if base == "auto":
+        present = [name for name in (PUBLIC_BASE, DEBIAN_BASE) if _has(client, name)]
+        if present:
+            return present[0]
+        tried = []
+        for get in (_pull, _import_debian):
+            try:
+                return get(client, say)
+            except ImageError as error:
+                tried.append(str(error))
+        advice = "Connect the engine to a registry, or name an image that it has: gdpo-bench sandbox build --base NAME"
+        raise ImageError("\n".join([f"There is no base for {image_tag()}.", *tried, advice]))
+    if base == "debian":
+        return _import_debian(client, say)
+    name = PUBLIC_BASE if base == "registry" else base
+    return name if _has(client, name) else _pull(client, say, name)
+
+
+def _has(client: docker.DockerClient, name: str) -> bool:
+    try:
+        client.images.get(name)
+    except ImageNotFound:
+        return False
+    return True
+
+
+def _pull(client: docker.DockerClient, say: Say, name: str = PUBLIC_BASE) -> str:
+    """Pull `name`; a registry that does not begin to answer in time counts as absent."""
+    say(f"Pulling {name}")
+    began = threading.Event()
+    failure: list[str] = []
+
+    def pull() -> None:
+        try:
+            for line in client.api.pull(name, stream=True, decode=True):
+                began.set()
+                if "error" in line:
+                    failure.append(line["error"])
+        except (DockerException, requests.RequestException) as error:
+            failure.append(str(error))
+        began.set()
+
+    thread = threading.Thread(target=pull, daemon=True)
+    thread.start()
+    if not began.wait(REGISTRY_ANSWERS_S):
+        raise ImageError(f"Pulling {name}: no answer from its registry in {REGISTRY_ANSWERS_S:.0f} s.")
+    thread.join()
+    if failure:
+        raise ImageError(f"Pulling {name}: {failure[0]}")
+    return name
+
+
+def _import_debian(client: docker.DockerClient, say: Say) -> str:
+    """Make a base of Debian's or Ubuntu's own python3, which apt on this machine downloads; needs no root."""
+    missing = [tool for tool in ("apt-cache", "apt-get", "dpkg-deb") if shutil.which(tool) is None]
+    if missing:
+        raise ImageError(f"Debian packages: {', '.join(missing)} not found; this works on Debian and Ubuntu only.")
+    say("Downloading Debian packages")
+    with tempfile.TemporaryDirectory() as folder:
+        listing = _output("apt-cache", "depends", "--recurse", "--important", "python3", "tzdata")
+        packages = sorted({line for line in listing.splitlines() if PACKAGES.fullmatch(line)})
+        _output("apt-get", "download", "--option=APT::Sandbox::User=root", *packages, cwd=folder)
+        root = Path(folder, "root.tar")
+        _merge(sorted(Path(folder).glob("*.deb")), root)
+        repository, tag = DEBIAN_BASE.split(":")
+        client.api.import_image_from_file(str(root), repository=repository, tag=tag)
+    return DEBIAN_BASE
+
+
+def _merge(packages: list[Path], root: Path) -> None:
+    """Write the files of all packages into one tar, with /lib and /lib64 under /usr as on an installed system."""
+    seen = set()
+    with tarfile.open(root, "w") as tar:
+        for name in ("lib", "lib64"):
+            link = tarfile.TarInfo(f"./{name}")
+            link.type, link.linkname = tarfile.SYMTYPE, f"usr/{name}"
+            tar.addfile(link)
+        for package in packages:
+            unpacked = subprocess.run(["dpkg-deb", "--fsys-tarfile", package], stdout=subprocess.PIPE, check=True)
+            with tarfile.open(fileobj=io.BytesIO(unpacked.stdout)) as files:
+                for member in files:
+                    member.name = re.sub(r"^\./(?=lib(64)?(/|$))", "./usr/", member.name)
+                    if member.name not in seen:  # folders come with every package
+                        seen.add(member.name)
+                        tar.addfile(member, files.extractfile(member) if member.isreg() else None)
+
+
+def _output(*command: str, cwd: str | None = None) -> str:
+    """What a command prints.
+
+    Raises:
+        ImageError: It fails.
+    """
+    run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
+    if run.returncode or not run.stdout.strip():
+        raise ImageError(
+            f"Debian packages: `{' '.join(command[:2])}` failed: {run.stderr.strip()[-500:]} Try `apt-get update`."
+        )
+    return run.stdout
+
+
+def _image_files() -> Iterator[tuple[str, bytes]]:
+    """Path within `image/` and content of each file there, in the order of their paths."""
+
+    def walk(folder: Traversable, prefix: str) -> Iterator[tuple[str, bytes]]:
+        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+            if entry.is_file():
+                yield prefix + entry.name, entry.read_bytes()
+            elif entry.name != "__pycache__":
+                yield from walk(entry, f"{prefix}{entry.name}/")
+
+    return walk(resources.files("gdpo_sandbox") / "image", "")
+
+
+def _context() -> io.BytesIO:
+    """The files of the image as a tar, for the engine to build from."""
+    context = io.BytesIO()
+    with tarfile.open(fileobj=context, mode="w") as tar:
+        for name, content in _image_files():
+            member = tarfile.TarInfo(name)  # mode 644, time 0: the same bytes on every machine
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    context.seek(0)
+    return context
