@@ -18,7 +18,7 @@ import sysconfig
 
 LEFT_OUT = (
     *("site-packages", "dist-packages", "__pycache__", "config-*"),
-    *("test", "idlelib", "tkinter", "turtledemo", "lib2to3", "ensurepip", "pydoc_data"),
+    *("test", "idlelib", "tkinter", "_tkinter*", "turtledemo", "lib2to3", "ensurepip", "pydoc_data"),
 )
 DLOPENED = "libgcc_s.so.1"
 """The C library loads it when a thread is cancelled, and nothing links to it."""
@@ -62,10 +62,10 @@ def copy_python(root: str) -> None:
     executable = os.path.realpath(sys.executable)
     shutil.copytree(stdlib, root + stdlib, ignore=shutil.ignore_patterns(*LEFT_OUT), ignore_dangling_symlinks=True)
     linked = {executable, *glob.glob(f"/usr/lib/*/{DLOPENED}")}
-    for module in glob.glob(f"{stdlib}/lib-dynload/*.so"):
+    for module in glob.glob(f"{root}{stdlib}/lib-dynload/*.so"):
         needed = libraries(module)
         if needed is None:
-            os.remove(root + module)  # tkinter's, where Tk is not installed
+            os.remove(module)  # it could not be imported here either
         else:
             linked.update(needed)
     for path in {*linked, *(libraries(executable) or ())}:
