@@ -32,6 +32,9 @@ REGISTRY_ANSWERS_S = 20.0
 PACKAGES = re.compile(r"(python3|lib(?!perl)|zlib1g|tzdata|media-types)[^:]*")
 """Of all that python3 depends on, what can be part of a running Python."""
 
+IMAGE: Traversable = resources.files("gdpo_sandbox") / "image"
+"""What the image is built from; part of the wheel."""
+
 Say = Callable[[str], None]
 
 
@@ -208,7 +211,7 @@ def _image_files() -> Iterator[tuple[str, bytes]]:
             elif entry.name != "__pycache__":
                 yield from walk(entry, f"{prefix}{entry.name}/")
 
-    return walk(resources.files("gdpo_sandbox") / "image", "")
+    return walk(IMAGE, "")
 
 
 def _context() -> io.BytesIO:

@@ -1,0 +1,176 @@
+"""The image: what its tag stands for, what it is built from, and what is in it."""
+
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import docker
+import pytest
+from docker.errors import DockerException, ImageNotFound
+from gdpo_sandbox import ImageError, building
+
+LOOK_AROUND = """
+import glob, importlib.util, json, os, stat, sysconfig, zoneinfo
+for name in ("bz2", "ctypes", "curses", "decimal", "hashlib", "lzma", "sqlite3", "ssl", "uuid", "zlib"):
+    importlib.import_module(name)
+files = [os.path.join(folder, name) for top in ("/usr", "/opt") for folder, _, names in os.walk(top) for name in names]
+compiled = {path: importlib.util.cache_from_source(path) for path in files if path.endswith(".py")}
+print(json.dumps({
+    "uncompiled": [path for path in compiled.values() if not os.path.exists(path)],
+    "checked at import": [path for path in compiled.values() if open(path, "rb").read(8)[4:] != b"\\1\\0\\0\\0"],
+    "privileged": [path for path in files if os.lstat(path).st_mode & (stat.S_ISUID | stat.S_ISGID)],
+    "programs": [path for path in files if os.path.basename(os.path.dirname(path)) in ("bin", "sbin")],
+    "filename": json.loads.__code__.co_filename,
+    "time zone": str(zoneinfo.ZoneInfo("Asia/Tokyo")),
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[docker.DockerClient]:
+    try:
+        client = docker.from_env()
+    except DockerException as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"needs a Docker engine: {error}")
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def image_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the image's folder that the functions under test take for the real one."""
+    folder = tmp_path / "image"
+    shutil.copytree(str(building.IMAGE), folder)
+    monkeypatch.setattr(building, "IMAGE", folder)
+    return folder
+
+
+def engine(pull: Any, *present: str) -> Any:
+    """Stands for an engine that has some images and pulls as told."""
+
+    def get(name: str) -> str:
+        if name not in present:
+            raise ImageNotFound(name)
+        return name
+
+    return SimpleNamespace(images=SimpleNamespace(get=get), api=SimpleNamespace(pull=pull))
+
+
+def unreachable(name: str, **options: object) -> Iterator[dict[str, str]]:
+    yield {"error": "no such host"}
+
+
+def no_debian(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda tool: None)
+
+
+@pytest.mark.parametrize("file", ["Dockerfile", "rootfs.py", "worker/__main__.py", "worker/new.py"])
+def test_a_changed_or_new_file_changes_the_tag(image_copy: Path, file: str) -> None:
+    before = building.image_tag()
+    with (image_copy / file).open("a") as changed:
+        changed.write("\n")
+    assert building.image_tag() != before
+
+
+def test_a_renamed_file_changes_the_tag_and_bytecode_does_not(image_copy: Path) -> None:
+    before = building.image_tag()
+    (image_copy / "worker" / "__pycache__").mkdir(exist_ok=True)
+    (image_copy / "worker" / "__pycache__" / "more.pyc").write_bytes(b"x")
+    assert building.image_tag() == before
+    (image_copy / "rootfs.py").rename(image_copy / "other.py")
+    assert building.image_tag() != before
+
+
+def test_what_is_sent_to_the_engine_is_equal_on_every_machine(image_copy: Path) -> None:
+    before = building._context().getvalue()
+    for path in image_copy.rglob("*"):
+        path.chmod(0o700)
+        os.utime(path, (1, 1))
+    assert building._context().getvalue() == before
+
+
+def test_an_image_that_is_there_is_not_built() -> None:
+    lines: list[str] = []
+    assert building.ensure_image(engine(unreachable, building.image_tag()), lines.append) == building.image_tag()
+    assert not lines
+
+
+def test_a_base_that_is_there_is_not_pulled() -> None:
+    for base in (building.PUBLIC_BASE, building.DEBIAN_BASE):
+        assert building._find_base(engine(unreachable, base), "auto", print) == base
+    assert building._find_base(engine(unreachable, "mirror/python:3"), "mirror/python:3", print) == "mirror/python:3"
+
+
+def test_where_no_base_can_be_had_the_error_names_all_that_was_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    no_debian(monkeypatch)
+    with pytest.raises(ImageError, match=r"(?s)python:3\.11-slim: no such host.*apt-get.*not found.*build --base"):
+        building.ensure_image(engine(unreachable))
+
+
+def test_only_the_base_that_was_asked_for_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    no_debian(monkeypatch)
+    with pytest.raises(ImageError, match="Debian and Ubuntu only"):
+        building.build_image(engine(unreachable, building.PUBLIC_BASE), base="debian")
+    with pytest.raises(ImageError, match="no such host"):
+        building.build_image(engine(unreachable, building.DEBIAN_BASE), base="registry")
+
+
+def test_a_registry_that_does_not_answer_counts_as_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+
+    def silent(name: str, **options: object) -> Iterator[dict[str, str]]:
+        released.wait(60)
+        yield {"status": "too late"}
+
+    monkeypatch.setattr(building, "REGISTRY_ANSWERS_S", 0.05)
+    with pytest.raises(ImageError, match="no answer"):
+        building.build_image(engine(silent), base="registry")
+    released.set()
+
+
+@pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs dpkg-deb")
+def test_packages_become_one_root_with_libraries_under_usr(tmp_path: Path) -> None:
+    for name, path in (("a", "lib/x86/liba.so"), ("b", "usr/lib/x86/libb.so")):
+        for file, text in (
+            (path, name),
+            ("DEBIAN/control", f"Package: {name}\nVersion: 1\nArchitecture: all\nMaintainer: n\nDescription: d\n"),
+        ):
+            (tmp_path / name / file).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name / file).write_text(text)
+        subprocess.run(["dpkg-deb", "--build", tmp_path / name, tmp_path / f"{name}.deb"], check=True)
+    building._merge([tmp_path / "a.deb", tmp_path / "b.deb"], tmp_path / "root.tar")
+    with tarfile.open(tmp_path / "root.tar") as tar:
+        names = tar.getnames()
+        assert len(names) == len(set(names))
+        assert {"./usr/lib/x86/liba.so", "./usr/lib/x86/libb.so"} <= set(names)
+        assert tar.getmember("./lib").linkname == "usr/lib"
+
+
+def test_the_image_is_small_compiled_and_holds_no_program_but_python(client: docker.DockerClient) -> None:
+    tag = building.ensure_image(client, print)
+    assert client.images.get(tag).attrs["Size"] < 60e6
+    output = client.containers.run(
+        tag, ["-c", LOOK_AROUND], entrypoint="python3", network_mode="none", remove=True, read_only=True
+    )
+    seen = json.loads(output)
+    assert seen["uncompiled"] == seen["checked at import"] == seen["privileged"] == []
+    assert all("python3" in program for program in seen["programs"])
+    assert not seen["filename"].startswith("/rootfs")
+    assert seen["time zone"] == "Asia/Tokyo"
+
+
+def test_a_build_that_fails_says_what_the_engine_said(client: docker.DockerClient, image_copy: Path) -> None:
+    building.ensure_image(client)
+    with (image_copy / "Dockerfile").open("a") as dockerfile:
+        dockerfile.write('RUN ["python3", "-c", "raise SystemExit(\'on purpose\')"]\n')
+    with pytest.raises(ImageError, match="on purpose"):
+        building.build_image(client)
