@@ -14,6 +14,8 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -38,9 +40,17 @@ class SplitFiles:
     """Where one split is found."""
 
     hub: str
-    """Its name on the hub."""
-    local: str
-    """Its files in the data folder, a glob pattern ending in .jsonl, .json (lines) or .parquet."""
+    """Its name on the hub, the name of a .jsonl or .parquet file in the repository, or a file's URL."""
+    local: str | tuple[str, ...]
+    """Its files in the data folder: a glob pattern ending in .jsonl, .json (lines or one list), either
+    with .gz, or .parquet; or one ending in / for folders that are a row each, the text of every
+    file in it under the file's name without ending. Of several patterns the first that finds
+    anything counts."""
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """The local patterns."""
+        return (self.local,) if isinstance(self.local, str) else self.local
 
 
 @dataclass(frozen=True)
@@ -57,6 +67,12 @@ class Source:
     """The columns that are needed, with the Python type of their values."""
     config: str | None = None
     """The hub's configuration, where there are several."""
+    other_columns: tuple[Mapping[str, type], ...] = ()
+    """Columns that will do in place of `columns`, for data that are around in several layouts."""
+    lines: bool = False
+    """The files are texts, and a row is a line, under `text`: for JSON that no table can hold."""
+    streaming: bool = False
+    """Read row by row, and of the hub's files only those of the split: for large data."""
 
 
 @dataclass(frozen=True)
@@ -73,15 +89,23 @@ class Loaded(Generic[T]):
     """What was read: see `revision`."""
 
 
-def load(source: Source, split: str, convert: Callable[[Row], T], data_dir: str | Path | None = None) -> Loaded[T]:
+def load(
+    source: Source,
+    split: str,
+    convert: Callable[[Row], T | None],
+    data_dir: str | Path | None = None,
+    at_most: int | None = None,
+) -> Loaded[T]:
     """Read one split of a source.
 
     Args:
         source: The data set.
         split: One of the source's splits.
-        convert: Makes of a row what the environment needs; raises `UnusableRowError` where it cannot.
+        convert: Makes of a row what the environment needs; raises `UnusableRowError` where it cannot,
+            and returns None for a row that is not meant, such as one of another subject.
         data_dir: Folder of local data. Without it the folder that `GDPO_BENCH_DATA` names, and
             without that the hub.
+        at_most: Stop after so many usable rows.
 
     Returns:
         The rows. Those that were skipped are also reported as a warning of the logger.
@@ -98,27 +122,35 @@ def load(source: Source, split: str, convert: Callable[[Row], T], data_dir: str 
         found = _read_hub(source, source.splits[split].hub)
     else:
         files = _local_files(source, split, folder)
-        origin = ", ".join(map(str, files))
-        found = _read_files(files)
-    _check_columns(found, source.columns, origin)
+        origin = ", ".join(map(str, files[:_EXAMPLES])) + (", …" if len(files) > _EXAMPLES else "")
+        found = chain.from_iterable(_read_file(file, source) for file in files)
     rows: list[T] = []
     reasons: list[str] = []
+    number = 0
+    columns: Mapping[str, type] = {}
     for number, row in enumerate(found, start=1):
+        columns = columns or _columns(row, source, origin)
         try:
-            _check_row(row, source.columns, f"{origin}, row {number}")
-            rows.append(convert(row))
+            _check_row(row, columns, f"{origin}, row {number}")
+            if (converted := convert(row)) is not None:
+                rows.append(converted)
         except UnusableRowError as error:
             reasons.append(f"row {number}: {error}")
+        if len(rows) == at_most:
+            break
+    if not number:
+        raise DataError(f"{origin} holds no rows.")
     loaded = Loaded(rows, len(reasons), tuple(reasons[:_EXAMPLES]), revision(source, folder))
     if reasons:
-        _log.warning(
-            "%s: %d of %d rows cannot be used: %s", origin, len(reasons), len(found), "; ".join(loaded.reasons)
-        )
+        _log.warning("%s: %d of %d rows cannot be used: %s", origin, len(reasons), number, "; ".join(loaded.reasons))
     return loaded
 
 
 def revision(source: Source, data_dir: str | Path | None = None) -> str:
     """What `load` reads, for the leaderboard: the same text means the same data in all splits.
+
+    A split that is not in the folder counts as such, as long as another one is: tests come without
+    the training data sometimes.
 
     Args:
         source: The data set.
@@ -134,13 +166,27 @@ def revision(source: Source, data_dir: str | Path | None = None) -> str:
     if folder is None:
         return f"{source.hub}@{source.revision}"
     digest = hashlib.sha256()
-    for split in sorted(source.splits):
-        for file in _local_files(source, split, folder):
-            try:
-                digest.update(hashlib.sha256(file.read_bytes()).digest())
-            except OSError as error:
-                raise DataError(f"Cannot read {file}: {error.strerror or error}.") from error
+    there = {split: _find(source, split, folder) for split in sorted(source.splits)}
+    if not any(there.values()):
+        _local_files(source, min(there), folder)  # says what is missing
+    for split, paths in there.items():
+        if not paths:
+            digest.update(f"no {split}".encode())
+        for path in paths:
+            for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+                try:
+                    found = file.stat()
+                    digest.update(_digest(file, found.st_mtime_ns, found.st_size))
+                except OSError as error:
+                    raise DataError(f"Cannot read {file}: {error.strerror or error}.") from error
     return f"local:{digest.hexdigest()[:16]}"
+
+
+@lru_cache(maxsize=50_000)
+def _digest(file: Path, changed: int, size: int) -> bytes:
+    """Hash of a file's content, found once for gigabytes that have not changed."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").digest()
 
 
 def _data_folder(data_dir: str | Path | None) -> Path | None:
@@ -148,52 +194,79 @@ def _data_folder(data_dir: str | Path | None) -> Path | None:
     return Path(named).expanduser() if named else None
 
 
+def _find(source: Source, split: str, folder: Path) -> list[Path]:
+    """The split's files; none if there are none."""
+    found = (sorted(folder.glob(pattern)) for pattern in source.splits[split].patterns)
+    return next(filter(None, found), [])
+
+
 def _local_files(source: Source, split: str, folder: Path) -> list[Path]:
-    pattern = source.splits[split].local
-    files = sorted(folder.glob(pattern)) if folder.is_dir() else []
-    if not files:
-        problem = f"has no {pattern}" if folder.is_dir() else "is not a folder"
-        raise DataError(
-            f"Data of {source.hub}: {folder} {problem}. Put it there, name another folder with --data-dir or "
-            f"{DATA_VARIABLE}, or name none to load it from the Hugging Face hub."
-        )
-    return files
+    if files := _find(source, split, folder):
+        return files
+    patterns = source.splits[split].patterns
+    problem = f"has no {' or '.join(patterns)}" if folder.is_dir() else "is not a folder"
+    raise DataError(
+        f"Data of {source.hub}: {folder} {problem}. Put it there, name another folder with --data-dir or "
+        f"{DATA_VARIABLE}, or name none to load it from the Hugging Face hub."
+    )
 
 
-def _read_files(files: list[Path]) -> list[Row]:
-    return [row for file in files for row in _read_file(file)]
-
-
-def _read_file(file: Path) -> list[Row]:
+def _read_file(file: Path, source: Source) -> Iterator[Row]:
+    if file.is_dir():
+        yield {part.stem: _text(part) for part in sorted(file.iterdir()) if part.is_file()}
+        return
     import datasets  # noqa: PLC0415 (seconds to import)
 
-    # `load_dataset` would report the download to the hub, also for local files; this does not.
-    read = datasets.Dataset.from_parquet if file.suffix == ".parquet" else datasets.Dataset.from_json
+    # `load_dataset` would report the download to the hub, also for local files; these do not.
+    kind = datasets.IterableDataset if source.streaming else datasets.Dataset
+    read = getattr(kind, f"from_{_builder(file.name, source)}")
     # Data of this size need no cache, and one of the user's folder could go stale.
     with _quiet(), tempfile.TemporaryDirectory(prefix="gdpo-bench-") as cache:
         try:
-            rows: list[Row] = read(str(file), cache_dir=cache, keep_in_memory=True).to_list()
+            options = {} if source.streaming else {"cache_dir": cache, "keep_in_memory": True}
+            found = read(str(file), **options)
+            yield from found if source.streaming else found.to_list()
         except Exception as error:  # pyarrow's, the library's or the system's; all mean the same
             raise DataError(
                 f"Cannot read {file} as {file.suffix.lstrip('.')}: {_root_cause(error)}. Is the file complete?"
             ) from error
-    return rows
 
 
-def _read_hub(source: Source, split: str) -> list[Row]:
+def _builder(name: str, source: Source) -> str:
+    """What the library calls the reader of a file."""
+    if source.lines:
+        return "text"
+    return "parquet" if name.endswith(".parquet") else "json"
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"Cannot read {file}: {error}.") from error
+
+
+def _read_hub(source: Source, split: str) -> Iterator[Row]:
     import datasets  # noqa: PLC0415 (seconds to import)
 
+    options: dict[str, Any] = {"streaming": True} if source.streaming else {}
     with _quiet():
         try:
-            found = datasets.load_dataset(source.hub, source.config, revision=source.revision, split=split)
-            rows: list[Row] = found.to_list()
+            if (is_url := "://" in split) or split.endswith((".jsonl", ".parquet")):
+                file = split if is_url else f"hf://datasets/{source.hub}@{source.revision}/{split}"
+                found = datasets.load_dataset(_builder(split, source), data_files=file, split="train", **options)
+            else:
+                found = datasets.load_dataset(
+                    source.hub, source.config, revision=source.revision, split=split, **options
+                )
+            yield from found if source.streaming else found.to_list()
         except Exception as error:  # no network, no such revision, no space; the text says which
+            expected = ", ".join(" or ".join(files.patterns) for files in source.splits.values())
             raise DataError(
                 f"Cannot load {source.hub} (revision {source.revision}) from the Hugging Face hub: "
                 f"{_root_cause(error)}. Go online, or put its files in a folder and name that with --data-dir or "
-                f"{DATA_VARIABLE} (expected there: {', '.join(s.local for s in source.splits.values())})."
+                f"{DATA_VARIABLE} (expected there: {expected})."
             ) from error
-    return rows
 
 
 @contextmanager
@@ -219,19 +292,18 @@ def _root_cause(error: BaseException) -> str:
     return f"{type(error).__name__}: {text[0].rstrip('.')}" if text else type(error).__name__
 
 
-def _check_columns(rows: list[Row], columns: Mapping[str, type], origin: str) -> None:
-    if not rows:
-        raise DataError(f"{origin} holds no rows.")
-    for column, kind in columns.items():
-        if column not in rows[0]:
-            raise DataError(
-                f"{origin} has no column {column!r} ({kind.__name__}); its columns are {', '.join(rows[0])}."
-            )
+def _columns(row: Row, source: Source, origin: str) -> Mapping[str, type]:
+    """Those of the source's column sets that the data have."""
+    for columns in (source.columns, *source.other_columns):
+        if all(column in row for column in columns):
+            return columns
+    column, kind = next((name, kind) for name, kind in source.columns.items() if name not in row)
+    raise DataError(f"{origin} has no column {column!r} ({kind.__name__}); its columns are {', '.join(row)}.")
 
 
 def _check_row(row: Row, columns: Mapping[str, type], where: str) -> None:
     for column, kind in columns.items():
-        value = row[column]
+        value = row.get(column)
         if value is None:
             raise UnusableRowError(f"{column!r} is missing")
         if not isinstance(value, kind):
