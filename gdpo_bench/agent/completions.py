@@ -4,6 +4,7 @@ The file is JSON lines, in UTF-8. A line holds the replies to one task:
 
     {"task_id": "…", "replies": ["…", "…"]}
     {"question": "…", "replies": ["…", "…"], "labels": [true, false]}
+    {"task_id": "…", "replies": [["first turn", "second turn"]]}
 
 or is a line of GSM8K's published model completions, in which each model is a key of its own:
 
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any, Generic
 
 from gdpo_bench.core import DataError
+from gdpo_bench.core.env import Script
 from gdpo_bench.core.task import TaskT
 
 
@@ -29,7 +31,7 @@ class CompletionGroup(Generic[TaskT]):
     """The given replies to one task."""
 
     task: TaskT
-    replies: list[str]
+    replies: list[Script]
     labels: list[bool | None]
     """Whether somebody else judged each reply correct; None where nobody did."""
 
@@ -50,7 +52,7 @@ class _Record:
 
     task_id: str | None
     question: str | None
-    replies: list[str]
+    replies: list[Script]
     labels: list[bool | None]
 
 
@@ -135,7 +137,7 @@ def _record(content: dict[str, Any], where: str) -> _Record:
     else:
         models = [value for value in content.values() if isinstance(value, dict) and "solution" in value]
         replies, labels = [model["solution"] for model in models], [model.get("is_correct") for model in models]
-    if not isinstance(replies, list) or not replies or not all(isinstance(reply, str) for reply in replies):
+    if not isinstance(replies, list) or not replies or not all(map(_is_script, replies)):
         raise DataError(
             f"{where}: needs 'replies', a list of one or more texts (or a key for each model, with its 'solution'); "
             f"got {replies!r:.60}."
@@ -147,3 +149,9 @@ def _record(content: dict[str, Any], where: str) -> _Record:
     if len(labels) != len(replies):
         raise DataError(f"{where}: has {len(replies)} replies but {len(labels)} labels.")
     return _Record(task_id, question, replies, labels)
+
+
+def _is_script(reply: Any) -> bool:
+    return isinstance(reply, str) or (
+        isinstance(reply, list) and bool(reply) and all(isinstance(turn, str) for turn in reply)
+    )

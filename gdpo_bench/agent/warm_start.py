@@ -13,7 +13,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -29,7 +29,9 @@ from safetensors import SafetensorError
 from gdpo_bench.agent.embedded import build_policy, conversation_text
 from gdpo_bench.agent.options import EmbeddedConfig
 from gdpo_bench.agent.policy import Policy
-from gdpo_bench.core import TextEnv, content_hash
+from gdpo_bench.core import Task, TextEnv, content_hash
+from gdpo_bench.core.env import Script, script_replies
+from gdpo_bench.core.episodes import Episode
 from gdpo_bench.core.errors import DeclarationError
 from gdpo_bench.files import WriteError
 
@@ -49,7 +51,7 @@ def build_corpus(envs: Mapping[str, TextEnv[Any]], examples: int, seed: int) -> 
 
     Args:
         envs: Environments by id; those without demonstrations take no part.
-        examples: How many in all.
+        examples: How many episodes in all; each of their turns becomes a row.
         seed: Fixes the demonstrations.
 
     Returns:
@@ -70,16 +72,25 @@ def build_corpus(envs: Mapping[str, TextEnv[Any]], examples: int, seed: int) -> 
             "define `demonstrations(rng)` in the environment, or choose another policy."
         )
     corpus: Corpus = []
-    for (env_id, env, stream), _ in zip(itertools.cycle(streams), range(examples), strict=False):
+    for number, (env_id, env, stream) in zip(range(examples), itertools.cycle(streams), strict=False):
         demonstration = next(stream, None)
         if demonstration is None:
             raise DeclarationError(
-                f"{env_id}: the demonstrations ended after {len(corpus) // len(streams)}; they must be endless, "
+                f"{env_id}: the demonstrations ended after {number // len(streams)}; they must be endless, "
                 "repeating themselves if need be."
             )
-        task, reply = demonstration
-        corpus.append((conversation_text(env.messages(task)), reply))
+        corpus.extend(_turns(env, *demonstration))
     return corpus
+
+
+def _turns(env: TextEnv[Any], task: Task, script: Script) -> Iterator[tuple[str, str]]:
+    """What stands before each reply of an episode, and the reply."""
+    episode = Episode(env, task)
+    for reply in script_replies(script):
+        yield conversation_text(episode.transcript), reply
+        episode.advance(env, reply)
+        if episode.over:
+            return
 
 
 def warm_start(

@@ -22,6 +22,15 @@ _PLAIN_TYPES: dict[Any, tuple[type, ...]] = {
 """Annotations of options that are checked, and what they accept."""
 
 
+Script = str | Sequence[str]
+"""The replies of one whole episode, in order; a text stands for one reply."""
+
+
+def script_replies(script: Script) -> Sequence[str]:
+    """The replies of a script, one a turn."""
+    return [script] if isinstance(script, str) else script
+
+
 @dataclass(frozen=True)
 class Turn(Generic[StateT]):
     """One reply of a dialogue, as the rewards see it."""
@@ -82,12 +91,12 @@ class TextEnv(Generic[TaskT]):
         """The task as chat messages; a system prompt or few-shot examples go here."""
         return [{"role": "user", "content": task.prompt}]
 
-    def reference(self, task: TaskT) -> str | None:
-        """A reply that earns full marks, where one is known. `--policy oracle` gives it."""
+    def reference(self, task: TaskT) -> Script | None:
+        """Replies of an episode that earns full marks, where they are known. `--policy oracle` gives them."""
         return None
 
-    def demonstrations(self, rng: Random) -> Iterator[tuple[TaskT, str]]:
-        """An endless stream of training tasks with imperfect replies.
+    def demonstrations(self, rng: Random) -> Iterator[tuple[TaskT, Script]]:
+        """An endless stream of training tasks with the replies of imperfect episodes.
 
         The embedded policy is warm-started on them. An environment without demonstrations
         yields nothing, which is the default.

@@ -17,6 +17,7 @@ from gdpo_bench.agent.collect import SHOWN_CHARACTERS, check_failures
 from gdpo_bench.agent.completions import read_completions
 from gdpo_bench.agent.evaluation import evaluate
 from gdpo_bench.core import Task
+from gdpo_bench.core.env import Script, script_replies
 from gdpo_bench.core.episodes import EpisodeBatch
 from gdpo_bench.core.scoring import Scores
 from gdpo_bench.core.task import content_hash
@@ -35,8 +36,8 @@ class FrozenRollouts:
 
     tasks: list[Task]
     """N tasks, repeated for each of their replies."""
-    replies: list[str]
-    """N replies."""
+    replies: list[Script]
+    """The N rollouts' replies."""
     groups: NDArray[np.int64]
     """(N,) index of the task's group."""
     labels: list[bool | None]
@@ -55,7 +56,7 @@ def score_frozen(plan: Plan, command: str, console: Console) -> list[Entry]:
         An entry on the advantage track for each environment × normalizer.
 
     Raises:
-        JobError: An environment without reference replies, or of several turns.
+        JobError: An environment without reference replies, or replies that do not reach an episode's end.
         DataError: The file of completions cannot be used.
         ScorerFailuresError: Reward functions failed too often.
         RewardError: A reward is not what its declaration allows.
@@ -64,8 +65,6 @@ def score_frozen(plan: Plan, command: str, console: Console) -> list[Entry]:
 
 
 def _entries(plan: Plan, env: PlannedEnv, command: str, console: Console) -> Iterator[Entry]:
-    if env.env.max_turns > 1:
-        raise JobError(f"{env.choice.id} takes several turns; given replies can be scored for one turn only.")
     started = time.perf_counter()
     rollouts = _replayed(plan, env, console) if plan.policy.kind == "replay" else _references(env)
     scores = _score(env, rollouts, console)
@@ -133,7 +132,7 @@ def _replayed(plan: Plan, env: PlannedEnv, console: Console) -> FrozenRollouts:
     sizes = [len(group.replies) for group in completions.groups]
     return FrozenRollouts(
         [group.task for group in completions.groups for _ in group.replies],
-        [reply for group in completions.groups for reply in group.replies],
+        [script for group in completions.groups for script in group.replies],
         np.repeat(np.arange(len(sizes)), sizes),
         [label for group in completions.groups for label in group.labels or [None] * len(group.replies)],
     )
@@ -144,8 +143,25 @@ def _score(env: PlannedEnv, rollouts: FrozenRollouts, console: Console) -> Score
     chunks = []
     for start in track(starts, f"scoring {env.choice.id}", console=console, transient=True):
         rows = slice(start, start + _CHUNK)
-        chunks.append(EpisodeBatch(env.env, env.description.id, rollouts.tasks[rows]).play(rollouts.replies[rows]))
+        chunks.append(_play(env, rollouts.tasks[rows], rollouts.replies[rows]))
     return reduce(Scores.stack, chunks)
+
+
+def _play(env: PlannedEnv, tasks: Sequence[Task], scripts: Sequence[Script]) -> Scores:
+    """Rewards (N, K) of whole episodes."""
+    batch = EpisodeBatch(env.env, env.description.id, tasks)
+    scores = Scores.empty(len(tasks), len(env.specs))
+    remaining = [iter(script_replies(script)) for script in scripts]
+    while not (over := batch.terminated | batch.truncated).all():
+        replies = ["" if done else next(rest, None) for done, rest in zip(over, remaining, strict=True)]
+        if None in replies:
+            number = replies.index(None)
+            raise JobError(
+                f"{env.choice.id}: the episode of task {tasks[number].id} is not over after the "
+                f"{len(script_replies(scripts[number]))} replies that are given; it takes up to {env.env.max_turns}."
+            )
+        scores += batch.play([reply for reply in replies if reply is not None])
+    return scores
 
 
 def _label_agreement(env: PlannedEnv, rollouts: FrozenRollouts, scores: Scores) -> dict[str, float]:
