@@ -1,0 +1,157 @@
+"""Programs of many replies, run once each in the sandbox and judged outside it.
+
+The pool of containers belongs to the process: it starts with the first program and ends with the
+process. Environments hold nothing of it, so they can be copied, pickled and sent anywhere.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import re
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gdpo_bench.core import GdpoBenchError
+from gdpo_envs.coding.extraction import extract_code
+from gdpo_envs.coding.problem import CodeTask, literal, passes
+
+if TYPE_CHECKING:
+    from gdpo_sandbox import Program, ProgramRun, SandboxPool
+
+SLOTS_VARIABLE = "GDPO_BENCH_SANDBOX_SLOTS"
+"""Environment variable: programs that a process runs at one time."""
+_SLOTS = 2
+_REMEMBERED = 20_000
+_FUTURE = re.compile(r"^from __future__ import [^\n]*\n", re.MULTILINE)
+
+
+class SandboxUnavailableError(GdpoBenchError, RuntimeError):
+    """Programs cannot be run on this machine as it is."""
+
+
+class SandboxFailedError(GdpoBenchError, RuntimeError):
+    """The sandbox failed on a program, which says nothing of the program."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a program."""
+
+    pass_rate: float
+    """Share of the tests that it passes."""
+    no_bug: bool
+    """Whether it compiles and no test ends in an error."""
+
+
+_NO_PROGRAM = Verdict(0.0, no_bug=False)
+_Key = tuple[str, str, float]
+_verdicts: OrderedDict[_Key, Verdict] = OrderedDict()
+_failures: dict[_Key, Exception] = {}
+"""Of the last batch, until they are read: the next batch may well succeed."""
+_pools: dict[tuple[int, float], SandboxPool] = {}
+"""By process, as containers must not be shared with a fork, and by limit."""
+
+
+def judge(tasks: Sequence[CodeTask], replies: Sequence[str], cpu_s: float) -> list[Verdict | Exception]:
+    """Run the programs in N replies; equal programs for equal tasks run once.
+
+    Args:
+        tasks: The N tasks.
+        replies: The N replies.
+        cpu_s: Seconds of CPU that a program may use on one test.
+
+    Returns:
+        N verdicts, with an exception where the sandbox failed.
+
+    Raises:
+        SandboxUnavailableError: No program can be run at all.
+    """
+    keys = [_key(task, reply, cpu_s) for task, reply in zip(tasks, replies, strict=True)]
+    known: dict[_Key | None, Verdict | Exception] = {None: _NO_PROGRAM}
+    waiting: dict[_Key, CodeTask] = {}
+    for key, task in zip(keys, tasks, strict=True):
+        if key is None or key in known:
+            continue
+        if key in _verdicts:
+            _verdicts.move_to_end(key)
+            known[key] = _verdicts[key]
+        elif key in _failures:
+            known[key] = _failures.pop(key)
+        else:
+            waiting[key] = task
+    _failures.clear()
+    for key, verdict in _run(waiting, cpu_s).items():
+        known[key] = verdict
+        if isinstance(verdict, Verdict):
+            _verdicts[key] = verdict
+        else:
+            _failures[key] = verdict
+    while len(_verdicts) > _REMEMBERED:
+        _verdicts.popitem(last=False)
+    return [known[key] for key in keys]
+
+
+def _key(task: CodeTask, reply: str, cpu_s: float) -> _Key | None:
+    code = extract_code(reply)
+    return None if code is None else (task.id, code, cpu_s)
+
+
+def _run(waiting: dict[_Key, CodeTask], cpu_s: float) -> dict[_Key, Verdict | Exception]:
+    if not waiting:
+        return {}
+    from gdpo_sandbox import SandboxError  # noqa: PLC0415 (loads the engine's client)
+
+    try:
+        runs = _pool(cpu_s).run_many([_program(task, key[1]) for key, task in waiting.items()])
+    except SandboxError as error:
+        raise SandboxUnavailableError(str(error)) from error
+    return {key: _verdict(task, run) for (key, task), run in zip(waiting.items(), runs, strict=True)}
+
+
+def _program(task: CodeTask, code: str) -> Program:
+    from gdpo_sandbox import Program  # noqa: PLC0415
+
+    inputs = [case["input"] if task.mode == "stdio" else literal(case["input"]) for case in task.tests]
+    return Program(_source(task.preamble, code), inputs, task.mode, task.entry)
+
+
+def _source(preamble: str, code: str) -> str:
+    """Preamble and program; imports from `__future__` must come first."""
+    if not preamble:
+        return code
+    return "".join(_FUTURE.findall(code)) + preamble + "\n" + _FUTURE.sub("", code)
+
+
+def _verdict(task: CodeTask, run: ProgramRun) -> Verdict | Exception:
+    from gdpo_sandbox import Status  # noqa: PLC0415
+
+    if run.failed:
+        error = next(test.error for test in run.tests if test.status is Status.SANDBOX_ERROR)
+        return SandboxFailedError(f"The sandbox failed on this program: {error}")
+    bugs = (Status.COMPILE_ERROR, Status.RUNTIME_ERROR, Status.SIGNAL, Status.NO_RESULT)
+    passed = sum(
+        test.status is Status.OK and passes(case, task.mode, test.stdout if task.mode == "stdio" else test.value)
+        for case, test in zip(task.tests, run.tests, strict=True)
+    )
+    return Verdict(passed / len(task.tests), no_bug=not any(test.status in bugs for test in run.tests))
+
+
+def unavailable() -> str | None:
+    """Why programs cannot be run here and what to do about it, or None where they can."""
+    raise NotImplementedError
+
+
+def _pool(cpu_s: float) -> SandboxPool:
+    """This process's pool, started now if need be."""
+    from gdpo_sandbox import Limits, SandboxPool  # noqa: PLC0415
+
+    key = (os.getpid(), cpu_s)
+    if key not in _pools:
+        slots = int(os.environ.get(SLOTS_VARIABLE, _SLOTS))
+        pool = SandboxPool(slots=slots, limits=Limits(cpu_s=cpu_s))
+        atexit.register(pool.close)
+        _pools[key] = pool
+    return _pools[key]

@@ -1,0 +1,72 @@
+"""A programming task and its tests, as plain data."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal, TypedDict
+
+from gdpo_bench.core import Task
+from gdpo_envs.coding.comparison import matches
+from gdpo_envs.loading import UnusableRowError
+
+
+class Case(TypedDict):
+    """One test."""
+
+    input: str
+    """Standard input, or the tuple of arguments as a Python literal."""
+    output: str
+    """What is expected on standard output, or the returned value as a Python literal."""
+    rule: str
+    """How both are compared: see `gdpo_envs.coding.comparison`."""
+
+
+@dataclass(frozen=True)
+class CodeTask(Task):
+    """One problem."""
+
+    mode: Literal["stdio", "call"]
+    """Whether a whole program is asked for, or a function."""
+    entry: str | None
+    """Name of the function, or of the method of the class `Solution`; None for `stdio`."""
+    preamble: str
+    """Source that comes before every program: the imports and helpers that the problem promises."""
+    tests: list[Case]
+    """All of them, at least one."""
+    limit: int
+    """Characters that a reply may have to be short."""
+    solution: str | None = None
+    """A program that is known to be right."""
+
+
+def call_case(arguments: tuple[Any, ...], expected: Any, rule: str) -> Case:
+    """The test that a function returns the expected value.
+
+    Raises:
+        UnusableRowError: A value that cannot be written as a literal.
+    """
+    return Case(input=_literal_text(arguments), output=_literal_text(expected), rule=rule)
+
+
+def passes(case: Case, mode: str, answer: Any) -> bool:
+    """Whether the text that a program wrote, or the value that it returned, is what the test expects."""
+    expected = case["output"] if mode == "stdio" else literal(case["output"])
+    return matches(case["rule"], answer, expected)
+
+
+@lru_cache(maxsize=4096)
+def literal(text: str) -> Any:
+    """The value of a Python literal; not to be changed."""
+    return ast.literal_eval(text)
+
+
+def _literal_text(value: Any) -> str:
+    try:
+        text = repr(value)
+        if matches("exact", ast.literal_eval(text), value):
+            return text
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        pass  # infinite, of thousands of digits, or too deep
+    raise UnusableRowError(f"a test holds a {type(value).__name__} that cannot be written as a Python literal")

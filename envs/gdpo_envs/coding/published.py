@@ -1,0 +1,97 @@
+"""Coding environments of published data sets: what they share beside the rewards."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import ClassVar
+
+from gdpo_envs.coding.env import LIMIT, CodingEnv
+from gdpo_envs.coding.problem import CodeTask
+from gdpo_envs.loading import Row, Source, load, revision
+from gdpo_envs.options import checked_count
+
+_log = logging.getLogger(__name__)
+
+
+class PublishedCoding(CodingEnv):
+    """Derive, name the source, and make a task of a row."""
+
+    source: ClassVar[Source]
+
+    def __init__(self, data_dir: str | None = None, limit: int = LIMIT, max_tasks: int | None = None) -> None:
+        """Set the options.
+
+        Args:
+            data_dir: Folder of local data. Without it the folder that `GDPO_BENCH_DATA` names, and
+                without that the Hugging Face hub.
+            limit: Characters of a short reply.
+            max_tasks: Read only so many tasks of a split, the first.
+
+        Raises:
+            DeclarationError: A number that is not positive.
+        """
+        self.data_dir = data_dir
+        self.limit = checked_count("limit", limit)
+        self.max_tasks = None if max_tasks is None else checked_count("max_tasks", max_tasks)
+
+    def tasks(self, split: str) -> Sequence[CodeTask]:
+        """The problems of a split, in the order of the source, without repetitions.
+
+        Raises:
+            DataError: The data are not there or not as expected.
+        """
+        return _tasks(_Reading(type(self), split, self.data_dir, self.limit, self.max_tasks, self.data_revision()))
+
+    def data_revision(self) -> str:
+        """The commit on the hub, or a hash of the local files."""
+        return revision(self.source, self.data_dir)
+
+    @classmethod
+    def convert(cls, row: Row, split: str, limit: int) -> CodeTask | None:
+        """The task of a row, or None if the row is of another split or subject.
+
+        Raises:
+            UnusableRowError: No test can be made of the row.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What is read; `version` is there so that other data are read anew."""
+
+    cls: type[PublishedCoding]
+    split: str
+    data_dir: str | None
+    limit: int
+    max_tasks: int | None
+    version: str
+
+
+@lru_cache(maxsize=4)
+def _tasks(wanted: _Reading) -> Sequence[CodeTask]:
+    """Read once for all instances."""
+    cls, split = wanted.cls, wanted.split
+    held_out: set[str] = set()
+    if split != "eval":
+        held_out = {_normalized(task) for task in _tasks(replace(wanted, split="eval", max_tasks=None))}
+    found = load(
+        cls.source, split, lambda row: cls.convert(row, split, wanted.limit), wanted.data_dir, wanted.max_tasks
+    ).rows
+    unique: dict[str, CodeTask] = {}
+    for task in found:
+        if (key := _normalized(task)) not in held_out:
+            unique.setdefault(key, task)
+    if repeated := len(found) - len(unique):
+        _log.warning(
+            "%s: left out %d problems of %r that occur twice or in evaluation", cls.source.hub, repeated, split
+        )
+    return tuple(unique.values())
+
+
+def _normalized(task: CodeTask) -> str:
+    """Problems that differ only in spaces and capitals are the same."""
+    return " ".join(task.prompt.split()).casefold()
