@@ -57,7 +57,7 @@ def published_correctness(reply: str, true_calls: Sequence[Call]) -> float:
     if not true_calls:
         return 0.0
     reply = _answer(reply)
-    before, opened, rest = reply.partition(_OPENING)
+    _, opened, rest = reply.partition(_OPENING)
     if not opened or _CLOSING not in reply:
         return LOW
     content = rest.partition(_OPENING)[0].partition(_CLOSING)[0]
@@ -70,7 +70,7 @@ def published_correctness(reply: str, true_calls: Sequence[Call]) -> float:
 
 def _answer(reply: str) -> str:
     """What the code for Qwen's chat template takes for the answer."""
-    return reply.split("<|im_start|>assistant")[-1].split("<|im_end|>")[0].strip()
+    return reply.rpartition("<|im_start|>assistant")[2].partition("<|im_end|>")[0].strip()
 
 
 @cache
