@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -124,6 +125,12 @@ def make_batch(
     )
 
 
+def all_finite(values: Tensor) -> bool:
+    """Whether no value is NaN or infinite."""
+    # One cheap sum tells in ordinary cases: NaN and infinity survive it.
+    return math.isfinite(values.sum().item()) or bool(values.isfinite().all())
+
+
 def _tensor(values: Any, what: str) -> Tensor:
     if isinstance(values, Tensor):
         return values.detach()
@@ -144,7 +151,7 @@ def _holds_floats(values: Any) -> bool:
 
 def _mask(values: Any, what: str, shape: tuple[int, int], default: bool, device: torch.device) -> Tensor:
     if values is None:
-        return torch.full(shape, default, device=device)
+        return torch.tensor(default, device=device).expand(shape)
     mask = _tensor(values, what)
     if mask.shape != shape or mask.dtype != torch.bool:
         raise BatchError(
@@ -155,8 +162,7 @@ def _mask(values: Any, what: str, shape: tuple[int, int], default: bool, device:
 
 
 def _check_finite(values: Tensor, specs: tuple[RewardSpec, ...] | None) -> None:
-    # One cheap sum tells in ordinary cases: NaN and infinity survive it.
-    if bool(values.sum().isfinite()) or bool(values.isfinite().all()):
+    if all_finite(values):
         return
     row, column = (~values.isfinite()).nonzero()[0].tolist()
     name = f"{specs[column].name!r} (column {column})" if specs else f"in column {column}"

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gdpo_bench.advantages.batch import Normalizer, RewardBatch, make_batch
+from gdpo_bench.advantages.batch import Normalizer, RewardBatch, all_finite, make_batch
 from gdpo_bench.advantages.errors import NormalizerOutputError
 from gdpo_bench.advantages.registry import make_normalizer
 from gdpo_bench.core.rewards import RewardSpec
@@ -59,7 +59,7 @@ def compute_advantages(
         came = f"shape {tuple(advantages.shape)}" if isinstance(advantages, Tensor) else type(advantages).__name__
         raise NormalizerOutputError(f"{_title(function)} must return a tensor of shape ({len(batch)},); got {came}.")
     advantages = advantages.to(batch.given.device, batch.dtype)
-    if not bool(advantages.isfinite().all()):
+    if not all_finite(advantages):
         row = int((~advantages.isfinite()).nonzero()[0])
         raise NormalizerOutputError(
             f"{_title(function)} gave {advantages[row].item()} for rollout {row}, whose rewards are "

@@ -45,10 +45,14 @@ class GDPO(Whitening):
             shared = {field.name for field in dataclasses.fields(GRPO)} & vars(self).keys()
             return GRPO(**{name: getattr(self, name) for name in shared})(batch)
         present, sums = self.present(batch), []
-        for rows, groups in batch.grouping.pieces(batch.given.shape[1]):
-            there = None if present is None else present[rows]
-            standardized = self.standardize(self.rewards(batch, rows), groups, batch.dtype, present=there)
-            sums.append(self.weighted_sum(standardized, groups, batch.weights))
+        # A piece adds up in its own order, and without exact zeros a framework's order counts: rounding noise shows.
+        whole = [(slice(None), batch.grouping)]
+        pieces = batch.grouping.pieces(batch.given.shape[1]) if self.exact_zeros else whole
+        for rows, groups in pieces:
+            there = None if present is None else groups.arrange(present[rows], torch.bool)
+            rewards = groups.arrange(batch.given[rows], self.precision)
+            standardized = self.standardize(rewards, groups, batch.dtype, present=there, overwrite=True)
+            sums.append(groups.restore(self.weighted_sum(standardized, groups, batch.weights)))
         advantages = torch.cat(sums)
         if not self.batch_norm:
             return advantages

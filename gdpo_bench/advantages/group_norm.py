@@ -98,9 +98,14 @@ class GroupNorm:
         """Whether the rules of this module apply."""
         return self.zero_variance == "zero"
 
-    def rewards(self, batch: RewardBatch, rows: slice = slice(None)) -> Tensor:
-        """The rewards (N, K) of the chosen rollouts in the precision of the arithmetic."""
-        return batch.given[rows].to(getattr(torch, self.statistics))
+    @property
+    def precision(self) -> torch.dtype:
+        """The dtype of all arithmetic."""
+        return torch.float64 if self.statistics == "float64" else torch.float32
+
+    def rewards(self, batch: RewardBatch) -> Tensor:
+        """The rewards (N, K) in the precision of the arithmetic."""
+        return batch.given.to(self.precision)
 
     def present(self, batch: RewardBatch) -> Tensor | None:
         """Which rewards enter the statistics: a mask (N, K), or None if all do.
@@ -167,6 +172,7 @@ class GroupNorm:
         size: Tensor | None = None,
         scale: bool = True,
         eps: float | None = None,
+        overwrite: bool = False,
     ) -> Tensor:
         """(x − baseline) / (std + ε) within groups, for each column by itself.
 
@@ -178,6 +184,7 @@ class GroupNorm:
             size: Like `values`: the size of the terms that each value is a sum of, if it is one.
             scale: Whether to divide, or only to centre.
             eps: In place of `self.eps`.
+            overwrite: Whether `values` is free to be written over, which saves memory.
 
         Returns:
             Like `values`; exactly 0 throughout a group of equal values.
@@ -194,10 +201,11 @@ class GroupNorm:
                 "set singleton='zero', or draw more rollouts."
             )
         means = groups.sum(values) / counts
-        centred = groups.combine(torch.sub, values, means)
+        needed = self.baseline == "leave_one_out" or self.singleton == "raw"
+        centred = groups.combine(torch.Tensor.sub_ if overwrite and not needed else torch.sub, values, means)
         if present is not None:
             centred.masked_fill_(~present, 0.0)
-        stds = (groups.sum(centred.square()) / (counts - self.ddof).clamp(min=1)).sqrt()
+        stds = (groups.sum_squares(centred) / (counts - self.ddof).clamp(min=1)).sqrt()
         divisors = self._guard(stds, eps) if scale else torch.ones_like(stds)
         if self.exact_zeros:
             sizes = means.abs() if size is None else groups.sum(size) / counts

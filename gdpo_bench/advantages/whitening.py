@@ -61,15 +61,16 @@ class Whitening(GroupNorm):
         if float(n) <= 1:
             return torch.zeros_like(values)
         mean = (counts @ values) / n
-        spread = (counts @ (values - mean).square()) / (n - self.ddof)
+        spread = (counts @ (values - mean).square_()) / (n - self.ddof)
         divisor = (spread + eps).sqrt() if self.eps_in_root else spread.sqrt() + eps
         if self.exact_zeros:
-            sizes = (counts @ (values.abs() if size is None else size)) / n
-            mean = torch.where(mean.abs() <= 2 * len(values) * EPS64 * (counts @ values.abs()) / n, 0.0, mean)
+            magnitude = counts @ values.abs()
+            sizes = (magnitude if size is None else counts @ size) / n
+            mean = torch.where(mean.abs() <= 2 * len(values) * EPS64 * magnitude / n, 0.0, mean)
             divisor = torch.where(spread.sqrt() <= rounding(batch.dtype, len(values)) * sizes, math.inf, divisor)
         elif self.zero_variance == "undivided":
             divisor = torch.where(spread > 0, divisor, 1.0)
-        whitened = (values - mean) / divisor
+        whitened = (values - mean).div_(divisor)
         return whitened if rows is None else torch.where(rows, whitened, 0.0)
 
     def _counts(self, batch: RewardBatch, dtype: torch.dtype) -> Tensor:

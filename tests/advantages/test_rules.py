@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gdpo_bench.advantages import compute_advantages, list_normalizers, make_batch, make_normalizer
+from gdpo_bench.advantages import GDPO, compute_advantages, groups, list_normalizers, make_batch, make_normalizer
 from gdpo_bench.core import RewardSpec
 
 NORMALIZERS = ["grpo", "grpo_no_std", "grpo_scaled", "gdpo", "gdpo_no_bn"]
@@ -117,6 +117,51 @@ def test_what_stands_in_an_absent_place_does_not_matter():
     rewards = torch.tensor([[0.0, float("nan")], [1.0, 0.5], [float("inf"), 0.2]])
     found = compute_advantages("gdpo", rewards, [0] * 3, applicable=applicable)
     assert torch.equal(found, compute_advantages("gdpo", rewards.nan_to_num(7, 7), [0] * 3, applicable=applicable))
+
+
+@pytest.mark.parametrize("options", [{}, {"baseline": "leave_one_out"}, {"singleton": "raw"}, {"missing": "zero"}])
+@pytest.mark.parametrize("size", [1, 3, 4])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_large_batches_are_computed_in_pieces_with_the_same_result(monkeypatch, options, size, dtype):
+    rng = torch.Generator().manual_seed(size)
+    rewards = torch.randint(0, 3, (60, 3), generator=rng).to(dtype) * 0.7
+    rewards[:12] = rewards[0]  # groups without signal
+    given, applicable = rewards.clone(), torch.rand(60, 3, generator=rng) > 0.2
+    for masks in ({}, {"applicable": applicable}):
+        whole = compute_advantages(GDPO(**options), rewards, torch.arange(60) // size, **masks)
+        with monkeypatch.context() as patch:
+            patch.setattr(groups, "_CACHED_VALUES", 50)
+            found = compute_advantages(GDPO(**options), rewards, torch.arange(60) // size, **masks)
+        torch.testing.assert_close(found, whole, atol=1e-6 if dtype == torch.float32 else 1e-12, rtol=0)
+        assert torch.equal(rewards, given)
+
+
+def test_groups_in_pieces_know_their_rollouts(monkeypatch):
+    monkeypatch.setattr(groups, "_CACHED_VALUES", 8)
+    ids = torch.arange(12) // 2
+    batch = make_batch(torch.zeros(12, 2), ids)
+    for rows, piece in batch.grouping.pieces(2):
+        assert torch.equal(piece.restore(piece.ids), ids[rows])
+        assert torch.equal(piece.spread(piece.mean(piece.ids.double())), piece.ids.double())
+        assert torch.equal(piece.index + ids[rows][0], piece.ids)
+
+
+@pytest.mark.parametrize(
+    ("ids", "block"),
+    [
+        ([5, 5, 2, 2], 2),
+        ([1, 1, 2, 2, 2], None),
+        ([1, 1, 2, 2, 1, 1], None),
+        ([3], 1),
+        ([4, 4, 4], 3),
+        ([1, 2, 1, 2], None),
+    ],
+)
+def test_blocks_of_one_size_are_recognized(ids, block):
+    found = groups.Groups(torch.tensor(ids))
+    assert found.block == block
+    means = found.spread(found.mean(torch.tensor(ids).double()))
+    assert means.tolist() == ids
 
 
 def test_every_builtin_name_makes_a_normalizer():
