@@ -118,8 +118,10 @@ def make_normalizer(name: str, **options: Any) -> Normalizer:
         return _build(name, getattr(loaded, thing), options)
     if thing in _registry:
         return make_normalizer(thing, **options)
-    public = [key for key, value in vars(loaded).items() if callable(value) and not key.startswith("_")]
-    raise UnknownNameError(f"normalizer in module {module}", thing, public)
+    names = {name: found.factory for name, found in _registry.items()}
+    names |= {name: value for name, value in vars(loaded).items() if callable(value) and not name.startswith("_")}
+    own = [name for name, value in names.items() if getattr(value, "__module__", None) == module]
+    raise UnknownNameError(f"normalizer in module {module}", thing, own)
 
 
 def normalizer_options(normalizer: Callable[..., Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import combinations_with_replacement, product
+from itertools import combinations, combinations_with_replacement, product
 
 import torch
 from hypothesis import strategies as st
@@ -338,24 +338,41 @@ def _(run: Implementation, case: Case) -> str | None:
     return _differ(run(case), run(replace(case, lengths=[10] * len(case.groups))))
 
 
-def _figure_3() -> Case:
+_KINDS = {2: 3, 3: 6, 4: 14}
+"""How many kinds of advantages GDPO has for groups of a size."""
+
+
+def _figure_3(size: int) -> Case:
     vectors = list(product((0.0, 1.0), repeat=2))
-    groups = list(combinations_with_replacement(vectors, 4))
+    groups = list(combinations_with_replacement(vectors, size))
     rewards = [list(vector) for group in groups for vector in group]
-    ids = [index for index in range(len(groups)) for _ in range(4)]
+    ids = [index for index in range(len(groups)) for _ in range(size)]
     return Case(rewards, ids, [1.0, 1.0], [10] * len(ids), highs=(1.0, 1.0))
+
+
+def _kinds(advantages: Tensor, size: int) -> list[tuple[float, ...]]:
+    """Each group's sorted advantages, rounded."""
+    levels = (advantages.double().reshape(-1, size).sort(dim=1).values * 1e4).round()
+    return [tuple(group) for group in levels.tolist()]
 
 
 @_property(
     "figure-3",
-    "Of all groups of 4 with 2 binary rewards, at least 14 kinds of advantages are told apart (GDPO paper, Figure 3).",
+    "Of all groups of 2, 3 or 4 with 2 binary rewards, at least 3, 6 or 14 kinds of advantages are told apart "
+    "(GDPO paper, Figure 3).",
     "Fewer means that different reward vectors collapse into the same advantages.",
-    st.just(_figure_3()),
+    st.sampled_from([_figure_3(size) for size in _KINDS]),
 )
 def _(run: Implementation, case: Case) -> str | None:
-    found = run(case).double().reshape(-1, 4).sort(dim=1).values
-    kinds = len(torch.unique((found * 1e4).round(), dim=0))
-    return None if kinds >= 14 else f"{kinds} kinds"
+    size = case.groups.count(0)
+    found = _kinds(run(case), size)
+    if len(set(found)) >= _KINDS[size]:
+        return None
+    gdpo = _kinds(compute_advantages("gdpo_no_bn", case.tensor, case.groups), size)
+    pairs = combinations(range(len(found)), 2)
+    i, j = next((i, j) for i, j in pairs if found[i] == found[j] and gdpo[i] != gdpo[j])
+    first, second = (case.rewards[group * size : (group + 1) * size] for group in (i, j))
+    return f"{len(set(found))} kinds; the same for the groups {first} and {second}"
 
 
 # Rewards that are not there

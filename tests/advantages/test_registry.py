@@ -138,6 +138,17 @@ def test_module_and_name_reach_what_importing_the_module_registers(plugin):
     assert "from-own-name" in list_normalizers()
 
 
+def test_a_typo_in_a_registered_name_lists_what_the_module_registers(plugin):
+    plugin(
+        "own_typo",
+        "from gdpo_bench.advantages import register_normalizer\n"
+        "@register_normalizer('from-own-typo')\n"
+        "def anything(batch):\n    return batch.rewards[:, 1]\n",
+    )
+    with pytest.raises(UnknownNameError, match=r"Did you mean 'from-own-typo'\? Known: anything, from-own-typo\.$"):
+        make_normalizer("own_typo:from-own-tpyo")
+
+
 def test_a_function_that_is_called_like_a_registered_normalizer_is_the_modules_own(plugin):
     plugin("own_gdpo", "def gdpo(batch):\n    return batch.rewards[:, 0] + 7\n")
     assert compute_advantages("own_gdpo:gdpo", REWARDS, GROUPS).tolist() == [7, 8]

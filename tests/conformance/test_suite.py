@@ -59,6 +59,13 @@ def test_a_counterexample_is_as_small_as_can_be():
     assert "expected [0, 1], got [1, 0]" in str(found)
 
 
+@pytest.mark.parametrize(("name", "size"), [("grpo", 2), ("grpo_no_std", 4)])
+def test_figure_3_fails_at_the_smallest_groups_that_collapse(name, size):
+    found = examine(implementation(name), PROPERTIES["figure-3"])
+    assert found.counterexample.groups.count(0) == size
+    assert "the same for the groups [[0.0, 0.0]" in found.problem
+
+
 def test_a_search_is_deterministic():
     first, second = (examine(implementation(raw_sum), PROPERTIES["shift"]) for _ in range(2))
     assert first == second
