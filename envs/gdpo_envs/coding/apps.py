@@ -17,16 +17,18 @@ from gdpo_envs.loading import Row, Source, SplitFiles
 SOURCE = Source(
     hub="codeparrot/apps",
     revision="21e74ddf8de1a21436da12e3e653065c5213e9d1",
-    splits={"eval": SplitFiles(hub="test.jsonl", local=("apps/test.jsonl", "apps/test/*/", "apps_sample/*/"))},
+    splits={
+        "train": SplitFiles(hub="train.jsonl", local=("apps/train.jsonl", "apps/train/*/")),
+        "eval": SplitFiles(hub="test.jsonl", local=("apps/test.jsonl", "apps/test/*/", "apps_sample/*/")),
+    },
     columns={"question": str, "input_output": str},
     streaming=True,
 )
 
 
 class APPS(PublishedCoding):
-    """Programs that read standard input, and functions; for evaluation only."""
+    """Programs that read standard input, and functions."""
 
-    splits = ("eval",)
     source = SOURCE
     cpu_s = 10.0
 

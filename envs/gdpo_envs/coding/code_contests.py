@@ -20,7 +20,10 @@ from gdpo_envs.loading import Row, Source, SplitFiles, UnusableRowError
 SOURCE = Source(
     hub="deepmind/code_contests",
     revision="802411c3010cb00d1b05bad57ca77365a3c699d6",
-    splits={"eval": SplitFiles(hub="test", local=("code_contests/test*.json*", "code_contests/**/test*.parquet"))},
+    splits={
+        "train": SplitFiles(hub="train", local=("code_contests/train*.json*", "code_contests/**/train*.parquet")),
+        "eval": SplitFiles(hub="test", local=("code_contests/test*.json*", "code_contests/**/test*.parquet")),
+    },
     columns={"description": str, "public_tests": dict, "private_tests": dict, "generated_tests": dict},
     other_columns=({"problem": str, "tests": dict},),
     streaming=True,
@@ -30,13 +33,12 @@ _PYTHON3 = 3
 
 
 class CodeContests(PublishedCoding):
-    """Programs that read standard input; for evaluation only.
+    """Programs that read standard input.
 
     The published limits of time and memory are meant for compiled languages. Ours are the same for
     all problems.
     """
 
-    splits = ("eval",)
     source = SOURCE
     cpu_s = 10.0
 

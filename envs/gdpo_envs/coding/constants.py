@@ -14,6 +14,7 @@ from typing import Any
 _LARGEST = 100_000
 """Items of a sequence, and the largest exponent; enough for all tests, too little to do harm."""
 _BITS = 10_000
+_SEQUENCES = (str, bytes, list, tuple)
 
 Names = dict[str, Any]
 
@@ -39,13 +40,19 @@ _COMPARISONS: dict[type, Callable[[Any, Any], bool]] = {
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
 }
-FUNCTIONS: dict[str, Callable[..., Any]] = {
-    f.__name__: f for f in (abs, dict, frozenset, int, len, list, range, set, sorted, str, sum, tuple)
-}
 
 
 class NotConstantError(ValueError):
     """An expression whose value is not known without running something."""
+
+
+def _range(*arguments: int) -> list[int]:
+    return list(_checked(range(*arguments)))
+
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    f.__name__: f for f in (abs, dict, frozenset, int, len, list, set, sorted, str, sum, tuple)
+} | {"range": _range}
 
 
 def evaluate(node: ast.expr, names: Names) -> Any:
@@ -59,12 +66,11 @@ def evaluate(node: ast.expr, names: Names) -> Any:
         NotConstantError: It calls, names or does something unknown, fails, or would grow too large.
     """
     try:
-        value = _evaluate(node, names)
+        return _evaluate(node, names)
     except NotConstantError:
         raise
     except (TypeError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
         raise NotConstantError(f"{ast.unparse(node)}: {error}") from error
-    return list(value) if isinstance(value, range) else value
 
 
 def _evaluate(node: ast.expr, names: Names) -> Any:  # noqa: PLR0911 (a case each)
@@ -120,13 +126,19 @@ def _binary(op: ast.operator, left: Any, right: Any) -> Any:
         raise NotConstantError("too large a power")
     if isinstance(op, ast.Mult):
         for sequence, count in ((left, right), (right, left)):
-            if isinstance(sequence, (str, bytes, list, tuple)) and len(sequence) * count > _LARGEST:
+            if isinstance(sequence, _SEQUENCES) and len(sequence) * count > _LARGEST:
                 raise NotConstantError("too long a sequence")
         if isinstance(left, int) and isinstance(right, int) and _bits(left) + _bits(right) > _BITS:
             raise NotConstantError("too large a product")
     if isinstance(op, ast.Mod) and isinstance(left, (str, bytes)):
         raise NotConstantError("text formatting")
-    return _BINARY[type(op)](left, right)
+    return _checked(_BINARY[type(op)](left, right))
+
+
+def _checked(value: Any) -> Any:
+    if isinstance(value, (*_SEQUENCES, range)) and len(value) > _LARGEST:
+        raise NotConstantError("too long a sequence")
+    return value
 
 
 def _bits(number: Any) -> int:
