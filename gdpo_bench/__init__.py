@@ -5,6 +5,7 @@ Importing this makes every registered environment available to `gymnasium.make`.
 
 import warnings
 
+from gdpo_bench.authoring import check_env
 from gdpo_bench.core import (
     DialogEnv,
     EnvSpec,
@@ -37,6 +38,7 @@ __all__ = [
     "TextEnv",
     "Turn",
     "__version__",
+    "check_env",
     "list_envs",
     "make_env",
     "make_vec",

@@ -1,0 +1,101 @@
+"""Playing trials in other processes: under two hash seeds, within a time limit, and where a crash hurts nobody.
+
+What such a process does stands in `worker`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gdpo_bench.authoring.trials import Trial
+from gdpo_bench.core.env import TextEnv
+
+TIME_LIMIT = 120.0
+"""Seconds for all trials."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a process made of the trials."""
+
+    before: dict[str, str]
+    """What there is before any reply, as hashes: tasks of each split, references, demonstrations."""
+    outcomes: list[dict[str, Any]]
+    """An outcome for each trial, as a dictionary, as far as the process came."""
+    survived: int
+    """How many trials can be played without harm."""
+    problem: str = ""
+    """Why the process did not come to its end."""
+    started: bool = True
+    """Whether the environment could be sent to the process and made there."""
+
+
+def in_processes(make: Callable[[], TextEnv[Any]], name: str, trials: Sequence[Trial]) -> tuple[Report, Report]:
+    """Play trials in two processes at once, whose hash seeds differ.
+
+    Args:
+        make: Makes the environment there; pickled.
+        name: Its id.
+        trials: What to play.
+
+    Returns:
+        Their reports. Where nothing can be sent to another process, all trials count as harmless.
+    """
+    try:
+        parcel = pickle.dumps((make, name, list(trials)))
+    except Exception as error:  # whatever an attribute's `__reduce__` raises
+        report = Report({}, [], len(trials), f"{type(error).__name__}: {error}", started=False)
+        return report, report
+    with tempfile.TemporaryDirectory(prefix="gdpo-bench-") as folder:
+        sent = Path(folder, "sent")
+        sent.write_bytes(parcel)
+        outputs = [Path(folder, seed) for seed in ("1", "2")]
+        processes = [_start(output.name, sent, output) for output in outputs]
+        deadline = time.monotonic() + TIME_LIMIT
+        one, two = (
+            _finish(process, deadline, output, trials) for process, output in zip(processes, outputs, strict=True)
+        )
+    return one, two
+
+
+def _start(hash_seed: str, sent: Path, output: Path) -> subprocess.Popen[bytes]:
+    path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+    with open(output.with_suffix(".said"), "wb") as said:
+        return subprocess.Popen(
+            [sys.executable, "-m", "gdpo_bench.authoring.worker", sent, output],
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            env=os.environ | {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": path},
+        )
+
+
+def _finish(process: subprocess.Popen[bytes], deadline: float, output: Path, trials: Sequence[Trial]) -> Report:
+    problem = ""
+    try:
+        status = process.wait(max(0.1, deadline - time.monotonic()))
+        problem = f"ended with status {status}" if status else ""
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        problem = f"was still at it after {TIME_LIMIT:g} s"
+    written = output.read_text() if output.exists() else ""
+    lines = [json.loads(line) for line in written.splitlines(keepends=True) if line.endswith("\n")]
+    said = output.with_suffix(".said").read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2]
+    if not lines:
+        return Report({}, [], len(trials), f"{problem}: {said}", started=False)
+    if not problem:
+        return Report(lines[0], lines[1:], len(trials))
+    survived = len(lines) - 1
+    where = f" at {trials[survived]}" if survived < len(trials) else ""
+    return Report(lines[0], lines[1:], survived, f"{problem}{where}{f': {said}' if said else ''}")

@@ -1,0 +1,187 @@
+"""What is checked: an environment, a sample of its tasks, and what it makes of many replies."""
+
+from __future__ import annotations
+
+import functools
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+from gdpo_bench.authoring.processes import Report, in_processes
+from gdpo_bench.authoring.trials import (
+    Outcome,
+    Trial,
+    corrupted_trials,
+    demonstration_trials,
+    odd_trials,
+    place,
+    play,
+    play_alone,
+    reference_trials,
+)
+from gdpo_bench.core.env import TextEnv, build_env, tasks_of
+from gdpo_bench.core.errors import DeclarationError, GdpoBenchError, RewardError
+from gdpo_bench.core.registry import load_class, spec
+from gdpo_bench.core.task import Task
+
+_CORRUPTED = 3
+"""Tasks whose references are corrupted; every way on each."""
+_LONG = 200_000
+"""Replies of so many characters are played once in each process."""
+
+
+class Subject:
+    """An environment under examination. What several checks need is computed once."""
+
+    def __init__(self, env: str | TextEnv[Any], tasks: int = 20, **options: Any) -> None:
+        """Make the environment and list its tasks.
+
+        Args:
+            env: An id, `module:namespace/Name-v0`, either with `:option=value`, or an instance.
+            tasks: How many tasks of each split to try the reference on.
+            **options: The environment's options; an instance has its own.
+
+        Raises:
+            GdpoBenchError: It cannot be made, a split is empty, or its data are not there.
+        """
+        if tasks < 1:
+            raise GdpoBenchError(f"The number of tasks to check must be at least 1; got {tasks}.")
+        self.results: dict[str, object] = {}
+        """Check → its result, once it was run."""
+        self.registered = isinstance(env, str)
+        self.make: Callable[[], TextEnv[Any]]
+        if isinstance(env, str):
+            id, chosen = _parse(env)
+            found = spec(id)
+            self.name, self.options = found.id, chosen | options
+            cls = load_class(found.id)
+            self.make = functools.partial(build_env, cls, found.id, found.options | self.options)
+        elif options:
+            raise DeclarationError(f"{type(env).__name__}: options go to the class; an instance has its own.")
+        else:
+            self.name, self.options = type(env).__name__, {}
+            self.make = functools.partial(_same, env)
+        with blaming(self.name):
+            self.env = self.make()
+            self.tasks: dict[str, Sequence[Task]] = {s: tasks_of(self.env, s) for s in self.env.splits}
+        self.sample = [task for split in self.tasks.values() for task in _spread(split, tasks)]
+
+    @property
+    def names(self) -> list[str]:
+        """The K rewards' names."""
+        return [spec.name for spec in self.env.reward_specs]
+
+    @cached_property
+    def references(self) -> list[Trial]:
+        """Reference replies to the sampled tasks that have one."""
+        return reference_trials(self.env, self.sample)
+
+    @cached_property
+    def demonstrations(self) -> list[Trial]:
+        """Some demonstrations."""
+        return demonstration_trials(self.env)
+
+    @cached_property
+    def trials(self) -> list[Trial]:
+        """Good, imperfect and odd replies; the odd ones last."""
+        chosen = _spread(self.references, _CORRUPTED)
+        reference = self.references[0].replies[-1] if self.references else ""
+        return [
+            *chosen,
+            *corrupted_trials(chosen),
+            *self.demonstrations,
+            *odd_trials(self.sample[0], reference),
+        ]
+
+    @cached_property
+    def reports(self) -> tuple[Report, Report]:
+        """What two processes with different hash seeds made of the trials."""
+        return in_processes(self.make, self.name, self.trials)
+
+    @cached_property
+    def playable(self) -> list[Trial]:
+        """Trials that do no harm to this process: those that another one has survived."""
+        return self.trials[: min(report.survived for report in self.reports)]
+
+    @cached_property
+    def outcomes(self) -> list[Outcome]:
+        """What each playable trial earns when played alone."""
+        return self.alone(self.playable)
+
+    @cached_property
+    def reference_outcomes(self) -> list[Outcome]:
+        """What each reference earns when played alone."""
+        return self.alone(self.references)
+
+    @cached_property
+    def scored(self) -> tuple[list[Trial], list[Outcome]]:
+        """Trials to be played several times, and their outcomes: those that can be scored, and quickly."""
+        rows = [
+            i
+            for i, (trial, outcome) in enumerate(zip(self.playable, self.outcomes, strict=True))
+            if not outcome.error and max(map(len, trial.replies)) < _LONG
+        ]
+        return [self.playable[i] for i in rows], [self.outcomes[i] for i in rows]
+
+    @cached_property
+    def together(self) -> list[Outcome] | RewardError:
+        """What the scored trials earn side by side, or why their rewards cannot be read then."""
+        try:
+            return play(self.env, self.name, self.scored[0])
+        except RewardError as error:
+            return error
+
+    @cached_property
+    def twin(self) -> TextEnv[Any] | None:
+        """A second instance, made anew; a copy of an instance, if it can be copied."""
+        if self.registered:
+            return self.make()
+        try:
+            copied: TextEnv[Any] = pickle.loads(pickle.dumps(self.env))
+        except Exception:  # the check of pickling says so
+            return None
+        return copied
+
+    def alone(self, trials: Sequence[Trial], env: TextEnv[Any] | None = None) -> list[Outcome]:
+        """Play trials one by one.
+
+        Args:
+            trials: The trials.
+            env: Another instance than that of the subject.
+        """
+        return [play_alone(env or self.env, self.name, trial) for trial in trials]
+
+
+@contextmanager
+def blaming(name: str) -> Iterator[None]:
+    """Whatever the author's code raises becomes a message that names the environment and the place.
+
+    Raises:
+        DeclarationError: Something else than a `GdpoBenchError` was raised.
+    """
+    try:
+        yield
+    except GdpoBenchError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise DeclarationError(f"{name}: {type(error).__name__}: {error} ({place(error)}).") from error
+
+
+def _same(env: TextEnv[Any]) -> TextEnv[Any]:
+    """An instance as a recipe of itself; in another process, a copy."""
+    return env
+
+
+def _parse(text: str) -> tuple[str, dict[str, Any]]:
+    from gdpo_bench.jobs.job import parse_choice  # noqa: PLC0415 (pydantic; `import gdpo_bench` need not wait)
+
+    return parse_choice(text)
+
+
+def _spread(items: Sequence[Any], count: int) -> list[Any]:
+    """At most `count` items, evenly from the whole sequence."""
+    if len(items) <= count:
+        return list(items)
+    return [items[i * len(items) // count] for i in range(count)]

@@ -1,0 +1,171 @@
+"""Replies that the checker tries, and what an environment makes of them."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import reduce
+from random import Random
+from typing import Any
+
+from gdpo_bench.core.env import TextEnv, script_replies
+from gdpo_bench.core.episodes import EpisodeBatch
+from gdpo_bench.core.errors import RewardError
+from gdpo_bench.core.scoring import Scores
+from gdpo_bench.core.task import Task, content_hash
+
+DEMONSTRATIONS = 48
+_MEGABYTE = 1_000_000
+_ODD_REPLIES = {
+    "an empty reply": "",
+    "white space": " \n\t\u2028",
+    "one word": "hello",
+    "accents, emoji and right-to-left marks": "Zażółć gęślą jaźń 🦆👩‍👩‍👧 \u202eשלום\u0301",
+    "lone surrogates and control characters": "\ud800\x00\x1b[2J\udfff\ufffe",
+    "1 MB of one letter": "x" * _MEGABYTE,
+    "1 MB of one digit": "9" * _MEGABYTE,
+    "1 MB of opening brackets": "[" * _MEGABYTE,
+    "1 MB of opening tags": "<think>" * (_MEGABYTE // 7),
+}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """An episode to be played: a task, and what is replied to it."""
+
+    task: Task
+    replies: tuple[str, ...]
+    """One a turn; the last is repeated if the episode goes on."""
+    what: str
+    """In a few words, for messages."""
+
+    def __str__(self) -> str:
+        """The replies' first characters, with where they come from."""
+        shown = " ⏎ ".join(f"{reply:.60}{'…' if len(reply) > 60 else ''}" for reply in self.replies)
+        return f"{self.what} ({shown!a}) on task {self.task.id}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a trial earned, summed over turns; two are equal if the environment behaved alike."""
+
+    values: tuple[float, ...] = ()
+    """K rewards, gates applied."""
+    raw: tuple[float, ...] = ()
+    """K rewards before gates."""
+    applicable: tuple[bool, ...] = ()
+    failed: tuple[bool, ...] = ()
+    answers: str = ""
+    """Hash of everything that the environment said."""
+    failures: tuple[str, ...] = field(default=(), compare=False)
+    """What reward functions raised."""
+    error: str = ""
+    """What kept the trial from being scored."""
+    is_reward_error: bool = False
+    """Whether that was a value which the declaration of its reward forbids."""
+
+
+def play(env: TextEnv[Any], name: str, trials: Sequence[Trial]) -> list[Outcome]:
+    """Play trials side by side, as training does.
+
+    Args:
+        env: The environment.
+        name: Its id, for messages.
+        trials: N trials.
+
+    Returns:
+        N outcomes.
+
+    Raises:
+        Exception: Whatever the environment raises outside of its reward functions.
+    """
+    batch = EpisodeBatch(env, name, [trial.task for trial in trials])
+    turns: list[Scores] = []
+    while not all(episode.over for episode in batch.episodes):
+        turns.append(batch.play([trial.replies[min(len(turns), len(trial.replies) - 1)] for trial in trials]))
+    scores = reduce(Scores.__add__, turns)
+    failures: dict[str, list[str]] = {}
+    for failure in scores.failures:
+        failures.setdefault(failure.task_id, []).append(f"reward {failure.reward!r} raised {failure.error:.200}")
+    return [
+        Outcome(
+            tuple(scores.values[i].tolist()),
+            tuple(scores.raw[i].tolist()),
+            tuple(scores.applicable[i].tolist()),
+            tuple(scores.failed[i].tolist()),
+            content_hash([message for message in messages if message["role"] != "assistant"]),
+            tuple(failures.get(trials[i].task.id, ())) if scores.failed[i].any() else (),
+        )
+        for i, messages in enumerate(batch.messages())
+    ]
+
+
+def play_alone(env: TextEnv[Any], name: str, trial: Trial) -> Outcome:
+    """Play one trial; whatever goes wrong is part of the outcome."""
+    try:
+        return play(env, name, [trial])[0]
+    except RewardError as error:
+        return Outcome(error=str(error), is_reward_error=True)
+    except (Exception, SystemExit) as error:  # the author's code, outside of what the engine protects
+        return Outcome(error=f"{type(error).__name__}: {error} ({place(error)})")
+
+
+def place(error: BaseException) -> str:
+    """Where something was raised."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{frame.filename}, line {frame.lineno}"
+
+
+def reference_trials(env: TextEnv[Any], tasks: Sequence[Task]) -> list[Trial]:
+    """The reference replies to those of the tasks that have one."""
+    return [
+        Trial(task, tuple(script_replies(script)), "the reference")
+        for task in tasks
+        if (script := env.reference(task)) is not None
+    ]
+
+
+def demonstration_trials(env: TextEnv[Any], count: int = DEMONSTRATIONS) -> list[Trial]:
+    """The first demonstrations of a fixed seed."""
+    stream = itertools.islice(env.demonstrations(Random(0)), count)
+    return [Trial(task, tuple(script_replies(script)), "a demonstration") for task, script in stream]
+
+
+def corrupted_trials(references: Sequence[Trial]) -> Iterator[Trial]:
+    """Each reference with something wrong with it, in many ways."""
+    for trial, other in zip(references, [*references[1:], *references[:1]], strict=True):
+        *before, last = trial.replies
+        for what, reply in _corruptions(last):
+            yield Trial(trial.task, (*before, reply), what)
+        yield Trial(trial.task, other.replies, "the reference of another task")
+        yield Trial(trial.task, ("hello", *trial.replies), "a greeting before the reference")
+        if before:
+            yield Trial(trial.task, (last,), "the last reply of the reference alone")
+            yield Trial(trial.task, (*before, *before, last), "the reference with its first replies repeated")
+
+
+def _corruptions(reply: str) -> Iterator[tuple[str, str]]:
+    yield "half of the reference", reply[: len(reply) // 2]
+    yield "the reference without its last letter", reply[:-1]
+    yield "the reference twice", reply * 2
+    yield "the reference in capitals", reply.swapcase()
+    yield "the reference backwards", reply[::-1]
+    yield "the reference after a long introduction", "well, " * 2000 + reply
+    yield "the reference and a long conclusion", reply + " indeed" * 2000
+    yield "the reference without its tags", re.sub(r"<[^<>]*>", "", reply)
+    yield "the reference with other words", re.sub(r"(?<![</\w])[A-Za-z]{3,}(?![>\w])", "duck", reply)
+    yield "the reference with its numbers changed", re.sub(r"\d+", lambda n: f"{int(n[0][:18]) + 1}", reply)
+    yield "the reference with other numbers", re.sub(r"\d+", "0", reply)
+    yield "the reference with infinite numbers", re.sub(r"\d+", "1e999", reply)
+    yield "the reference with numbers of 5000 digits", re.sub(r"\d+", "9" * 5000, reply, count=3)
+
+
+def odd_trials(task: Task, reference: str) -> Iterator[Trial]:
+    """Replies that no author thinks of, and a policy under exploration writes sooner or later."""
+    for what, reply in _ODD_REPLIES.items():
+        yield Trial(task, (reply,), what)
+    if reference:
+        yield Trial(task, (reference * (_MEGABYTE // len(reference) + 1),), "1 MB of the reference")

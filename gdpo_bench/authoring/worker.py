@@ -1,0 +1,50 @@
+"""One of the processes that play trials: `python -m gdpo_bench.authoring.worker SENT OUTPUT`.
+
+Writes JSON lines: first what there is before any reply, then an outcome for each trial.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TextIO
+
+from gdpo_bench.authoring.trials import Outcome, demonstration_trials, play_alone, reference_trials
+from gdpo_bench.core.task import content_hash
+
+
+def main(sent: str, output: str) -> None:
+    """Play trials.
+
+    Args:
+        sent: A file with a pickled recipe of the environment, its id, and the trials.
+        output: Where to write the lines.
+    """
+    make, name, trials = pickle.loads(Path(sent).read_bytes())
+    env = make()
+    tasks = {split: list(env.tasks(split)) for split in env.splits}
+    before: dict[str, Any] = {f"the tasks of split {split!r}": [t.id for t in found] for split, found in tasks.items()}
+    before["the references"] = [t.replies for t in reference_trials(env, [found[0] for found in tasks.values()])]
+    before["the demonstrations"] = [(t.task.id, t.replies) for t in demonstration_trials(env)]
+    with open(output, "x", encoding="ascii") as lines:
+        _say({what: content_hash(found) for what, found in before.items()}, lines)
+        for trial in trials:
+            _say(_comparable(play_alone(env, name, trial)), lines)
+
+
+def _say(what: dict[str, Any], lines: TextIO) -> None:
+    print(json.dumps(what), file=lines, flush=True)  # at once: it shows how far this process came
+
+
+def _comparable(outcome: Outcome) -> dict[str, Any]:
+    """An outcome without texts of errors, in which an address in memory may stand."""
+    values = asdict(outcome)
+    del values["failures"]
+    return values | {"error": bool(outcome.error)}
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
