@@ -101,12 +101,13 @@ def _share(calls: list[Any], true_calls: list[Call]) -> float:
 
 
 def _agreement(given: Parameters, true: Parameters) -> float:
-    return _overlap(list(true), list(given.keys())) + sum(key in given and given[key] == true[key] for key in true)
+    equal = sum(key in given and bool(given[key] == value) for key, value in true.items())
+    return _overlap(list(true), list(given.keys())) + equal
 
 
 def _overlap(true: list[str], given: list[str]) -> float:
     """IoU of two multisets; 1 if both are empty."""
     if true == given:
         return 1.0
-    shared = (Counter(true) & Counter(given)).total()
+    shared: int = (Counter(true) & Counter(given)).total()
     return shared / (len(true) + len(given) - shared)
