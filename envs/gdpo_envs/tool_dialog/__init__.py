@@ -1,0 +1,1 @@
+"""Dialogues with tools that really execute."""
