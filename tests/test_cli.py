@@ -192,7 +192,7 @@ def test_without_arguments_the_default_job_runs() -> None:
     assert run_module._job(None, {}, 5).training.steps == 5
 
 
-@pytest.mark.parametrize("env_id", [ENV, "gdpo/ToolCallingMini-v0"])
+@pytest.mark.parametrize("env_id", [ENV, "gdpo/ToolCallingMini-v0", "gdpo/ToolDialog-v0"])
 def test_oracle_earns_full_marks(env_id: str, empty_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "--policy", "oracle", "--envs", env_id, "--normalizers", "grpo,gdpo", "--out", "runs"]) == 0
     found = entries(empty_folder)
@@ -236,6 +236,24 @@ def test_replay_scores_given_replies_by_task_id_and_by_question(
     printed = re.sub(r"\s+", " ", capsys.readouterr().out)
     assert "1 lines of" in printed
     assert "[my] replies.jsonl are about no task" in printed
+
+
+def test_replay_scores_whole_dialogues_and_names_the_task_whose_replies_stop_too_early(
+    empty_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    env = gdpo_bench.make_env("gdpo/ToolDialog-v0")
+    task = env.tasks("eval")[0]
+    right = env.reference(task)
+    assert right is not None
+    file = empty_folder / "dialogues.jsonl"
+    command = ["run", "--policy", f"replay:{file}", "--envs", "gdpo/ToolDialog-v0", "--normalizers", "gdpo"]
+    file.write_text(json.dumps({"task_id": task.id, "replies": [right, [*right, "unheard"], "no"]}))
+    assert main(command) == 0
+    (entry,) = entries(empty_folder)
+    assert entry.results[0].rewards["success"].final == pytest.approx(2 / 3)
+    file.write_text(json.dumps({"task_id": task.id, "replies": [right[:-1]]}))
+    assert main(command) == 2
+    assert f"the episode of task {task.id} is not over after the {len(right) - 1} replies" in capsys.readouterr().err
 
 
 def test_replay_twice_gives_the_same_entry_in_another_folder(empty_folder: Path) -> None:

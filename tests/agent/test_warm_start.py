@@ -12,7 +12,7 @@ from gdpo_bench.agent.embedded import build_policy, build_tokenizer, conversatio
 from gdpo_bench.agent.options import EmbeddedConfig
 from gdpo_bench.agent.policy import Policy
 from gdpo_bench.agent.warm_start import build_corpus, warm_start
-from gdpo_bench.core import DeclarationError, Task, TextEnv, make_env, reward
+from gdpo_bench.core import DeclarationError, DialogEnv, Message, Task, TextEnv, Turn, make_env, reward
 from gdpo_bench.files import WriteError
 
 CONFIG = EmbeddedConfig(hidden_size=16, intermediate_size=32, vocabulary=300, warm_start_steps=30, warm_start_batch=4)
@@ -150,6 +150,30 @@ def test_corpus_takes_turns_and_depends_on_the_seed_alone() -> None:
     assert {reply for _, reply in corpus[1::2]} == {"!"}
     assert "!" not in {reply for _, reply in corpus[::2]}
     assert corpus == build_corpus(dict(reversed(envs.items())), 20, seed=3) != build_corpus(envs, 20, seed=4)
+
+
+def test_each_turn_of_a_dialogue_is_imitated_after_what_stands_before_it() -> None:
+    class Asking(DialogEnv[Task, None]):
+        max_turns = 2
+
+        def tasks(self, split: str) -> Sequence[Task]:
+            return [Task("?")]
+
+        def begin(self, task: Task) -> None:
+            return None
+
+        def respond(self, task: Task, state: None, reply: str) -> Message:
+            return {"role": "tool", "content": f"[{reply}]"}
+
+        @reward(low=0, high=1)
+        def any(self, task: Task, turn: Turn[None]) -> float | None:
+            return None
+
+        def demonstrations(self, rng: Random) -> Iterator[tuple[Task, list[str]]]:
+            while True:
+                yield Task("?"), ["a", "b", "never reached"]
+
+    assert build_corpus({"a/A-v0": Asking()}, 1, seed=0) == [("?", "a"), ("?a<eos>[a]", "b")]
 
 
 def test_without_any_demonstrations_there_is_nothing_to_imitate() -> None:
