@@ -121,6 +121,8 @@ def same_json(a: Any, b: Any) -> bool:
     """Whether two parsed JSON values are equal: as Python has it, but true is not 1, also inside."""
     if a != b:
         return False
+    if isinstance(a, str):
+        return True
     if isinstance(a, dict):
         return all(same_json(value, b[key]) for key, value in a.items())
     if isinstance(a, list):
@@ -132,15 +134,16 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not JSON")
 
 
-_decode = json.JSONDecoder(parse_constant=_refuse).decode
+_decode = json.JSONDecoder(parse_constant=_refuse).raw_decode
 
 
 def _parse_call(line: str) -> Call | None:
+    line = line.strip(" \t\r")
     try:
-        call = _decode(line)
+        call, end = _decode(line)
     except (ValueError, RecursionError):  # not JSON, a number of thousands of digits, or nested too deep
         return None
-    if not isinstance(call, dict):
+    if end < len(line) or not isinstance(call, dict):
         return None
     name, parameters = call.get("name"), call.get("parameters")
     if not isinstance(name, str) or not isinstance(parameters, dict):
