@@ -1,0 +1,268 @@
+"""Checks of rewards: what replies earn, and on what it depends."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gdpo_bench.authoring.checks import FailedError, SkippedError, check
+from gdpo_bench.authoring.poison import PoisonedReply
+from gdpo_bench.authoring.subject import Subject
+from gdpo_bench.authoring.trials import Outcome, play
+from gdpo_bench.core.env import TextEnv, Turn
+from gdpo_bench.core.errors import RewardError
+from gdpo_bench.core.task import Task
+from gdpo_bench.core.vector import GroupVectorEnv
+
+_PURE = "Reward methods must be pure: no random numbers, no clock, no network, no state that lasts."
+
+
+@check("values", "Every reward is one finite number within its declared range", needs=("json",))
+def _values(subject: Subject) -> None:
+    pairs = [
+        *zip(subject.playable, subject.outcomes, strict=True),
+        *zip(subject.references, subject.reference_outcomes, strict=True),
+    ]
+    for trial, outcome in pairs:
+        if outcome.is_reward_error:
+            raise FailedError(f"{outcome.error} The reply was {trial}.")
+    _need_scores(subject)
+    if isinstance(subject.together, RewardError):
+        raise FailedError(f"Many replies at once: {subject.together}")
+
+
+@check("any-text", "Any text is a legal reply: empty, Unicode, lone surrogates, a megabyte", needs=("json",))
+def _any_text(subject: Subject) -> None:
+    for report in subject.reports:
+        if report.started and report.problem:
+            raise FailedError(
+                f"A process that scored replies {report.problem}. Scoring must take time linear in the reply's "
+                "length (mind regular expressions with nested repeats, and recursion), and must not exit."
+            )
+    _need_scores(subject)
+    for trial, outcome in zip(subject.playable, subject.outcomes, strict=True):
+        if outcome.error and not outcome.is_reward_error:
+            raise FailedError(f"{outcome.error}, for {trial}. Nothing that a policy writes may stop an episode.")
+        if outcome.failures:
+            raise FailedError(
+                f"{outcome.failures[0]}, for {trial}. A bad reply is not a failure of the scorer: catch what it can "
+                "cause (ValueError, RecursionError, OverflowError …) and return the lowest value."
+            )
+
+
+@check("failures", "What a scorer raises goes to the `failed` mask, and never becomes a value", needs=("json",))
+def _failures(subject: Subject) -> None:
+    _need_scores(subject)
+    task = subject.references[0].task if subject.references else subject.sample[0]
+    text = subject.references[0].replies[-1] if subject.references else "hello"
+    for function in subject.env.reward_functions:
+        reply = PoisonedReply(text)
+        try:
+            judged = _judged(subject.env, task, reply)
+            method = getattr(subject.env, function.method)
+            if function.batched:
+                list(method([task], [judged]))
+            else:
+                method(task, judged)
+        except Exception:  # as it should be: the engine masks the rollout
+            continue
+        except SystemExit as error:
+            raise FailedError(
+                f"Reward {function.spec.name!r} exits the process; raise an exception instead."
+            ) from error
+        if reply.touched:
+            raise FailedError(
+                f"Reward {function.spec.name!r} catches whatever its scorer raises, and returns a value. Catch only "
+                "what a bad reply can cause, such as ValueError; the engine masks the rest, so that a broken scorer "
+                "is no bad mark."
+            )
+
+
+@check("repeatable", "The same replies earn the same, again and in another instance", needs=("json",))
+def _repeatable(subject: Subject) -> None:
+    _need_scores(subject)
+    trials, _ = subject.scored
+    instances = [(subject.env, "played again")]
+    if subject.twin is not None:
+        instances.append((subject.twin, "played on another instance"))
+    for env, when in instances:
+        _compare(subject, subject.alone(trials, env), f"when {when}", _PURE)
+
+
+def _compare(subject: Subject, again: Sequence[Outcome], when: str, remedy: str) -> None:
+    """Fail if the scored trials did not come out as before."""
+    for trial, old, new in zip(*subject.scored, again, strict=True):
+        if new.error:
+            raise FailedError(f"{new.error}, {when}, for {trial}. {remedy}")
+        if old.answers != new.answers:
+            raise FailedError(f"The environment answers otherwise {when}, for {trial}. {remedy}")
+        for k, name in enumerate(subject.names):
+            if (was := _shown(old, k)) != (now := _shown(new, k)):
+                raise FailedError(f"Reward {name!r} is {was}, but {now} {when}, for {trial}. {remedy}")
+
+
+def _shown(outcome: Outcome, k: int) -> str:
+    if outcome.failed[k]:
+        return "failed"
+    return f"{outcome.raw[k]!r}" if outcome.applicable[k] else "not applicable"
+
+
+@check("hash-seed", "Processes with different PYTHONHASHSEED agree", needs=("json", "tasks", "repeatable"))
+def _hash_seed(subject: Subject) -> None:
+    one, two = subject.reports
+    if not (one.started and two.started):
+        raise SkippedError("The environment cannot be made in another process; see `pickle`.")
+    _need_scores(subject)
+    remedy = "Sort what comes out of sets, seed Random with a text or number, and never use hash() of texts."
+    for what, found in one.before.items():
+        if found != two.before[what]:
+            raise FailedError(f"In processes with PYTHONHASHSEED=1 and 2 {what} differ. {remedy}")
+    for trial, old, new in zip(subject.trials, one.outcomes, two.outcomes, strict=False):
+        if old != new:
+            differs = [name for name, a, b in zip(subject.names, old["raw"], new["raw"], strict=False) if a != b]
+            raise FailedError(
+                f"{' and '.join(map(repr, differs)) or 'The environment'} differ in processes with PYTHONHASHSEED=1 "
+                f"and 2: {trial}. {remedy}"
+            )
+
+
+@check(
+    "independent",
+    "What a rollout earns depends neither on its neighbours nor on their order",
+    needs=("json", "repeatable"),
+)
+def _independent(subject: Subject) -> None:
+    _need_scores(subject)
+    together = subject.together
+    if isinstance(together, RewardError):
+        raise SkippedError("Replies cannot be scored together; see `values`.")
+    remedy = "A reward is a function of its own task and reply: no statistics over the batch, no state that is shared."
+    _compare(subject, together, "when scored beside others", remedy)
+    trials, _ = subject.scored
+    backwards = play(subject.env, subject.name, trials[::-1])[::-1]
+    _compare(subject, backwards, "when scored in another order", remedy)
+
+
+@check("fresh", "Returned arrays and messages are the caller's to change", needs=("json", "repeatable"))
+def _fresh(subject: Subject) -> None:
+    _need_scores(subject)
+    env, task = subject.env, subject.sample[0]
+    before = copy.deepcopy(env.messages(task))
+    for message in env.messages(task):
+        message["content"] += " (changed)"
+    if env.messages(task) != before:
+        raise FailedError("messages(task) returns the same dicts each time; make new ones in every call.")
+    _keep_buffers(subject)
+    venv = GroupVectorEnv(env, subject.name, 1, 2, next(iter(subject.tasks)))
+    kept_rewards = _step(venv).copy()
+    _step(venv)[:] = 99
+    if not np.array_equal(_step(venv), kept_rewards):
+        raise FailedError("step() returns an array that it uses again; return a fresh one.")
+
+
+def _keep_buffers(subject: Subject) -> None:
+    """Fail if a batched reward returns what its next call overwrites."""
+    trials = [t for t, outcome in zip(*subject.scored, strict=True) if not any(outcome.failed)]
+    tasks = [trial.task for trial in trials]
+    judged = [_judged(subject.env, trial.task, trial.replies[0]) for trial in trials]
+    for function in subject.env.reward_functions:
+        if not function.batched:
+            continue
+        method = getattr(subject.env, function.method)
+        returned = method(tasks, judged)
+        kept = copy.deepcopy(returned)
+        method(tasks[::-1], judged[::-1])
+        if isinstance(returned, list | np.ndarray) and list(returned) != list(kept):
+            raise FailedError(
+                f"Batched reward {function.spec.name!r} returns a buffer that its next call overwrites; return a copy."
+            )
+
+
+def _step(venv: GroupVectorEnv) -> Any:
+    venv.reset(seed=0)
+    return venv.step(["hello", ""])[1]
+
+
+@check("reference", "The reference earns full marks on every reward that applies", needs=("json",))
+def _reference(subject: Subject) -> None:
+    if not subject.references:
+        raise SkippedError("reference(task) knows no reply; with one, `--policy oracle` shows what can be reached.")
+    _need_scores(subject)
+    for trial, outcome in zip(subject.references, subject.reference_outcomes, strict=True):
+        if outcome.is_reward_error:
+            raise SkippedError("Rewards cannot be read; see `values`.")
+        if outcome.error:
+            raise FailedError(f"{trial} cannot be scored: {outcome.error}")
+        if outcome.failures:
+            raise FailedError(f"{outcome.failures[0]}, for {trial}.")
+        for spec, value, applies in zip(subject.env.reward_specs, outcome.values, outcome.applicable, strict=True):
+            if applies and value != spec.high:
+                raise FailedError(
+                    f"Reward {spec.name!r} gives {value:.6g} of {spec.high:g} for {trial}. Mend the reward or the "
+                    "reference, or declare the `high` that can be reached."
+                )
+
+
+@check("varied", "Every reward takes at least two values", needs=("json", "values"))
+def _varied(subject: Subject) -> None:
+    _need_scores(subject)
+    values, seen = _column_values(subject)
+    for k, name in enumerate(subject.names):
+        taken = set(values[seen[:, k], k].tolist())
+        if len(taken) > 1:
+            continue
+        tried = f"on {len(values)} replies"
+        if not (subject.references or subject.demonstrations):
+            raise SkippedError(
+                f"Reward {name!r} did not vary {tried}, but without reference(task) or demonstrations(rng) there "
+                "are no good ones among them."
+            )
+        raise FailedError(
+            f"Reward {name!r} was {f'{taken.pop():g}' if taken else 'not applicable'} {tried}, good, corrupted and odd "
+            "ones. What never varies teaches nothing: mend its condition, or remove it."
+        )
+
+
+@check("distinct", "No reward repeats another", needs=("json", "values"))
+def _distinct(subject: Subject) -> None:
+    if len(subject.names) < 2:
+        raise SkippedError("There is one reward only.")
+    _need_scores(subject)
+    values, seen = _column_values(subject, raw=True)
+    shares = [(values[:, k] - spec.low) / (spec.high - spec.low) for k, spec in enumerate(subject.env.reward_specs)]
+    compared = False
+    for (j, one), (k, other) in itertools.combinations(enumerate(subject.names), 2):
+        both = seen[:, j] & seen[:, k]
+        if len(set(shares[j][both])) < 2 or len(set(shares[k][both])) < 2:
+            continue
+        compared = True
+        if np.allclose(shares[j][both], shares[k][both], rtol=0, atol=1e-9):
+            raise FailedError(
+                f"Rewards {one!r} and {other!r} were equal (as shares of their ranges) on all {both.sum()} replies: "
+                "together they are one reward of twice the weight. Remove one, or, if they differ on other replies, "
+                "show one such among the demonstrations."
+            )
+    if not compared:
+        raise SkippedError("Fewer than two rewards vary on the replies tried; see `varied`.")
+
+
+def _column_values(subject: Subject, raw: bool = False) -> tuple[Any, Any]:
+    """Values (T, K) of all outcomes there are, and where they count."""
+    outcomes = [o for o in (*subject.scored[1], *subject.reference_outcomes) if not o.error]
+    values = np.array([outcome.raw if raw else outcome.values for outcome in outcomes])
+    return values, np.array([outcome.applicable for outcome in outcomes]) & ~np.array([o.failed for o in outcomes])
+
+
+def _need_scores(subject: Subject) -> None:
+    if not subject.scored[0]:
+        raise SkippedError("No reply can be scored; see `api` and `values`.")
+
+
+def _judged(env: TextEnv[Any], task: Task, reply: str) -> Any:
+    """What a reward method gets for the first and last turn of an episode."""
+    state = env.begin(task)
+    return env.judged(Turn(reply, 0, True, state, tuple(env.messages(task))))

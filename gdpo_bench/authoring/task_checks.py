@@ -1,0 +1,139 @@
+"""Checks of tasks, interfaces and processes."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from collections import Counter
+
+import gymnasium as gym
+import numpy as np
+
+from gdpo_bench.authoring.checks import FailedError, SkippedError, check
+from gdpo_bench.authoring.subject import Subject
+from gdpo_bench.authoring.trials import Trial, demonstration_trials, play_alone
+from gdpo_bench.core.episodes import EpisodeBatch
+from gdpo_bench.core.errors import GdpoBenchError
+from gdpo_bench.core.task import Task, canonical_json
+
+
+@check("json", "Tasks are JSON-able, and their messages are texts")
+def _json(subject: Subject) -> None:
+    for split, tasks in subject.tasks.items():
+        try:
+            canonical_json([task.id for task in tasks])
+        except (GdpoBenchError, TypeError, ValueError) as error:
+            raise FailedError(f"A task of {split!r} is not JSON-able: {error}") from error
+    for task in subject.sample:
+        for message in subject.env.messages(task):
+            texts = isinstance(message, dict) and all(isinstance(message.get(key), str) for key in ("role", "content"))
+            if not texts:
+                raise FailedError(
+                    f"messages(task) must return dicts with the texts 'role' and 'content'; got {message!r:.100} "
+                    f"for task {task.id}."
+                )
+
+
+@check("tasks", "No task occurs twice, and all are the same in every instance", needs=("json",))
+def _tasks(subject: Subject) -> None:
+    twin = [(subject.twin, "called on another instance")] if subject.twin else []
+    for split, tasks in subject.tasks.items():
+        ids = [task.id for task in tasks]
+        twice = [id for id, count in Counter(ids).items() if count > 1]
+        if twice:
+            raise FailedError(f"{len(twice)} tasks occur more than once in {split!r}, such as {twice[0]}: drop copies.")
+        for again, whose in ((subject.env, "called again"), *twin):
+            if [task.id for task in again.tasks(split)] != ids:
+                raise FailedError(
+                    f"tasks({split!r}) gives other tasks or another order when {whose}. Draw them with a seed of "
+                    "their own, Random(0), and sort what comes out of sets."
+                )
+
+
+@check("splits", "Splits share no content", needs=("json",))
+def _splits(subject: Subject) -> None:
+    if len(subject.tasks) < 2:
+        raise SkippedError(f"There is only the split {next(iter(subject.tasks))!r}.")
+    seen: dict[str, tuple[str, Task]] = {}
+    for split, tasks in subject.tasks.items():
+        for task in tasks:
+            # In a dialogue the same question may be about other things; a lone prompt is all there is.
+            shown = [m["content"] for m in subject.env.messages(task)] if subject.env.max_turns == 1 else [task.id]
+            key = " ".join(" ".join(shown).split()).casefold()
+            before, first = seen.setdefault(key, (split, task))
+            if before != split:
+                raise FailedError(
+                    f"Task {first.id} of {before!r} is also in {split!r} ({task.id}): {task.prompt!r:.100}. Use "
+                    "split_by_content, or leave out of one split what is in the other (spaces and capitals aside)."
+                )
+
+
+@check("api", "Gymnasium's checker passes, through MO-Gymnasium's LinearReward", needs=("json",))
+def _api(subject: Subject) -> None:
+    task = subject.sample[0]
+    first = play_alone(subject.env, subject.name, Trial(task, ("hello",), "one word"))
+    if first.error and not first.is_reward_error:
+        raise FailedError(f"No episode can be played: {first.error}.")
+    if not subject.registered:
+        raise SkippedError("Gymnasium makes environments by id; this one is given as an object.")
+    if first.error:
+        raise SkippedError("Gymnasium's checker needs rewards that can be read; see `values`.")
+    _pass_gymnasiums_checker(subject)
+
+
+def _pass_gymnasiums_checker(subject: Subject) -> None:
+    try:
+        from gdpo_bench.authoring.linear import FreshLinearReward  # noqa: PLC0415 (optional)
+    except ImportError as error:
+        raise SkippedError("MO-Gymnasium is not installed: pip install mo-gymnasium.") from error
+    from gymnasium.utils.env_checker import check_env  # noqa: PLC0415
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # advice, such as that the environment is wrapped
+            env = gym.make(subject.name, **subject.options)
+            check_env(FreshLinearReward(env, np.ones(len(subject.names))), skip_render_check=True)
+    except (Exception, SystemExit) as error:  # the checker asserts; the author's code raises what it likes
+        raise FailedError(f"Gymnasium's checker says: {error or type(error).__name__}") from error
+
+
+@check(
+    "demonstrations", "Demonstrations are endless, of training tasks, and fixed by their seed", needs=("json", "tasks")
+)
+def _demonstrations(subject: Subject) -> None:
+    found = subject.demonstrations
+    if not found:
+        raise SkippedError("demonstrations(rng) yields none; without them the embedded policy cannot be trained.")
+    if len(found) < len(demonstration_trials(subject.env)) or len(demonstration_trials(subject.env, 500)) < 500:
+        raise FailedError("The demonstrations end; repeat them in `while True`.")
+    train = {task.id for task in subject.tasks.get("train", ())}
+    strays = [trial for trial in found if trial.task.id not in train]
+    if strays:
+        raise FailedError(f"{strays[0]} is not of the split 'train'; draw from self.tasks('train').")
+    if demonstration_trials(subject.twin or subject.env) != found:
+        raise FailedError("Demonstrations differ although the seed is the same; take all random numbers from `rng`.")
+
+
+@check("pickle", "It can be pickled in the middle of an episode, and made in a spawned process", needs=("json",))
+def _pickle(subject: Subject) -> None:
+    for report in subject.reports:
+        if not report.started:
+            raise FailedError(
+                f"It cannot be made in another process: {report.problem}. Define class and tasks at the top of a "
+                "module that can be imported, and take only JSON-able options."
+            )
+    trial = Trial(subject.sample[0], ("hello",), "one word")
+    if play_alone(subject.env, subject.name, trial).error:
+        raise SkippedError("No episode can be played; see `api` and `values`.")
+    batch = EpisodeBatch(subject.env, subject.name, [trial.task])
+    try:
+        if subject.env.max_turns > 1:
+            batch.play(["hello"])
+        copied = pickle.loads(pickle.dumps(batch))
+    except Exception as error:  # pickle raises TypeError, AttributeError and its own
+        raise FailedError(
+            f"{type(error).__name__}: {error}. Keep lambdas, locks, open files and connections out of the environment "
+            "and of what begin(task) returns; make them where they are used."
+        ) from error
+    if copied.play([""]).values.tolist() != batch.play([""]).values.tolist():
+        raise FailedError("A pickled copy scores otherwise; mind __getstate__ and what lives outside of the instance.")
