@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from trl import GRPOTrainer
 
-from gdpo_bench.advantages.errors import DomainError
+from gdpo_bench.conformance.peers.arguments import even_groups, nan_where_absent
 
 
 def gdpo(rewards: Tensor, groups: list[int], weights: list[float], applicable: list[list[bool]] | None) -> Tensor:
@@ -54,18 +54,11 @@ def _advantages(
     aggregation: str,
     scale: str,
 ) -> Tensor:
-    ids = torch.as_tensor(groups)
-    _, sizes = ids.unique(return_counts=True)
-    if len(sizes.unique()) != 1:
-        raise DomainError("TRL needs groups of one size.")
-    order = ids.argsort(stable=True)
-    matrix = rewards.float()
-    if applicable is not None:
-        matrix = matrix.masked_fill(~torch.tensor(applicable), float("nan"))
-    trainer = _stand_in(matrix[order], torch.tensor(weights, dtype=torch.float32), int(sizes[0]), aggregation, scale)
-    inputs = [{"prompt": "?"} for _ in range(len(ids))]
-    output = GRPOTrainer._generate_and_score_completions(trainer, inputs)
-    advantages = torch.empty(len(ids), dtype=output["advantages"].dtype)
+    order, size = even_groups("TRL", groups)
+    matrix = nan_where_absent(rewards, applicable)[order]
+    trainer = _stand_in(matrix, torch.tensor(weights, dtype=torch.float32), size, aggregation, scale)
+    output = GRPOTrainer._generate_and_score_completions(trainer, [{"prompt": "?"}] * len(groups))
+    advantages = torch.empty_like(output["advantages"])
     advantages[order] = output["advantages"]
     return advantages
 
@@ -100,20 +93,19 @@ def _stand_in(rewards: Tensor, weights: Tensor, group_size: int, aggregation: st
         _tokenizer=SimpleNamespace(pad_token_id=0),
         num_iterations=1,
         beta=0.0,
-        pad_to_multiple_of=None,
-        mask_truncated_completions=False,
-        use_vllm=False,
-        vllm_importance_sampling_correction=False,
-        environment_factories=None,
-        environments=None,
-        tools=None,
-        log_multimodal=False,
+        **dict.fromkeys(_ABSENT, None),
+        **dict.fromkeys(_OFF, False),
         # logging
         _metrics=defaultdict(lambda: defaultdict(list)),
         _logs=defaultdict(_Sink),
         _pending_extra_logs={},
         _pending_metrics={},
     )
+
+
+_ABSENT = ("pad_to_multiple_of", "environment_factories", "environments", "tools")
+_OFF = ("mask_truncated_completions", "use_vllm", "vllm_importance_sampling_correction", "log_multimodal")
+"""What the method asks a trainer for that has nothing to do with advantages."""
 
 
 class _Sink(defaultdict[str, list[Any]]):

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from verl.trainer.ppo import core_algos
 
+from gdpo_bench.conformance.peers.arguments import nan_where_absent
+
 
 def gdpo(
     rewards: Tensor,
@@ -26,9 +28,7 @@ def gdpo(
     """`compute_gdpo_outcome_advantage`."""
     mask, width = _response_mask(lengths)
     names = [f"reward_{i}" for i in range(rewards.shape[1])]
-    matrix = rewards.float()
-    if applicable is not None:
-        matrix = matrix.masked_fill(~torch.tensor(applicable), float("nan"))
+    matrix = nan_where_absent(rewards, applicable)
     advantages, _ = core_algos.compute_gdpo_outcome_advantage(
         token_level_rewards=torch.zeros(len(groups), width),
         response_mask=mask,
