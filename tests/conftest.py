@@ -3,8 +3,16 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+from gdpo_sandbox import EngineError, Limits
+
+if TYPE_CHECKING:
+    import docker
+
+    from gdpo_sandbox import SandboxPool
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +31,25 @@ def policy_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GDPO_BENCH_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session")
+def engine() -> "docker.DockerClient":
+    """A Docker engine; tests that need one are skipped where there is none, but fail in CI."""
+    from gdpo_sandbox.engine import connect
+
+    try:
+        return connect()
+    except EngineError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"needs a Docker engine: {error}")
+
+
+@pytest.fixture(scope="session")
+def pool(engine: "docker.DockerClient") -> Iterator["SandboxPool"]:
+    """A sandbox of two slots, with two seconds of CPU for a test."""
+    from gdpo_sandbox import SandboxPool
+
+    with SandboxPool(slots=2, limits=Limits(cpu_s=2)) as sandbox:
+        yield sandbox

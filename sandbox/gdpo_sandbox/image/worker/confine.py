@@ -1,0 +1,120 @@
+"""What a process gives up: system calls, capabilities, user, and resources."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import platform
+import resource
+import struct
+from typing import Any
+
+CAP_KILL, CAP_SETGID, CAP_SETUID = 5, 6, 7
+
+_X86_64, _AARCH64 = 0xC000003E, 0xC00000B7
+_DENIED = {  # numbers on x86_64 and aarch64, None where there is no such call
+    # sockets: other programs, the host, the network
+    "socket": (41, 198), "connect": (42, 203), "bind": (49, 200), "listen": (50, 201),
+    # other processes
+    "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "kcmp": (312, 272),
+    "pidfd_getfd": (438, 438), "process_madvise": (440, 440), "perf_event_open": (298, 241),
+    # what would outlive the program: shared memory, semaphores, queues, keys, attributes of the working directory
+    "shmget": (29, 194), "shmat": (30, 196), "semget": (64, 190), "msgget": (68, 186), "mq_open": (240, 180),
+    "add_key": (248, 217), "request_key": (249, 218), "keyctl": (250, 219),
+    "setxattr": (188, 5), "lsetxattr": (189, 6), "fsetxattr": (190, 7), "setxattrat": (463, 463),
+    "file_setattr": (469, 469),
+    # files that no quota counts, and programs on no file system
+    "memfd_create": (319, 279), "memfd_secret": (447, 447),
+    # counted per user over all containers of a machine
+    "inotify_init": (253, None), "inotify_init1": (294, 26), "fanotify_init": (300, 262),
+    # name spaces and mounts
+    "unshare": (272, 97), "setns": (308, 268), "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41),
+    "chroot": (161, 51), "open_tree": (428, 428), "move_mount": (429, 429), "fsopen": (430, 430),
+    "mount_setattr": (442, 442), "name_to_handle_at": (303, 264), "open_by_handle_at": (304, 265),
+    # parts of the kernel known for their holes, which no test needs
+    "bpf": (321, 280), "userfaultfd": (323, 282), "io_uring_setup": (425, 425), "io_uring_enter": (426, 426),
+    "io_uring_register": (427, 427), "vmsplice": (278, 75), "splice": (275, 76), "tee": (276, 77),
+    "personality": (135, 92), "modify_ldt": (154, None), "syslog": (103, 116),
+}  # fmt: skip
+_SOCKETPAIR, _CLONE, _CLONE3 = (53, 199), (56, 220), (435, 435)
+_NEW_NAMESPACES = 0x7E020000
+_AF_UNIX = 1
+
+_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_ALLOW, _KILL, _FAIL = 0x7FFF0000, 0x80000000, 0x00050000
+_NUMBER_AT, _ARCH_AT, _FIRST_ARGUMENT_AT = 0, 4, 16
+_X32_BIT = 0x40000000
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def deny_syscalls() -> None:
+    """Refuse system calls in this process and all that it will fork, on top of the container's own filter.
+
+    `socketpair` stays for AF_UNIX, as asyncio needs one; it reaches nobody. Calls of a foreign ABI kill.
+    """
+    machine = platform.machine()
+    if machine not in ("x86_64", "aarch64"):
+        raise OSError(errno.ENOSYS, f"no list of system calls for {machine}")
+    column, arch = (0, _X86_64) if machine == "x86_64" else (1, _AARCH64)
+    program = [(_LOAD, 0, 0, _ARCH_AT), (_EQUAL, 1, 0, arch), (_RETURN, 0, 0, _KILL), (_LOAD, 0, 0, _NUMBER_AT)]
+    if machine == "x86_64":
+        program += [(_AT_LEAST, 0, 1, _X32_BIT), (_RETURN, 0, 0, _FAIL | errno.ENOSYS)]
+    for numbers in _DENIED.values():
+        number = numbers[column]
+        if number is not None:
+            program += [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, _FAIL | errno.EPERM)]
+    program += [(_EQUAL, 0, 1, _CLONE3[column]), (_RETURN, 0, 0, _FAIL | errno.ENOSYS)]  # libc falls back to clone
+    program += [(_EQUAL, 0, 3, _CLONE[column]), (_LOAD, 0, 0, _FIRST_ARGUMENT_AT), (_ANY_BIT, 0, 1, _NEW_NAMESPACES)]
+    program += [(_RETURN, 0, 0, _FAIL | errno.EPERM), (_LOAD, 0, 0, _NUMBER_AT)]
+    program += [(_EQUAL, 0, 3, _SOCKETPAIR[column]), (_LOAD, 0, 0, _FIRST_ARGUMENT_AT), (_EQUAL, 1, 0, _AF_UNIX)]
+    program += [(_RETURN, 0, 0, _FAIL | errno.EPERM), (_RETURN, 0, 0, _ALLOW)]
+    code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
+
+    class Filter(ctypes.Structure):
+        _fields_ = (("length", ctypes.c_ushort), ("code", ctypes.c_char_p))
+
+    set_no_new_privileges, set_seccomp, filter_mode = 38, 22, 2
+    _call("prctl", set_no_new_privileges, 1, 0, 0, 0)
+    _call("prctl", set_seccomp, filter_mode, ctypes.byref(Filter(len(program), code)), 0, 0)
+
+
+def keep_capabilities(*kept: int) -> None:
+    """Give up all capabilities but these, for good."""
+    version_3 = 0x20080522
+    low = sum(1 << capability for capability in kept)
+    _call("capset", struct.pack("=Ii", version_3, 0), struct.pack("=6I", low, low, 0, 0, 0, 0))
+
+
+def become(uid: int) -> None:
+    """Become a user without any rights, for good."""
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+
+
+def limit_resources(limits: dict[str, Any], tests: int) -> None:
+    """Set this process's limits, for good: the host's `Limits`, for as many tests.
+
+    CPU time is the dispatcher's to measure, over all processes; the limit here is a second line. The number of
+    processes is the container's: the kernel would count those of equal users in other containers too.
+    """
+    for which, value in (
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_CPU, int(limits["cpu_s"] * (tests + 1)) + 2),
+        (resource.RLIMIT_AS, limits["memory_mb"] << 20),
+        (resource.RLIMIT_FSIZE, limits["output_bytes"] + 1),
+        (resource.RLIMIT_NOFILE, limits["open_files"]),
+        (resource.RLIMIT_STACK, 64 << 20),
+        (resource.RLIMIT_MSGQUEUE, 0),
+        (resource.RLIMIT_MEMLOCK, 0),
+    ):
+        hard = resource.getrlimit(which)[1]
+        limit = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(which, (limit, limit))
+
+
+def _call(name: str, *arguments: Any) -> None:
+    if getattr(_libc, name)(*arguments):
+        raise OSError(ctypes.get_errno(), name)

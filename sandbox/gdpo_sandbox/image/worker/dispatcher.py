@@ -1,0 +1,191 @@
+"""Takes programs from the host, has them run test by test, judges how each test ended, and cleans up.
+
+A program arrives as a frame that describes it and one frame for each test's input. An input is read when its test is
+due, so that no process, not even this one, holds inputs of later tests.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+import time
+import traceback
+from typing import Any, NoReturn
+
+from . import usage
+from .frames import ClosedError, FrameReader, pack_json
+from .process import AT_START, BOX, EMPTY, REAP, TO_CALL, TO_RUN, Answer, Process, kill_all
+
+_STDERR_CHARACTERS, _ERROR_CHARACTERS = 2_000, 500
+_SEND_CHARACTERS, _SEND_EVERY_S = 1 << 16, 0.25
+_CLEAN_WITHIN_S = 5.0
+
+Outcome = dict[str, Any]
+"""One test's outcome as the host reads it: the fields of its `Outcome`, with the value still encoded."""
+
+
+class Dispatcher:
+    """What talks with the host, on standard input and output.
+
+    Args:
+        zygote: Who forks.
+    """
+
+    def __init__(self, zygote: socket.socket) -> None:
+        self._zygote = zygote
+        self._cpu, self._oom_kills = usage.cpu_meter(), usage.oom_meter()
+        self._oom_kills_seen = self._oom_kills()
+        self._empty_box = _box_usage()
+        self._frames = FrameReader(lambda: os.read(0, 1 << 20))
+        self._outcomes: list[Outcome] = []
+        self._unsent_characters, self._sent_at = 0, 0.0
+
+    def serve(self) -> NoReturn:
+        """Greet the host and run its programs, until it goes away or something is wrong here."""
+        try:
+            self._next_process = Process(self._zygote, self._cpu)
+            self._send({"python": sys.version.split()[0]})
+            while True:
+                self._run(json.loads(self._frames.next()))
+                self._next_process = Process(self._zygote, self._cpu)  # while the host reads what came out
+        except ClosedError:
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(70)
+
+    def _run(self, program: dict[str, Any]) -> None:
+        """Run a program's tests, and send their outcomes.
+
+        A container that is not clean between two of them leaves the rest to another one.
+        """
+        self._sent_at = time.monotonic()
+        peaks: list[float] = []
+        process = self._next_process
+        while True:
+            tests = self._run_process(process, program, left=program["tests"] - len(peaks), first=not peaks)
+            process.end()
+            process.close()
+            peaks += [process.peak_kib / 1024] * tests
+            clean = self._clean_up()
+            if not clean or len(peaks) == program["tests"]:
+                break
+            process = Process(self._zygote, self._cpu)
+        self._send({"outcomes": self._outcomes, "peaks": peaks, "clean": clean})
+        if not clean:
+            os._exit(0)
+
+    def _run_process(self, process: Process, program: dict[str, Any], left: int, first: bool) -> int:
+        """Run tests in one process for as long as it is of use; how many."""
+        limits = program["limits"]
+        answer = process.ask(json.dumps(program).encode(), limits, AT_START)
+        if answer.kind != "ready":
+            tests = left if first else 1  # it would end like this each time
+            outcome = self._judge(process, answer, program)
+            for _ in range(tests):
+                self._next_input()
+                self._add(outcome)
+            return tests
+        answers = TO_CALL if program["mode"] == "call" else TO_RUN
+        most = 1 if program["isolation"] == "test" else left
+        for test in range(1, most + 1):
+            answer = process.ask(self._next_input(), limits, answers)
+            self._add(self._judge(process, answer, program))
+            if answer.kind not in answers or not answer.details.get("reusable", True):
+                return test
+        return most
+
+    def _judge(self, process: Process, answer: Answer, program: dict[str, Any]) -> Outcome:
+        max_bytes = program["limits"]["output_bytes"]
+        status, error, exit_code = _status(answer, process, runs=program["mode"] == "stdio")
+        oom_kills, self._oom_kills_seen = self._oom_kills() - self._oom_kills_seen, self._oom_kills()
+        if status != "ok" and oom_kills:
+            status = "memory limit"
+        if process.overflowed(max_bytes):
+            status = "output limit"
+        return {
+            "status": status,
+            "stdout": process.stdout(max_bytes).decode("utf-8", "backslashreplace"),
+            "value": answer.details.get("value") if status == "ok" else None,
+            "error": error[:_ERROR_CHARACTERS],
+            "stderr": process.stderr(4 * _STDERR_CHARACTERS).decode("utf-8", "backslashreplace")[-_STDERR_CHARACTERS:],
+            "exit_code": exit_code,
+            "cpu_s": answer.cpu_s,
+            "wall_s": answer.wall_s,
+        }
+
+    def _clean_up(self) -> bool:
+        """Kill what processes there are, remove what files there are; whether none are left."""
+        deadline = time.monotonic() + _CLEAN_WITHIN_S
+        while kill_all():
+            self._zygote.send(REAP)
+            self._zygote.recv(struct.calcsize("i"))
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.0002)
+        if _box_usage() != self._empty_box:
+            self._zygote.send(EMPTY)
+            if not select.select([self._zygote], [], [], _CLEAN_WITHIN_S)[0]:
+                return False
+            self._zygote.recv(64)
+        return _box_usage() == self._empty_box
+
+    def _next_input(self) -> bytes:
+        if not self._frames.pending and not select.select([0], [], [], 0)[0]:
+            self._send_outcomes()  # the host may be waiting for them before it sends more
+        return self._frames.next()
+
+    def _add(self, outcome: Outcome) -> None:
+        self._outcomes.append(outcome)
+        self._unsent_characters += len(outcome["stdout"]) + len(outcome["value"] or "")
+        if self._unsent_characters > _SEND_CHARACTERS or time.monotonic() > self._sent_at + _SEND_EVERY_S:
+            self._send_outcomes()
+
+    def _send_outcomes(self) -> None:
+        if self._outcomes:
+            self._send({"outcomes": self._outcomes})
+
+    def _send(self, message: dict[str, Any]) -> None:
+        frame = memoryview(pack_json(message))
+        while frame:
+            frame = frame[os.write(1, frame) :]
+        self._outcomes, self._unsent_characters, self._sent_at = [], 0, time.monotonic()
+
+
+def _status(answer: Answer, process: Process, runs: bool) -> tuple[str, str, int | None]:
+    """Status, error and exit code, as far as the answer tells."""
+    if answer.kind == "died":
+        return _status_of_dead(os.waitstatus_to_exitcode(process.wait_status or 0), runs)
+    error, exit_code = answer.details.get("error", ""), answer.details.get("exit_code")
+    if answer.kind == "raised" or exit_code:
+        return "memory limit" if answer.details["out_of_memory"] else "runtime error", error, exit_code
+    status, error = {
+        "returned": ("ok", ""),
+        "finished": ("ok", ""),
+        "uncompiled": ("compile error", error),
+        "timeout": ("timeout", ""),
+        "flood": ("output limit", ""),
+        "too_large": ("output limit", ""),
+        "nonsense": ("no result", "The program wrote something where only results belong."),
+    }[answer.kind]
+    return status, error, exit_code
+
+
+def _status_of_dead(exit_code: int, runs: bool) -> tuple[str, str, int]:
+    if exit_code < 0:
+        by_limit = {int(signal.SIGXCPU): "timeout", int(signal.SIGXFSZ): "output limit"}
+        return by_limit.get(-exit_code, "signal"), f"Ended by signal {-exit_code}.", exit_code
+    if exit_code:
+        return "runtime error", f"Exited with {exit_code}.", exit_code
+    return ("ok", "", 0) if runs else ("no result", "Exited before the call returned.", 0)
+
+
+def _box_usage() -> tuple[int, int]:
+    """Files and blocks in use in the working directory's file system."""
+    stat = os.statvfs(BOX)
+    return stat.f_files - stat.f_ffree, stat.f_blocks - stat.f_bfree

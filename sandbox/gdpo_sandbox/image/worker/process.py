@@ -1,0 +1,201 @@
+"""A program's process as the dispatcher sees it: asked, awaited, and ended when it reaches a limit.
+
+Input and output are files in memory of which the process has descriptions of its own, so that nothing it does to them,
+nor how fast it reads, can make the dispatcher wait.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .child import TOKEN_BYTES
+
+BOX = "/tmp"
+"""The only place where programs can write files; their working directory."""
+FORK, EMPTY, REAP = b"F", b"E", b"R"
+ENDED = struct.Struct("=idq")
+"""How a process ended: wait status, CPU seconds, peak memory in KiB."""
+PATIENCE_S = 10.0
+"""Within which a killed process must be gone."""
+_ANSWERS: dict[str, dict[str, type]] = {
+    "ready": {},
+    "uncompiled": {"error": str},
+    "raised": {"error": str, "out_of_memory": bool},
+    "returned": {"value": str},
+    "too_large": {},
+    "finished": {"exit_code": int, "error": str, "out_of_memory": bool, "reusable": bool},
+}
+"""What a process can say, and the details that go with it."""
+AT_START, TO_CALL, TO_RUN = (
+    frozenset({"ready", "uncompiled", "raised"}),
+    frozenset({"returned", "raised", "too_large"}),
+    frozenset({"finished"}),
+)
+"""What it can say to which request."""
+
+
+class FaultError(Exception):
+    """The sandbox itself does not work as it should, and the container is of no further use."""
+
+
+@dataclass
+class Answer:
+    """What a process said to a request, and what it used meanwhile."""
+
+    kind: str
+    """What it said; "died" if it ended instead; "timeout", "flood" or "nonsense" if it was killed for that."""
+    details: dict[str, Any]
+    cpu_s: float
+    """Of all of the program's processes."""
+    wall_s: float
+
+
+class Process:
+    """One forked process, from before it has a program until after its end.
+
+    Args:
+        zygote: Who forks it.
+        cpu: Seconds of CPU that all processes have used so far.
+    """
+
+    def __init__(self, zygote: socket.socket, cpu: Callable[[], float]) -> None:
+        self._zygote = zygote
+        self._cpu = cpu
+        self._files = [os.memfd_create(name) for name in ("stdin", "stdout", "stderr")]
+        modes = (os.O_RDONLY, os.O_WRONLY | os.O_APPEND, os.O_WRONLY | os.O_APPEND)
+        theirs = [os.open(f"/proc/self/fd/{fd}", mode) for fd, mode in zip(self._files, modes, strict=True)]
+        token_reader, self._tokens = os.pipe()
+        self._answers, answer_writer = os.pipe()
+        os.set_blocking(self._answers, False)
+        theirs += [token_reader, answer_writer]
+        socket.send_fds(zygote, [FORK], theirs)
+        for fd in theirs:
+            os.close(fd)
+        self._poll = select.poll()
+        self._poll.register(zygote, select.POLLIN)
+        self._poll.register(self._answers, select.POLLIN)
+        self._line = bytearray()
+        self._answers_open = True
+        self.ready = False
+        """Whether it has its program and awaits tests."""
+        self.wait_status: int | None = None
+        self.peak_kib = 0
+        """Both known once it has ended."""
+
+    def ask(self, request: bytes, limits: dict[str, Any], expected: frozenset[str]) -> Answer:
+        """Give it a request, and wait until it has answered, or ended, or reached a limit and been killed."""
+        token = os.urandom(TOKEN_BYTES // 2).hex().encode()
+        for fd in self._files:
+            os.ftruncate(fd, 0)
+        _write(self._files[0], request)
+        cpu, start = self._cpu(), time.perf_counter()
+        with contextlib.suppress(BrokenPipeError):  # it has ended, or has closed its side and will not answer
+            os.write(self._tokens, token)
+        max_bytes = 2 * limits["output_bytes"] + 8192  # a value is text within JSON
+        deadline, check = start + limits["wall_s"], start + limits["cpu_s"]
+        kind, details = self._parse(self._read(max_bytes), token, expected, max_bytes)
+        while not kind:
+            now = time.perf_counter()
+            if now >= check:  # it can hardly have used that much before
+                left = limits["cpu_s"] - (self._cpu() - cpu)
+                check = now + max(left, 0.02)
+                if left <= 0:
+                    kind = "timeout"
+            if now >= deadline:
+                kind = "timeout"
+            if not kind and self._poll.poll(1000 * (min(check, deadline) - now)):
+                died = self._has_ended(0)
+                kind, details = self._parse(self._read(max_bytes), token, expected, max_bytes)
+                kind = kind or ("died" if died else "")
+        if kind in ("timeout", "flood", "nonsense"):
+            self.end()
+        return Answer(kind, details, max(0.0, self._cpu() - cpu), time.perf_counter() - start)
+
+    def end(self) -> None:
+        """Kill it, if it still runs, with all other processes of the program.
+
+        Raises:
+            FaultError: It will not die.
+        """
+        if self.wait_status is None:
+            kill_all()
+            if not self._has_ended(PATIENCE_S):
+                raise FaultError("A killed process is still there.")
+
+    def stdout(self, max_bytes: int) -> bytes:
+        """What it wrote, from the beginning."""
+        return os.pread(self._files[1], max_bytes, 0)
+
+    def stderr(self, max_bytes: int) -> bytes:
+        """What it wrote, up to the end."""
+        return os.pread(self._files[2], max_bytes, max(0, os.fstat(self._files[2]).st_size - max_bytes))
+
+    def overflowed(self, max_bytes: int) -> bool:
+        """Whether it wrote more to stdout or stderr."""
+        return any(os.fstat(fd).st_size > max_bytes for fd in self._files[1:])
+
+    def close(self) -> None:
+        """Release its files."""
+        for fd in (*self._files, self._tokens, self._answers):
+            os.close(fd)
+
+    def _has_ended(self, seconds: float) -> bool:
+        if self.wait_status is None and select.select([self._zygote], [], [], seconds)[0]:
+            self.wait_status, _, self.peak_kib = ENDED.unpack(self._zygote.recv(ENDED.size))
+        return self.wait_status is not None
+
+    def _read(self, max_bytes: int) -> bytes | None:
+        """The next line, or what there is of it where it is longer than allowed; None while it is incomplete."""
+        while b"\n" not in self._line and len(self._line) <= max_bytes and self._answers_open:
+            try:
+                data = os.read(self._answers, 1 << 16)
+            except BlockingIOError:
+                return None
+            if not data:
+                self._answers_open = False
+                self._poll.unregister(self._answers)  # or it would be ready for ever
+            self._line += data
+        line, end, rest = bytes(self._line).partition(b"\n")
+        if not end and len(line) <= max_bytes:
+            return None
+        self._line = bytearray(rest)
+        return line
+
+    @staticmethod
+    def _parse(line: bytes | None, token: bytes, expected: frozenset[str], limit: int) -> tuple[str, dict[str, Any]]:
+        """Kind and details of the answer on a line; no kind if there is no line."""
+        if line is None:
+            return "", {}
+        if len(line) > limit:
+            return "flood", {}
+        try:
+            kind, details = json.loads(line.removeprefix(token + b" "))
+            fits = kind in expected and {name: type(value) for name, value in details.items()} == _ANSWERS[kind]
+        except (ValueError, TypeError, AttributeError, RecursionError):
+            fits = False
+        return (kind, details) if fits and line.startswith(token) else ("nonsense", {})
+
+
+def kill_all() -> bool:
+    """Kill all processes but PID 1 and this one; whether there were any, zombies included."""
+    try:
+        os.kill(-1, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _write(fd: int, data: bytes) -> None:
+    position = 0
+    while position < len(data):
+        position += os.pwrite(fd, memoryview(data)[position:], position)

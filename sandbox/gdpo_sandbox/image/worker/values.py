@@ -1,0 +1,193 @@
+"""Python values as JSON and back, with exact types.
+
+None, bool, int, finite float, str and list are themselves; all else is an object with one key, the tag:
+
+    (1, {2: b"x"})  ⇒  {"t":[1,{"d":[[2,{"b":"x"}]]}]}
+
+A subclass is reduced to its builtin base by methods of the base, so that no method of its own has a say. The text may
+come from a program that forged it: decoding costs time and memory linear in its length, or raises ValueError.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+MAX_DEPTH = 100
+"""Containers within containers; so also where a cycle is found out."""
+MAX_COLLISIONS = 64
+"""Keys of one dict or set that may share a hash. With more, building it would take quadratic time."""
+_MAX_INT_BITS = 2_000
+"""Larger ones are hexadecimal: decimal digits of large numbers take quadratic time, and Python limits them."""
+_REPR_LENGTH = 200
+
+
+class TooLargeError(ValueError):
+    """The text of a value would be longer than allowed."""
+
+
+class _TooDeepError(ValueError):
+    pass
+
+
+def encode(value: object, max_bytes: int, strict: bool = False) -> str:
+    """The value as ASCII text.
+
+    Args:
+        value: What is to be sent.
+        max_bytes: Of text.
+        strict: Raise instead of describing what is not plain data by its type and `repr`.
+
+    Raises:
+        TooLargeError: The text would be longer than `max_bytes`.
+        TypeError: There is something that is not plain data, or too deep, and `strict` is set.
+    """
+    try:
+        plain = _Encoder(max_bytes, strict).plain(value, 0)
+    except _TooDeepError:
+        if strict:
+            raise TypeError(f"more than {MAX_DEPTH} containers within each other, or a cycle") from None
+        plain = _opaque(value)
+    text = json.dumps(plain, separators=(",", ":"), check_circular=False)
+    if len(text) > max_bytes:
+        raise TooLargeError(f"{len(text)} bytes; at most {max_bytes} are allowed")
+    return text
+
+
+def decode(text: str, opaque: Callable[[str, str], Any] | None = None) -> Any:
+    """The value that `encode` made `text` of.
+
+    Args:
+        text: As from `encode`.
+        opaque: Makes the stand-in for what was not plain data of its type's name and its `repr`.
+
+    Raises:
+        ValueError: It is no such text.
+    """
+    try:
+        return _build(json.loads(text), opaque, 0)
+    except (TypeError, RecursionError, OverflowError) as error:
+        raise ValueError(f"not an encoded value: {error}") from None
+
+
+class _Encoder:
+    def __init__(self, max_items: int, strict: bool) -> None:
+        self._items_left = max_items
+        self._strict = strict
+
+    def plain(self, value: Any, depth: int) -> Any:
+        kind = type(value)
+        self._items_left -= 1
+        if self._items_left < 0:
+            raise TooLargeError("more items than bytes are allowed")
+        if depth > MAX_DEPTH:
+            raise _TooDeepError
+        scalar = _SCALARS.get(kind)
+        if scalar is not None:
+            return scalar(value)
+        for base, unpack in _CONTAINERS:
+            if issubclass(kind, base):
+                tag, items = unpack(value)
+                if tag == "d":
+                    return {tag: [[self.plain(key, depth + 1), self.plain(item, depth + 1)] for key, item in items]}
+                members = [self.plain(item, depth + 1) for item in items]
+                return {tag: members} if tag else members
+        for base, scalar in _SCALARS.items():
+            if issubclass(kind, base):
+                return scalar(value)
+        if self._strict:
+            raise TypeError(f"an object of type {kind.__name__}")
+        return _opaque(value)
+
+
+def _int(value: int) -> Any:
+    value = int.__int__(value)
+    return value if value.bit_length() <= _MAX_INT_BITS else {"i": hex(value)}
+
+
+def _float(value: float) -> Any:
+    value = float.__float__(value)
+    return value if math.isfinite(value) else {"f": repr(value)}
+
+
+def _str(value: str) -> Any:
+    value = str.__str__(value)
+    try:
+        value.isascii() or value.encode()
+    except UnicodeEncodeError:  # JSON would join two surrogates into one character
+        return {"u": value.encode("utf-8", "surrogatepass").hex()}
+    return value
+
+
+def _opaque(value: object) -> Any:
+    try:
+        text = str.__str__(repr(value))[:_REPR_LENGTH]
+    except Exception:
+        text = "<no repr>"
+    return {"o": [_str(type(value).__name__[:_REPR_LENGTH]), _str(text)]}
+
+
+_SCALARS: dict[type, Callable[[Any], Any]] = {
+    type(None): lambda value: None,
+    bool: lambda value: value,
+    int: _int,
+    float: _float,
+    str: _str,
+    bytes: lambda value: {"b": bytes.decode(value, "latin-1")},
+    complex: lambda value: {"c": [_float(complex.real.__get__(value)), _float(complex.imag.__get__(value))]},
+}
+_CONTAINERS: list[tuple[type, Callable[[Any], tuple[str, Iterable[Any]]]]] = [
+    (list, lambda value: ("", list.__iter__(value))),
+    (tuple, lambda value: ("t", tuple.__iter__(value))),
+    (dict, lambda value: ("d", dict.items(value))),
+    (set, lambda value: ("s", set.__iter__(value))),
+    (frozenset, lambda value: ("z", frozenset.__iter__(value))),
+]
+
+
+def _build(plain: Any, opaque: Callable[[str, str], Any] | None, depth: int) -> Any:
+    if depth > MAX_DEPTH:
+        raise ValueError("too deep")
+    if isinstance(plain, list):
+        return [_build(item, opaque, depth + 1) for item in plain]
+    if not isinstance(plain, dict):
+        return plain
+    ((tag, content),) = plain.items()
+    if tag in _OF_TEXT:
+        return _OF_TEXT[tag](str.__str__(content))
+    if not isinstance(content, list):
+        raise ValueError(f"tag {tag!r} with {type(content).__name__}")
+    if tag == "d":
+        keys = _hashable([_build(key, opaque, depth + 1) for key, _ in content])
+        return dict(zip(keys, [_build(item, opaque, depth + 1) for _, item in content], strict=True))
+    items = [_build(item, opaque, depth + 1) for item in content]
+    if tag == "o" and opaque is not None:
+        name, text = items
+        return opaque(str.__str__(name), str.__str__(text))
+    if tag in _OF_LIST:
+        return _OF_LIST[tag](items)
+    raise ValueError(f"unknown tag {tag!r}")
+
+
+_OF_TEXT: dict[str, Callable[[str], Any]] = {
+    "i": lambda text: int(text, 16),
+    "f": float,
+    "u": lambda text: bytes.fromhex(text).decode("utf-8", "surrogatepass"),
+    "b": lambda text: text.encode("latin-1"),
+}
+_OF_LIST: dict[str, Callable[[list[Any]], Any]] = {
+    "t": tuple,
+    "s": lambda items: set(_hashable(items)),
+    "z": lambda items: frozenset(_hashable(items)),
+    "c": lambda items: complex(*map(float.__float__, items)),
+}
+
+
+def _hashable(keys: Sequence[Any]) -> Sequence[Any]:
+    """The keys themselves, once it is clear that a dict of them takes linear time."""
+    hashes = sorted(map(hash, keys))
+    if any(first == last for first, last in zip(hashes, hashes[MAX_COLLISIONS:], strict=False)):
+        raise ValueError("too many keys with the same hash")
+    return keys
