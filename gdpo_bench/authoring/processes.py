@@ -40,19 +40,22 @@ class Report:
     """Whether the environment could be sent to the process and made there."""
 
 
-def in_processes(make: Callable[[], TextEnv[Any]], name: str, trials: Sequence[Trial]) -> tuple[Report, Report]:
+def in_processes(
+    make: Callable[[], TextEnv[Any]], name: str, splits: list[str], trials: Sequence[Trial]
+) -> tuple[Report, Report]:
     """Play trials in two processes at once, whose hash seeds differ.
 
     Args:
         make: Makes the environment there; pickled.
         name: Its id.
+        splits: Whose tasks to compare; of all the environment's, the demonstrations too.
         trials: What to play.
 
     Returns:
         Their reports. Where nothing can be sent to another process, all trials count as harmless.
     """
     try:
-        parcel = pickle.dumps((make, name, list(trials)))
+        parcel = pickle.dumps((make, name, splits, list(trials)))
     except Exception as error:  # whatever an attribute's `__reduce__` raises
         report = Report({}, [], len(trials), f"{type(error).__name__}: {error}", started=False)
         return report, report

@@ -22,7 +22,7 @@ from gdpo_bench.authoring.trials import (
     reference_trials,
 )
 from gdpo_bench.core.env import TextEnv, build_env, tasks_of
-from gdpo_bench.core.errors import DeclarationError, GdpoBenchError, RewardError
+from gdpo_bench.core.errors import DataError, DeclarationError, GdpoBenchError, RewardError
 from gdpo_bench.core.registry import load_class, spec
 from gdpo_bench.core.task import Task
 
@@ -65,7 +65,7 @@ class Subject:
             self.make = functools.partial(_same, env)
         with blaming(self.name):
             self.env = self.make()
-            self.tasks: dict[str, Sequence[Task]] = {s: tasks_of(self.env, s) for s in self.env.splits}
+            self.tasks, self.missing = _splits(self.env)
         self.sample = [task for split in self.tasks.values() for task in _spread(split, tasks)]
 
     @property
@@ -81,7 +81,7 @@ class Subject:
     @cached_property
     def demonstrations(self) -> list[Trial]:
         """Some demonstrations."""
-        return demonstration_trials(self.env)
+        return [] if self.missing else demonstration_trials(self.env)
 
     @cached_property
     def trials(self) -> list[Trial]:
@@ -98,7 +98,7 @@ class Subject:
     @cached_property
     def reports(self) -> tuple[Report, Report]:
         """What two processes with different hash seeds made of the trials."""
-        return in_processes(self.make, self.name, self.trials)
+        return in_processes(self.make, self.name, list(self.tasks), self.trials)
 
     @cached_property
     def playable(self) -> list[Trial]:
@@ -167,6 +167,24 @@ def blaming(name: str) -> Iterator[None]:
         raise
     except (Exception, SystemExit) as error:
         raise DeclarationError(f"{name}: {type(error).__name__}: {error} ({place(error)}).") from error
+
+
+def _splits(env: TextEnv[Any]) -> tuple[dict[str, Sequence[Task]], dict[str, DataError]]:
+    """Tasks of the splits whose data are there, and what is wrong with the others.
+
+    Raises:
+        DataError: There are data of no split.
+    """
+    found: dict[str, Sequence[Task]] = {}
+    missing: dict[str, DataError] = {}
+    for split in env.splits:
+        try:
+            found[split] = tasks_of(env, split)
+        except DataError as error:
+            missing[split] = error
+    if not found:
+        raise next(iter(missing.values()))
+    return found, missing
 
 
 def _same(env: TextEnv[Any]) -> TextEnv[Any]:

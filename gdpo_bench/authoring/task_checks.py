@@ -52,6 +52,8 @@ def _tasks(subject: Subject) -> None:
 
 @check("splits", "Splits share no content", needs=("json",))
 def _splits(subject: Subject) -> None:
+    for error in subject.missing.values():
+        raise SkippedError(f"{error}")
     if len(subject.tasks) < 2:
         raise SkippedError(f"There is only the split {next(iter(subject.tasks))!r}.")
     seen: dict[str, tuple[str, Task]] = {}
@@ -91,7 +93,7 @@ def _pass_gymnasiums_checker(subject: Subject) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # advice, such as that the environment is wrapped
-            env = gym.make(subject.name, **subject.options)
+            env = gym.make(subject.name, split=next(iter(subject.tasks)), **subject.options)
             check_env(FreshLinearReward(env, np.ones(len(subject.names))), skip_render_check=True)
     except (Exception, SystemExit) as error:  # the checker asserts; the author's code raises what it likes
         raise FailedError(f"Gymnasium's checker says: {error or type(error).__name__}") from error
@@ -102,6 +104,8 @@ def _pass_gymnasiums_checker(subject: Subject) -> None:
 )
 def _demonstrations(subject: Subject) -> None:
     found = subject.demonstrations
+    for error in subject.missing.values():
+        raise SkippedError(f"{error}")
     if not found:
         raise SkippedError("demonstrations(rng) yields none; without them the embedded policy cannot be trained.")
     if len(found) < len(demonstration_trials(subject.env)) or len(demonstration_trials(subject.env, 500)) < 500:

@@ -20,15 +20,16 @@ def main(sent: str, output: str) -> None:
     """Play trials.
 
     Args:
-        sent: A file with a pickled recipe of the environment, its id, and the trials.
+        sent: A file with a pickled recipe of the environment, its id, splits, and the trials.
         output: Where to write the lines.
     """
-    make, name, trials = pickle.loads(Path(sent).read_bytes())
+    make, name, splits, trials = pickle.loads(Path(sent).read_bytes())
     env = make()
-    tasks = {split: list(env.tasks(split)) for split in env.splits}
+    tasks = {split: list(env.tasks(split)) for split in splits}
     before: dict[str, Any] = {f"the tasks of split {split!r}": [t.id for t in found] for split, found in tasks.items()}
     before["the references"] = [t.replies for t in reference_trials(env, [found[0] for found in tasks.values()])]
-    before["the demonstrations"] = [(t.task.id, t.replies) for t in demonstration_trials(env)]
+    if splits == list(env.splits):  # else data are missing, those of training maybe
+        before["the demonstrations"] = [(t.task.id, t.replies) for t in demonstration_trials(env)]
     with open(output, "x", encoding="ascii") as lines:
         _say({what: content_hash(found) for what, found in before.items()}, lines)
         for trial in trials:
