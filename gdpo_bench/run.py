@@ -75,6 +75,8 @@ def run(
     if chosen.data_dir is not None:
         os.environ["GDPO_BENCH_DATA"] = chosen.data_dir
     planned = plan(chosen)
+    for text in planned.left_out:
+        console.print(text, markup=False)
     if planned.policy.kind != "embedded":
         entries = score_frozen(planned, _command(), console)  # first: a file that cannot be read leaves no folder
         write_report(entries, RunFolder.create(out, chosen), console)
@@ -99,9 +101,11 @@ def _job(source: str | None, given: dict[str, Any], steps: int | None) -> Job:
     if source is not None:
         values = Job.load(source).model_dump()
     elif given:
-        values = {"envs": default["envs"]}
+        values = {"envs": default["envs"], "optional": default["optional"]}
     else:
         values = default
+    if "envs" in given:
+        values.pop("optional", None)  # who names an environment wants it
     values |= given
     if steps is not None:
         values["training"] = values.get("training", {}) | {"steps": steps}

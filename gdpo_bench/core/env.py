@@ -71,6 +71,8 @@ class TextEnv(Generic[TaskT]):
     splits: ClassVar[tuple[str, ...]] = ("train", "eval")
     max_turns: int = 1
     """Replies after which an episode is cut off."""
+    data_licence: ClassVar[str | None] = None
+    """Licence of the data behind the tasks, as SPDX names it; None for procedural ones."""
     reward_functions: ClassVar[tuple[RewardFunction, ...]] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -105,6 +107,14 @@ class TextEnv(Generic[TaskT]):
 
     def data_revision(self) -> str | None:
         """Where the tasks come from and which version, or None for procedural ones."""
+        return None
+
+    def unavailable(self) -> str | None:
+        """Why replies cannot be scored on this machine and what to do about it, or None where they can.
+
+        An environment that needs more than Python and its data, such as a running service, says so
+        here, before a job starts.
+        """
         return None
 
     # What the engine calls; authors of dialogues derive from DialogEnv instead.

@@ -130,7 +130,9 @@ def reward(
 
     The method is `(self, task, reply) -> float`, or with `batched=True`
     `(self, tasks, replies) -> Sequence[float]`. `None` in place of a value means "not applicable
-    to this task". An exception means "the scorer failed": it sets the `failed` mask.
+    to this task". An exception means "the scorer failed": it sets the `failed` mask. A batched
+    method that failed on single rollouts returns the exceptions in place of their values; if it
+    raises one, each rollout is tried by itself.
 
     Args:
         low: Smallest value that the reward can take.

@@ -166,6 +166,8 @@ class Job(_Strict):
     """Names the run folder."""
     envs: tuple[EnvChoice, ...] = Field(min_length=1)
     """`gdpo/MathMini-v0`, or `{id, options}`."""
+    optional: tuple[str, ...] = ()
+    """Ids of environments that are left out, visibly, where what they need is missing."""
     normalizers: tuple[NormalizerChoice, ...] = Field(default=("grpo", "gdpo"), min_length=1, validate_default=True)
     """`gdpo`, `gdpo:eps=1e-4`, or `{normalizer, options, weights}`."""
     seeds: tuple[SeedPair, ...] = Field(default=(0, 1, 2), min_length=1, validate_default=True)
@@ -190,7 +192,7 @@ class Job(_Strict):
     @property
     def key(self) -> str:
         """Hash of everything that determines the numbers."""
-        return content_hash(self.model_dump(mode="json", exclude={"name", "data_dir"}), 8)
+        return content_hash(self.model_dump(mode="json", exclude={"name", "data_dir", "optional"}), 8)
 
     @classmethod
     def load(cls, source: str) -> Self:

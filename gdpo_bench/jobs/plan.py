@@ -19,7 +19,7 @@ from gdpo_bench.jobs.job import EnvChoice, Job, JobError, NormalizerChoice, pars
 from gdpo_bench.leaderboard import Environment, NormalizerConfig
 
 ROLLOUT_BACKENDS = ("transformers",)
-WARM_START_ENVS = ("gdpo/MathMini-v0", "gdpo/ToolCallingMini-v0")
+WARM_START_ENVS = ("gdpo/CodingMini-v0", "gdpo/MathMini-v0", "gdpo/ToolCallingMini-v0")
 """The embedded policy always imitates all of these, so that jobs on one of them share a warm start."""
 _TRAIN_SPLIT, _EVAL_SPLIT = "train", "eval"
 
@@ -76,6 +76,8 @@ class Plan:
     policy: PolicyChoice
     envs: tuple[PlannedEnv, ...]
     normalizers: tuple[PlannedNormalizer, ...]
+    left_out: tuple[str, ...] = ()
+    """Why optional environments take no part, a text each."""
 
     @property
     def division(self) -> Literal["closed", "open"]:
@@ -99,8 +101,8 @@ def plan(job: Job) -> Plan:
     """Look up and check everything a job names.
 
     Raises:
-        GdpoBenchError: An unknown id, normalizer, option, reward, policy or backend, or data that
-            cannot be loaded.
+        GdpoBenchError: An unknown id, normalizer, option, reward, policy or backend, data that
+            cannot be loaded, or an environment that needs what is missing here and is not optional.
     """
     if job.rollout not in ROLLOUT_BACKENDS:
         raise UnknownNameError("rollout backend", job.rollout, ROLLOUT_BACKENDS)
@@ -110,13 +112,13 @@ def plan(job: Job) -> Plan:
         for choice in job.normalizers
         for normalizer in [make_normalizer(choice.normalizer, **choice.options)]
     )
-    envs = tuple(_plan_env(choice, trained=policy.kind == "embedded") for choice in job.envs)
+    envs, left_out = _plan_envs(job, trained=policy.kind == "embedded")
     rewards = {reward.name for env in envs for reward in env.specs}
     for planned in normalizers:
         for name in planned.choice.weights:
             if name not in rewards:
                 raise UnknownNameError(f"reward in the weights of {planned.choice.normalizer!r}", name, rewards)
-    return Plan(job, policy, envs, normalizers)
+    return Plan(job, policy, envs, normalizers, left_out)
 
 
 @contextmanager
@@ -132,6 +134,24 @@ def _blaming(choice: EnvChoice) -> Iterator[None]:
             f"{choice.id} cannot be made with options {choice.options}: {type(error).__name__}: {error} "
             f"({place.filename}, line {place.lineno})."
         ) from error
+
+
+def _plan_envs(job: Job, *, trained: bool) -> tuple[tuple[PlannedEnv, ...], tuple[str, ...]]:
+    """The environments, and why others are left out."""
+    envs: list[PlannedEnv] = []
+    left_out: list[str] = []
+    for choice in job.envs:
+        planned = _plan_env(choice, trained=trained)
+        reason = planned.env.unavailable()
+        if reason is None:
+            envs.append(planned)
+        elif planned.description.id in job.optional:
+            left_out.append(f"{choice.id} is left out of this job. {reason}")
+        else:
+            raise JobError(f"{choice.id} cannot be scored here. {reason}")
+    if not envs:
+        raise JobError("No environment of this job can be scored here. " + " ".join(left_out))
+    return tuple(envs), tuple(left_out)
 
 
 def _plan_env(choice: EnvChoice, *, trained: bool) -> PlannedEnv:

@@ -202,7 +202,7 @@ class Impostor(int):
 @pytest.mark.parametrize("impostor", [Impostor(7), Opaque("Yes", "<Yes>"), object()])
 @pytest.mark.parametrize("rule", [rule for rule in RULES if rule != "tokens"])
 def test_object_that_is_not_plain_data_is_never_right(rule: str, impostor: Any) -> None:
-    expected = {"set": {1}, "tuple": (1,), "true": True, "json_only": [1], "root": [0, 0]}.get(rule, 1)
+    expected = {"set": {1}, "tuple": (1,), "true": False, "json_only": [1], "root": [0, 0]}.get(rule, 1)
     rule = f"{rule}:0.1" if rule in ("relative", "absolute", "root") else rule
     assert not matches(rule, impostor, expected)
     assert not matches("exact", [impostor], [1])
@@ -228,6 +228,11 @@ def test_huge_output_is_compared_at_once(answer: str) -> None:
     for expected in ("1 2 3", answer, answer + "0"):
         matches("tokens", answer, expected)
         matches("tokens:1e-06", answer, expected)
+
+
+def test_object_counts_as_true_as_in_python() -> None:
+    assert matches("true", Opaque("Match", "<re.Match>"), True)
+    assert not matches("true", Opaque("Match", "<re.Match>"), False)
 
 
 def test_unknown_rule_is_an_error() -> None:

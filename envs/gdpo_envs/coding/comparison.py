@@ -9,7 +9,8 @@ where one is needed:
 - `json_only`: the same; an expectation `[x]` is also met by `x`, since in APPS both mean x.
 - `equal`: Python's `==`, as `assert f(x) == y` means it: 1, 1.0 and True are equal, (1,) and [1] not.
 - `set`, `tuple`: `equal` after making that of the answer.
-- `true`: whether the answer counts as true is what is expected.
+- `true`: whether the answer counts as true is what is expected. An object that is not plain data,
+  such as a match, counts as true.
 - `relative:t`, `absolute:t`: a number within a relative error of t (as `math.isclose`), or less
   than t away.
 - `root:t`: the polynomial whose coefficients are expected is less than t away from 0 at the answer.
@@ -23,6 +24,8 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+from gdpo_sandbox import Opaque
 
 _SCALARS = (bool, int, float, complex, str, bytes)
 _NUMBER = re.compile(r"[-+]?(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][-+]?[0-9]++)?", re.ASCII)
@@ -142,6 +145,8 @@ def _shallow(value: Any) -> bool:
 
 
 def _truth(answer: Any, expected: Any) -> bool:
+    if type(answer) is Opaque:
+        return bool(expected)
     plain = answer is None or type(answer) in (*_SCALARS, list, tuple, dict, set, frozenset)
     return plain and bool(answer) == expected
 

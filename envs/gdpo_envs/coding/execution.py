@@ -11,6 +11,7 @@ import os
 import re
 from collections import OrderedDict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,9 +22,9 @@ from gdpo_envs.coding.problem import CodeTask, literal, passes
 if TYPE_CHECKING:
     from gdpo_sandbox import Program, ProgramRun, SandboxPool
 
-SLOTS_VARIABLE = "GDPO_BENCH_SANDBOX_SLOTS"
-"""Environment variable: programs that a process runs at one time."""
+_SLOTS_VARIABLE = "GDPO_SANDBOX_SLOTS"
 _SLOTS = 2
+"""Programs that a process runs at one time, if the variable says nothing. A job has a process a core."""
 _REMEMBERED = 20_000
 _FUTURE = re.compile(r"^from __future__ import [^\n]*\n", re.MULTILINE)
 
@@ -100,15 +101,25 @@ def _key(task: CodeTask, reply: str, cpu_s: float) -> _Key | None:
 
 
 def _run(waiting: dict[_Key, CodeTask], cpu_s: float) -> dict[_Key, Verdict | Exception]:
+    """Judge each run as it comes, so that no more than a few programs' outputs are in memory."""
     if not waiting:
         return {}
-    from gdpo_sandbox import SandboxError  # noqa: PLC0415 (loads the engine's client)
+    from gdpo_sandbox import ProgramError, SandboxError  # noqa: PLC0415 (environments are listed without it)
+
+    pool = _pool(cpu_s)
+
+    def run(key: _Key) -> Verdict | Exception:
+        task = waiting[key]
+        try:
+            return _verdict(task, pool.run(_program(task, key[1])))
+        except ProgramError as error:
+            return error
 
     try:
-        runs = _pool(cpu_s).run_many([_program(task, key[1]) for key, task in waiting.items()])
+        with ThreadPoolExecutor(_slots()) as threads:
+            return dict(zip(waiting, threads.map(run, waiting), strict=True))
     except SandboxError as error:
         raise SandboxUnavailableError(str(error)) from error
-    return {key: _verdict(task, run) for (key, task), run in zip(waiting.items(), runs, strict=True)}
 
 
 def _program(task: CodeTask, code: str) -> Program:
@@ -140,18 +151,30 @@ def _verdict(task: CodeTask, run: ProgramRun) -> Verdict | Exception:
 
 
 def unavailable() -> str | None:
-    """Why programs cannot be run here and what to do about it, or None where they can."""
-    raise NotImplementedError
+    """Why programs cannot be run here and what to do about it, or None where they can.
+
+    It is found out by running one, which also builds the image where there is none yet.
+    """
+    from gdpo_sandbox import Program, SandboxError, SandboxPool  # noqa: PLC0415
+
+    try:
+        with SandboxPool(slots=1) as pool:
+            (outcome,) = pool.run(Program("", inputs=[""])).tests
+    except SandboxError as error:
+        return str(error)
+    return None if outcome.status == "ok" else f"The sandbox cannot run an empty program: {outcome.error}"
 
 
 def _pool(cpu_s: float) -> SandboxPool:
-    """This process's pool, started now if need be."""
+    """This process's pool. It starts with its first program."""
     from gdpo_sandbox import Limits, SandboxPool  # noqa: PLC0415
 
     key = (os.getpid(), cpu_s)
     if key not in _pools:
-        slots = int(os.environ.get(SLOTS_VARIABLE, _SLOTS))
-        pool = SandboxPool(slots=slots, limits=Limits(cpu_s=cpu_s))
-        atexit.register(pool.close)
-        _pools[key] = pool
+        _pools[key] = SandboxPool(_slots(), Limits(cpu_s=cpu_s))
+        atexit.register(_pools[key].close)
     return _pools[key]
+
+
+def _slots() -> int:
+    return int(os.environ.get(_SLOTS_VARIABLE) or _SLOTS)
