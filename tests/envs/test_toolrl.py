@@ -145,6 +145,11 @@ def test_block_that_is_not_one_call_a_line_is_unparsable_and_earns_the_lowest_co
     assert score(reply, call()) == -3
 
 
+def test_of_keys_that_stand_twice_the_last_counts() -> None:
+    reply = '<tool_call>{"name":"g","name":"f","parameters":{"x":2,"x":1}}</tool_call>'
+    assert parse_calls(reply) == [call(x=1)]
+
+
 def test_unclosed_block_is_unparsable() -> None:
     assert parse_calls('<tool_call>{"name":"f","parameters":{}}') is None
 

@@ -3,7 +3,8 @@
 Source: the rules of `eval_checker/ast_eval/ast_checker.py` in github.com/ShishirPatil/gorilla at cd9429cc
 (BFCL v3), so that accuracies can be set beside published ones. In short:
 
-- As many calls as true calls, in any order. A true call takes the first call that fits it.
+- As many calls as true calls, in any order. A true call takes the first call that fits it, which makes the
+  order matter where a loose true call stands before a tight one (in `parallel_178` alone).
 - The right name; all required parameters; none that the true call does not have. A parameter may be
   missing if "" is among its accepted values.
 - A value has the declared type, or the type of the accepted values (a variable's name in place of a number);

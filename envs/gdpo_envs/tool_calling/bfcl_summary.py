@@ -151,8 +151,8 @@ def read_replies(lines: Iterable[str], where: str) -> dict[str, list[str]]:
             well_formed = False
         if not well_formed:
             raise DataError(
-                f"{where}, line {number}: expected a JSON object with 'task_id' or 'case', a text, and 'replies', a list "
-                f"of texts; got {line.strip():.60}"
+                f"{where}, line {number}: expected a JSON object with 'task_id' or 'case', a text, and 'replies', "
+                f"a list of texts; got {line.strip():.60}"
             )
         found.setdefault(key, []).extend(texts)
     return found
