@@ -195,7 +195,7 @@ class GroupNorm:
         else:
             values = torch.where(present, values, 0.0)
             counts = groups.sum(present.to(values.dtype)).clamp(min=1)
-        if self.singleton == "error" and bool((counts == 1).any()):
+        if self.singleton == "error" and bool((groups.sizes == 1).any()):
             raise DomainError(
                 f"This {type(self).__name__} is not defined for a group of one; "
                 "set singleton='zero', or draw more rollouts."

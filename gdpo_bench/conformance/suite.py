@@ -80,6 +80,11 @@ def examine(
         problems[str(case)] = problem or ""
         return problem is not None
 
+    def fails(case: Case) -> Finding:
+        return Finding(prop, implementation.name, "fails", reason, case, problems[str(case)])
+
+    if not shrink and (rare := next(filter(violated, prop.rare), None)):
+        return fails(rare)
     search = settings(
         # What is declared to fail may fail rarely, and the search ends with the first failure.
         max_examples=examples if reason is None else 20 * examples,
@@ -90,13 +95,11 @@ def examine(
         suppress_health_check=list(HealthCheck),
     )
     try:
-        case = find(prop.cases, violated, settings=search)
+        return fails(find(prop.cases, violated, settings=search))
     except NoSuchExample:
-        rare = [case for case in prop.rare if violated(case)]
-        if not rare:
-            return Finding(prop, implementation.name, "holds" if applied else "outside", reason)
-        case = rare[0]
-    return Finding(prop, implementation.name, "fails", reason, case, problems[str(case)])
+        if rare := next(filter(violated, prop.rare), None):
+            return fails(rare)
+        return Finding(prop, implementation.name, "holds" if applied else "outside", reason)
 
 
 def examine_all(
