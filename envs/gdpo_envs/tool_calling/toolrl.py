@@ -16,8 +16,10 @@ depart from the published code, and what they do instead is called strict mode:
 2. Values are compared as JSON: 1 equals 1.0, but `true` is not 1, and "1" is no number.
 3. White space between the blocks is free, and the thought may be missing for correctness.
 4. Calls are read from every `<tool_call>` block, so that none can be hidden in a second one.
+5. Where the true answer calls no tool, `gdpo/ToolCalling-v0` takes correctness as not applicable; the
+   published code gives 0.
 
-As published, a call earns something for its parameters only if its name is right, and what stands
+`gdpo_envs.tool_calling.toolrl_published` has the published rewards to the letter. As published, a call earns something for its parameters only if its name is right, and what stands
 in the block need not be JSON for the format to be right.
 """
 
@@ -98,8 +100,8 @@ def correctness(reply_calls: Sequence[Call] | None, true_calls: Sequence[Call]) 
 
     Args:
         reply_calls: The calls of the reply; None where they could not be parsed, which earns −3.
-        true_calls: The true calls. Where there are none, a reply without calls earns 3 and any
-            other −3; ToolRL leaves such tasks to the format reward.
+        true_calls: The true calls. Where there are none, the formula gives a reply without calls 3 and
+            any other −3.
 
     Returns:
         A value in [−3, 3]; 3 if and only if the calls are equal up to their order.
