@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import tyro
 from rich.console import Console
@@ -10,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from gdpo_bench.authoring import CheckResult, check_env
+from gdpo_bench.authoring.scaffold import new_package
 from gdpo_bench.core.errors import GdpoBenchError
 
 _LOG_WIDTH = 120
@@ -38,6 +40,18 @@ def check(environments: tyro.conf.Positional[tuple[str, ...]], /, *, tasks: int 
         skipped = sum(result.status == "skipped" for result in results)
         console.print(f"{len(results)} checks: {failed} failed, {skipped} skipped.\n")
     return 1 if failed else 0
+
+
+def new(id: tyro.conf.Positional[str], /, *, tools: bool = False, folder: Path | None = None) -> None:
+    """Begin an environment: write a small package that works, for you to change.
+
+    Args:
+        id: The environment's id, such as acme/Sql-v0.
+        tools: Several turns with a tool that executes, instead of one turn.
+        folder: Where to; by default a new folder here, named after the id.
+    """
+    made = new_package(id, folder, tools)
+    print(f"Wrote {made}. Next:\n\n  pip install -e {made}\n  pytest {made}\n  gdpo-bench envs {id} --play")
 
 
 def _result_table(title: str, results: list[CheckResult]) -> Table:

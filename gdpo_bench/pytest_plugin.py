@@ -1,21 +1,47 @@
-"""The pytest plug-in: one test for each conformance property.
+"""The pytest plug-in: one test for each check of an environment, and for each conformance property.
 
-It is loaded in every pytest run where this package is installed, so it imports nothing heavy
-before a test asks for `gdpo_property`.
+An environment is checked by `pytest --gdpo-env acme/Sql-v0`, or by a test of its package:
+
+    @pytest.mark.gdpo_env("acme/Sql-v0")
+    def test_environment(gdpo_env_check):
+        gdpo_env_check()
+
+The plug-in is loaded in every pytest run where this package is installed, so it imports nothing heavy
+before a test asks for it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+if TYPE_CHECKING:
+    from gdpo_bench.authoring.subject import Subject
+
 MARK = "gdpo_conformance"
+ENV_MARK = "gdpo_env"
+_subjects = pytest.StashKey[dict[str, "Subject"]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let environments be named on the command line."""
+    parser.getgroup("gdpo-bench").addoption(
+        "--gdpo-env",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="Also check this environment, one test for each check of `gdpo-bench check`; may be repeated.",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the mark known."""
+    """Make the marks known."""
+    config.addinivalue_line(
+        "markers", f"{ENV_MARK}(env, tasks=20, **options): the environment that `gdpo_env_check` checks."
+    )
     config.addinivalue_line(
         "markers",
         f"{MARK}(target, exceptions={{}}, examples=25): the advantage estimator that `gdpo_property` tests; "
@@ -24,12 +50,69 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Give a test that takes `gdpo_property` one case for each property."""
-    if "gdpo_property" not in metafunc.fixturenames:
-        return
-    from gdpo_bench.conformance.properties import PROPERTIES  # noqa: PLC0415 (imports torch and hypothesis)
+    """Give a test one case for each check or each property, whichever it takes."""
+    if "gdpo_env_check" in metafunc.fixturenames:
+        from gdpo_bench.authoring import CHECKS  # noqa: PLC0415
 
-    metafunc.parametrize("gdpo_property", list(PROPERTIES), indirect=True)
+        metafunc.parametrize("gdpo_env_check", list(CHECKS), indirect=True)
+    if "gdpo_property" in metafunc.fixturenames:
+        from gdpo_bench.conformance.properties import PROPERTIES  # noqa: PLC0415 (imports torch and hypothesis)
+
+        metafunc.parametrize("gdpo_property", list(PROPERTIES), indirect=True)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Add the checks of the environments that the command line names."""
+    for id in config.getoption("gdpo_env"):
+        from gdpo_bench.authoring import CHECKS  # noqa: PLC0415
+
+        items += [EnvCheckItem.from_parent(session, name=f"{id}[{check}]", id=id, check=check) for check in CHECKS]
+
+
+class EnvCheckItem(pytest.Item):
+    """One check of an environment that the command line names."""
+
+    def __init__(self, *, id: str, check: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._env_id, self._check = id, check
+
+    def runtest(self) -> None:
+        """Run the check."""
+        _run_check(self.config, self._check, self._env_id)
+
+    def reportinfo(self) -> tuple[Path, None, str]:
+        """No line of a file, but a name."""
+        return self.path, None, self.name
+
+
+@pytest.fixture
+def gdpo_env_check(request: pytest.FixtureRequest) -> Callable[[], None]:
+    """Runs one check on the marked environment; call it."""
+    mark = request.node.get_closest_marker(ENV_MARK)
+    if mark is None:
+        pytest.fail(f"A test that takes gdpo_env_check needs @pytest.mark.{ENV_MARK}('acme/Sql-v0').", pytrace=False)
+    return lambda: _run_check(request.config, request.param, *mark.args, **mark.kwargs)
+
+
+def _run_check(config: pytest.Config, check: str, *args: Any, **kwargs: Any) -> None:
+    from gdpo_bench.authoring.checks import examine  # noqa: PLC0415
+    from gdpo_bench.authoring.subject import Subject  # noqa: PLC0415
+    from gdpo_bench.core.errors import GdpoBenchError  # noqa: PLC0415
+
+    # All checks of an environment share what it makes of the replies.
+    subjects = config.stash.setdefault(_subjects, {})
+    key = repr((args, kwargs))
+    try:
+        if key not in subjects:
+            subjects[key] = Subject(*args, **kwargs)
+        result = examine(subjects[key], check)
+    except GdpoBenchError as error:
+        pytest.fail(str(error), pytrace=False)
+    if result.status == "skipped":
+        pytest.skip(result.detail)
+    if result.status == "failed":
+        pytest.fail(f"{subjects[key].name}: {result.detail}", pytrace=False)
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""The environment acme/Sql-v0 for gdpo-bench."""
