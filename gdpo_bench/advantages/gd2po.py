@@ -50,6 +50,7 @@ class GD2PO(GDPO):
 
     def __call__(self, batch: RewardBatch) -> Tensor:
         """Advantages (N,) from rewards (N, K), group ids (N,) and weights (K,)."""
+        batch = self.weighted_first(batch)
         present = self.present(batch)
         per_reward = self.standardize(self.rewards(batch), batch.grouping, batch.dtype, present=present)
         terms = per_reward * batch.weights.to(per_reward.dtype)

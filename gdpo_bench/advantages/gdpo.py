@@ -10,6 +10,10 @@ Departs in two points: rewards that are equal throughout a group up to rounding 
 where the paper's ε lets float noise through, and whitening keeps exact zeros. Without the last
 line this is MO-GRPO (arXiv 2509.22047), registered as `gdpo_no_bn` and `mo_grpo`.
 
+Weights act on advantages, in the paper and in every framework that is known to us. Put before the
+normalization (`weighting="before"`) they cancel: (w r − w mean) / (w std) is the same for any w > 0,
+but for what ε leaves. GRPO has no such choice: its weights act on rewards, and afterwards is GDPO.
+
     python -m gdpo_bench.run --normalizers gdpo gdpo_no_bn
 """
 
@@ -17,6 +21,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -34,6 +39,8 @@ from gdpo_bench.advantages.whitening import Whitening
 class GDPO(Whitening):
     """Normalizes each reward by itself. Weights act on advantages."""
 
+    weighting: Literal["after", "before"] = "after"
+    """Whether weights multiply normalized advantages, or rewards before they are normalized."""
     batch_norm: bool = True
     """Whiten over the whole batch (Eq. 6). Without it this is MO-GRPO."""
     grpo_if_single: bool = False
@@ -44,6 +51,7 @@ class GDPO(Whitening):
         if self.grpo_if_single and batch.given.shape[1] == 1:
             shared = {field.name for field in dataclasses.fields(GRPO)} & vars(self).keys()
             return GRPO(**{name: getattr(self, name) for name in shared})(batch)
+        batch = self.weighted_first(batch)
         present, sums = self.present(batch), []
         # A piece adds up in its own order, and without exact zeros a framework's order counts: rounding noise shows.
         whole = [(slice(None), batch.grouping)]
@@ -57,3 +65,10 @@ class GDPO(Whitening):
         if not self.batch_norm:
             return advantages
         return self.whiten(advantages, batch, rows=None if present is None else present.any(1))
+
+    def weighted_first(self, batch: RewardBatch) -> RewardBatch:
+        """The batch as it is; or, with weights before, with weighted rewards and weights of one."""
+        if self.weighting == "after":
+            return batch
+        given = batch.given * batch.weights.to(batch.dtype)
+        return dataclasses.replace(batch, given=given, weights=torch.ones_like(batch.weights))

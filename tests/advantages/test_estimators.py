@@ -142,3 +142,21 @@ def test_dgdo_follows_relative_spread_with_memory_that_can_be_saved():
 def test_options_out_of_range_are_refused(name, options, message):
     with pytest.raises(OptionError, match=message):
         make_normalizer(name, **options)
+
+
+@pytest.mark.parametrize("normalizer", ["gdpo", "gdpo_no_bn", "gd2po", "gd2po_hard", "dgdo"])
+@given(weights=st.lists(st.sampled_from([0.25, 0.5, 2.0, 8.0]), min_size=2, max_size=2))
+@settings(max_examples=10, deadline=None)
+def test_weights_before_normalization_cancel(normalizer, weights):
+    rewards, groups = [*CONFLICT, [0, 3.0], [1, 2.0], [1, 0.0], [0, 1.0]], [0] * 4 + [1] * 4
+    options = {"weighting": "before", "eps": 0}
+    found = advantages(normalizer, rewards, groups, weights=weights, options=options)
+    torch.testing.assert_close(found, advantages(normalizer, rewards, groups, options=options))
+    turned = advantages(normalizer, rewards, groups, weights=[-weights[0], weights[1]], options=options)
+    flipped = advantages(normalizer, [[-first, second] for first, second in rewards], groups, options=options)
+    torch.testing.assert_close(turned, flipped)
+
+
+def test_a_weight_of_zero_before_normalization_drops_a_reward():
+    found = advantages("gdpo", CONFLICT, weights=[0, 1], options={"weighting": "before"})
+    torch.testing.assert_close(found, advantages("gdpo", [row[1:] for row in CONFLICT]), atol=1e-5, rtol=0)
