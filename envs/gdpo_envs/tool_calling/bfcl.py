@@ -108,11 +108,12 @@ class BFCL3(TextEnv[BFCLTask]):
         """The first accepted values; None for the few questions that BFCL lets nobody answer."""
         if task.answers:
             calls = reference_calls(task.answers, task.functions, task.language)
-        else:  # any call will do, or the one by which the prompt lets a reply say that it calls none
-            name = task.functions[0]["name"] if task.category == "live_relevance" else "None"
-            calls = [Call(name=name, parameters={})]
-        block = "".join(f"{json.dumps(call)}\n" for call in calls)
-        reply = f"<think>These calls will do.</think>\n<tool_call>\n{block}</tool_call>"
+        else:
+            relevant = task.category == "live_relevance"
+            calls = [Call(name=task.functions[0]["name"], parameters={})] if relevant else []
+        lines = "".join(f"{json.dumps(call)}\n" for call in calls)
+        block = f"<tool_call>\n{lines}</tool_call>" if calls else "<response>No tool fits this request.</response>"
+        reply = f"<think>{'These calls' if calls else 'No tool'} will do.</think>\n{block}"
         return reply if self.correct(task, reply) else None
 
     def data_revision(self) -> str:

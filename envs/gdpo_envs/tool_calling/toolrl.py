@@ -19,8 +19,9 @@ depart from the published code, and what they do instead is called strict mode:
 5. Where the true answer calls no tool, `gdpo/ToolCalling-v0` takes correctness as not applicable; the
    published code gives 0.
 
-`gdpo_envs.tool_calling.toolrl_published` has the published rewards to the letter. As published, a call earns something for its parameters only if its name is right, and what stands
-in the block need not be JSON for the format to be right.
+`gdpo_envs.tool_calling.toolrl_published` has the published rewards to the letter. As there, a call
+earns something for its parameters only if its name is right, so that a single call of another name
+earns −3, and what stands in the block need not be JSON for the format to be right.
 """
 
 from __future__ import annotations
