@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-
 from gdpo_sandbox import EngineError, Limits
 
 if TYPE_CHECKING:
     import docker
-
     from gdpo_sandbox import SandboxPool
 
 

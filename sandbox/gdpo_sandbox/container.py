@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import socket
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +23,8 @@ from gdpo_sandbox.program import Limits, Outcome, Program
 from gdpo_sandbox.protocol import decode_outcome, encode_program, wall_s
 from gdpo_sandbox.stream import AttachStream
 
+OWNER_LABEL = "gdpo-bench.owner"
+"""Names the machine and process that a container belongs to."""
 _WORKER_MB, _WORKER_PROCESSES = 64, 2
 """Of zygote and dispatcher, beside the program's."""
 _FILES = 2048
@@ -153,6 +157,7 @@ def _hardening(limits: Limits) -> dict[str, Any]:
             Ulimit(name="core", soft=0, hard=0),
             Ulimit(name="nofile", soft=limits.open_files + 64, hard=limits.open_files + 64),
         ],
+        "labels": {OWNER_LABEL: f"{socket.gethostname()}:{os.getpid()}"},
         "environment": {"MALLOC_ARENA_MAX": "1"},  # else each thread reserves 64 MB of addresses
         "log_config": LogConfig(type="none"),
         "stdin_open": True,  # once: it is closed when this end goes away

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 from . import usage
 from .frames import ClosedError, FrameReader, pack_json
-from .process import AT_START, BOX, EMPTY, REAP, TO_CALL, TO_RUN, Answer, Process, kill_all
+from .process import AT_START, BOX, EMPTY, HOST, REAP, TO_CALL, TO_RUN, Answer, Process, kill_all
 
 _STDERR_CHARACTERS, _ERROR_CHARACTERS = 2_000, 500
 _SEND_CHARACTERS, _SEND_EVERY_S = 1 << 16, 0.25
@@ -39,9 +39,9 @@ class Dispatcher:
     def __init__(self, zygote: socket.socket) -> None:
         self._zygote = zygote
         self._cpu, self._oom_kills = usage.cpu_meter(), usage.oom_meter()
-        self._oom_kills_seen = self._oom_kills()
+        self._oom_kills_before = 0
         self._empty_box = _box_usage()
-        self._frames = FrameReader(lambda: os.read(0, 1 << 20))
+        self._frames = FrameReader(lambda: os.read(HOST, 1 << 20))
         self._outcomes: list[Outcome] = []
         self._unsent_characters, self._sent_at = 0, 0.0
 
@@ -83,6 +83,7 @@ class Dispatcher:
     def _run_process(self, process: Process, program: dict[str, Any], left: int, first: bool) -> int:
         """Run tests in one process for as long as it is of use; how many."""
         limits = program["limits"]
+        self._oom_kills_before = self._oom_kills()
         answer = process.ask(json.dumps(program).encode(), limits, AT_START)
         if answer.kind != "ready":
             tests = left if first else 1  # it would end like this each time
@@ -93,27 +94,50 @@ class Dispatcher:
             return tests
         answers = TO_CALL if program["mode"] == "call" else TO_RUN
         most = 1 if program["isolation"] == "test" else left
+        held: Outcome | None = None
         for test in range(1, most + 1):
+            if held and not self._has_input():
+                self._confirm(held, process.ask(b"", limits, AT_START), process)
+                held = None
             answer = process.ask(self._next_input(), limits, answers)
-            self._add(self._judge(process, answer, program))
+            if held:
+                self._confirm(held, answer, process)
+            held = self._judge(process, answer, program)
             if answer.kind not in answers or not answer.details.get("reusable", True):
-                return test
-        return most
+                break
+        if answer.kind == "returned":
+            self._confirm(held, process.ask(b"", limits, AT_START), process)
+        else:
+            self._add(held)
+        return test
+
+    def _confirm(self, held: Outcome, next_answer: Answer, process: Process) -> None:
+        """Send the outcome of a call, unless the process did not go on after it.
+
+        One that writes a result and ends, or writes several, has not returned from the call.
+        """
+        if held["status"] == "ok" and (next_answer.kind == "nonsense" or not process.took_request()):
+            held |= {
+                "status": "no result",
+                "value": None,
+                "error": "A result was written, but the call did not return.",
+            }
+        self._add(held)
 
     def _judge(self, process: Process, answer: Answer, program: dict[str, Any]) -> Outcome:
-        max_bytes = program["limits"]["output_bytes"]
         status, error, exit_code = _status(answer, process, runs=program["mode"] == "stdio")
-        oom_kills, self._oom_kills_seen = self._oom_kills() - self._oom_kills_seen, self._oom_kills()
-        if status != "ok" and oom_kills:
+        max_bytes = program["limits"]["output_bytes"]
+        stdout, stderr, overflow = process.take_output(max_bytes, 4 * _STDERR_CHARACTERS)
+        if status != "ok" and self._oom_kills() > self._oom_kills_before:
             status = "memory limit"
-        if process.overflowed(max_bytes):
+        if overflow:
             status = "output limit"
         return {
             "status": status,
-            "stdout": process.stdout(max_bytes).decode("utf-8", "backslashreplace"),
+            "stdout": stdout.decode("utf-8", "backslashreplace"),
             "value": answer.details.get("value") if status == "ok" else None,
             "error": error[:_ERROR_CHARACTERS],
-            "stderr": process.stderr(4 * _STDERR_CHARACTERS).decode("utf-8", "backslashreplace")[-_STDERR_CHARACTERS:],
+            "stderr": stderr.decode("utf-8", "backslashreplace")[-_STDERR_CHARACTERS:],
             "exit_code": exit_code,
             "cpu_s": answer.cpu_s,
             "wall_s": answer.wall_s,
@@ -136,9 +160,12 @@ class Dispatcher:
         return _box_usage() == self._empty_box
 
     def _next_input(self) -> bytes:
-        if not self._frames.pending and not select.select([0], [], [], 0)[0]:
+        if not self._has_input():
             self._send_outcomes()  # the host may be waiting for them before it sends more
         return self._frames.next()
+
+    def _has_input(self) -> bool:
+        return self._frames.pending or bool(select.select([HOST], [], [], 0)[0])
 
     def _add(self, outcome: Outcome) -> None:
         self._outcomes.append(outcome)

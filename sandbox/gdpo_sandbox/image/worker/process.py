@@ -7,21 +7,26 @@ nor how fast it reads, can make the dispatcher wait.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import select
 import signal
 import socket
 import struct
+import termios
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from .child import TOKEN_BYTES
+from .frames import ClosedError
 
 BOX = "/tmp"
 """The only place where programs can write files; their working directory."""
+HOST = 0
+"""The descriptor that programs come on."""
 FORK, EMPTY, REAP = b"F", b"E", b"R"
 ENDED = struct.Struct("=idq")
 """How a process ended: wait status, CPU seconds, peak memory in KiB."""
@@ -84,6 +89,7 @@ class Process:
         self._poll = select.poll()
         self._poll.register(zygote, select.POLLIN)
         self._poll.register(self._answers, select.POLLIN)
+        self._poll.register(HOST, 0)  # only whether it goes away
         self._line = bytearray()
         self._answers_open = True
         self.ready = False
@@ -93,10 +99,13 @@ class Process:
         """Both known once it has ended."""
 
     def ask(self, request: bytes, limits: dict[str, Any], expected: frozenset[str]) -> Answer:
-        """Give it a request, and wait until it has answered, or ended, or reached a limit and been killed."""
+        """Give it a request, and wait until it has answered, or ended, or reached a limit and been killed.
+
+        Raises:
+            ClosedError: The host went away meanwhile.
+            FaultError: The process cannot be killed.
+        """
         token = os.urandom(TOKEN_BYTES // 2).hex().encode()
-        for fd in self._files:
-            os.ftruncate(fd, 0)
         _write(self._files[0], request)
         cpu, start = self._cpu(), time.perf_counter()
         with contextlib.suppress(BrokenPipeError):  # it has ended, or has closed its side and will not answer
@@ -113,7 +122,10 @@ class Process:
                     kind = "timeout"
             if now >= deadline:
                 kind = "timeout"
-            if not kind and self._poll.poll(1000 * (min(check, deadline) - now)):
+            events = [] if kind else self._poll.poll(1000 * (min(check, deadline) - now))
+            if (HOST, select.POLLHUP) in events:
+                raise ClosedError("The host went away.")
+            if events:
                 died = self._has_ended(0)
                 kind, details = self._parse(self._read(max_bytes), token, expected, max_bytes)
                 kind = kind or ("died" if died else "")
@@ -132,17 +144,19 @@ class Process:
             if not self._has_ended(PATIENCE_S):
                 raise FaultError("A killed process is still there.")
 
-    def stdout(self, max_bytes: int) -> bytes:
-        """What it wrote, from the beginning."""
-        return os.pread(self._files[1], max_bytes, 0)
+    def took_request(self) -> bool:
+        """Whether it has read the last request's token, and so had done with the one before."""
+        return fcntl.ioctl(self._tokens, termios.FIONREAD, bytes(4)) == bytes(4)
 
-    def stderr(self, max_bytes: int) -> bytes:
-        """What it wrote, up to the end."""
-        return os.pread(self._files[2], max_bytes, max(0, os.fstat(self._files[2]).st_size - max_bytes))
-
-    def overflowed(self, max_bytes: int) -> bool:
-        """Whether it wrote more to stdout or stderr."""
-        return any(os.fstat(fd).st_size > max_bytes for fd in self._files[1:])
+    def take_output(self, max_bytes: int, stderr_bytes: int) -> tuple[bytes, bytes, bool]:
+        """What it has written by now: the beginning of stdout, the end of stderr, and whether either is too long."""
+        _, stdout, stderr = self._files
+        sizes = os.fstat(stdout).st_size, os.fstat(stderr).st_size
+        taken = os.pread(stdout, max_bytes, 0), os.pread(stderr, stderr_bytes, max(0, sizes[1] - stderr_bytes))
+        for fd, size in zip((stdout, stderr), sizes, strict=True):
+            if size:
+                os.ftruncate(fd, 0)
+        return *taken, max(sizes) > max_bytes
 
     def close(self) -> None:
         """Release its files."""
@@ -199,3 +213,4 @@ def _write(fd: int, data: bytes) -> None:
     position = 0
     while position < len(data):
         position += os.pwrite(fd, memoryview(data)[position:], position)
+    os.ftruncate(fd, position)

@@ -126,9 +126,11 @@ def _opaque(value: object) -> Any:
         text = str.__str__(repr(value))[:_REPR_LENGTH]
     except Exception:
         text = "<no repr>"
-    return {"o": [_str(type(value).__name__[:_REPR_LENGTH]), _str(text)]}
+    return {"o": [_str(_name(type(value))[:_REPR_LENGTH]), _str(text)]}
 
 
+_name = type.__dict__["__name__"].__get__
+"""Name of a class, whatever its metaclass says."""
 _SCALARS: dict[type, Callable[[Any], Any]] = {
     type(None): lambda value: None,
     bool: lambda value: value,
