@@ -2,9 +2,10 @@
 
     make_normalizer("gdpo", preset="verl")
 
-Read from the frameworks' sources of August 2026: TRL 1.16 and verl 0.9.1 (both checked against the
-installed packages by `tox -e peer-trl` and `tox -e peer-verl`), ms-swift, NeMo-RL, axolotl,
-OpenRLHF and NVlabs/GDPO at their main branches. `paper` is the published formula in float64.
+Checked against the installed packages by `tox -e peer-axolotl`, `peer-swift`, `peer-trl` and
+`peer-verl`: axolotl 0.19, ms-swift 4.6, TRL 1.16 and verl 0.9.1. Read from their sources of August
+2026 and not run (docs/conformance.md says why): NeMo-RL, OpenRLHF and NVlabs/GDPO at their main
+branches. `paper` is the published formula in float64.
 """
 
 from __future__ import annotations
