@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import shutil
 import tempfile
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,12 +21,14 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from gdpo_bench.core import DataError, UnknownNameError
+from gdpo_bench.core import DataError, UnknownNameError, content_hash
 
 DATA_VARIABLE = "GDPO_BENCH_DATA"
 """Environment variable that names the folder of local data."""
 
 _EXAMPLES = 3
+_PATIENCE = 60
+"""Seconds without an answer after which a download fails."""
 _log = logging.getLogger(__name__)
 
 Row = Mapping[str, Any]
@@ -252,8 +256,11 @@ def _read_hub(source: Source, split: str) -> Iterator[Row]:
     options: dict[str, Any] = {"streaming": True} if source.streaming else {}
     with _quiet():
         try:
-            if (is_url := "://" in split) or split.endswith((".jsonl", ".parquet")):
-                file = split if is_url else f"hf://datasets/{source.hub}@{source.revision}/{split}"
+            if "://" in split:
+                yield from _read_file(_downloaded(split), source)
+                return
+            if split.endswith((".jsonl", ".parquet")):
+                file = f"hf://datasets/{source.hub}@{source.revision}/{split}"
                 found = datasets.load_dataset(_builder(split, source), data_files=file, split="train", **options)
             else:
                 found = datasets.load_dataset(
@@ -263,10 +270,28 @@ def _read_hub(source: Source, split: str) -> Iterator[Row]:
         except Exception as error:  # no network, no such revision, no space; the text says which
             expected = ", ".join(" or ".join(files.patterns) for files in source.splits.values())
             raise DataError(
-                f"Cannot load {source.hub} (revision {source.revision}) from the Hugging Face hub: "
+                f"Cannot load {source.hub} (revision {source.revision}) from "
+                f"{split if '://' in split else 'the Hugging Face hub'}: "
                 f"{_root_cause(error)}. Go online, or put its files in a folder and name that with --data-dir or "
                 f"{DATA_VARIABLE} (expected there: {expected})."
             ) from error
+
+
+def _downloaded(url: str) -> Path:
+    """The file behind an address that names a commit, kept where the library keeps its own."""
+    import datasets  # noqa: PLC0415 (seconds to import)
+
+    name = url.rpartition("/")[2]
+    file = Path(datasets.config.HF_DATASETS_CACHE, "gdpo-bench", content_hash(url), name)
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            urllib.request.urlopen(url, timeout=_PATIENCE) as answer,
+            tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as part,
+        ):
+            shutil.copyfileobj(answer, part)
+        Path(part.name).replace(file)  # in one step: another process may read it already
+    return file
 
 
 @contextmanager

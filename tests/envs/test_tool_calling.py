@@ -138,7 +138,12 @@ def test_published_files_are_read_by_their_pinned_address(folder: Path, monkeypa
     there = {"eval": SplitFiles(hub=(folder / "toolrl/rlla_4k_test.parquet").as_uri(), local="nowhere")}
     source = replace(SOURCE, splits=there)
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", folder / "cache")
-    assert [read["prompt"][1]["content"] for read in load(source, "eval", dict).rows] == ["Weather in Rome?"]
+    for _ in range(2):
+        assert [read["prompt"][1]["content"] for read in load(source, "eval", dict).rows] == ["Weather in Rome?"]
+        (folder / "toolrl/rlla_4k_test.parquet").unlink(missing_ok=True)  # it is kept
+    gone = replace(SOURCE, splits={"eval": SplitFiles(hub=(folder / "gone.parquet").as_uri(), local="toolrl/here")})
+    with pytest.raises(DataError, match=r"from file://.*gone\.parquet: .*Go online, or .*expected there: toolrl/here"):
+        load(gone, "eval", dict)
     assert revision(source) == "qiancheng0/ToolRL@8cee13ec0ca72f0461da372a93a6fd8140dbb840"
 
 
