@@ -50,7 +50,8 @@ def conformance(
             that our table declares, each must have a counterexample.
         examples: Cases to try for each property.
         junit: Write the result to this file as JUnit XML.
-        markdown: Write the matrix into this Markdown file.
+        markdown: Write the matrix into this Markdown file, and what the properties say where it has
+            a section for them.
         section: Which generated section of that file.
 
     Returns:
@@ -84,6 +85,6 @@ def conformance(
         write_atomically(junit, as_junit(columns))
     if markdown is not None:
         write_section(markdown, section, as_markdown(columns))
-        if section == "ours":
+        if "<!-- begin properties -->" in markdown.read_text(encoding="utf-8"):
             write_section(markdown, "properties", property_table())
     return 0 if all(finding.as_declared for findings in columns for finding in findings) else 1

@@ -140,6 +140,15 @@ def test_the_command_writes_sections_of_a_document(own_module):
         conformance(("gdpo",), properties=("shift",), examples=3, markdown=page, section="other")
 
 
+def test_the_command_makes_a_new_document(own_module):
+    page = own_module / "new.md"
+    assert conformance(("gdpo",), properties=("shift",), examples=3, markdown=page) == 0
+    assert page.read_text().startswith("<!-- begin ours -->\n| property | `gdpo` |")
+    page.write_text(page.read_text() + "<!-- begin properties -->\n<!-- end properties -->\n")
+    conformance(("gdpo",), properties=("shift",), examples=3, markdown=page)
+    assert "why it matters" in page.read_text()
+
+
 def test_the_pytest_plugin_makes_a_test_of_each_property(own_module):
     (own_module / "test_own.py").write_text(
         "import pytest\n"
