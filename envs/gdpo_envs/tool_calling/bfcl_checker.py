@@ -76,16 +76,14 @@ def function_of(answer: Answer, functions: Sequence[Function]) -> Function:
 def right_call(call: Call, function: Function, accepted: Mapping[str, list[Any]], language: str = "python") -> bool:
     """Whether a call is a true one, given the accepted values of its parameters."""
     given, declared = call["parameters"], function["parameters"]
+    properties = declared["properties"]
     return (
         call["name"] == function["name"]
-        and all(key in given for key in declared["required"])
-        and all(
-            key in accepted
-            and key in declared["properties"]
-            and right_value(value, accepted[key], declared["properties"][key], language)
-            for key, value in given.items()
-        )
-        and all(key in given or OMITTED in values for key, values in accepted.items())
+        and all(map(given.__contains__, declared["required"]))
+        and given.keys() <= accepted.keys()
+        and given.keys() <= properties.keys()
+        and all(OMITTED in accepted[key] for key in accepted.keys() - given.keys())
+        and all(right_value(value, accepted[key], properties[key], language) for key, value in given.items())
     )
 
 
