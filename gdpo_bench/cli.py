@@ -10,7 +10,7 @@ from tyro.extras import SubcommandApp
 import gdpo_bench
 from gdpo_bench.advantage_commands import collapse, conformance
 from gdpo_bench.cli_errors import run_cli
-from gdpo_bench.env_commands import check, new
+from gdpo_bench.env_commands import check, envs, new
 from gdpo_bench.leaderboard.commands import build_app as leaderboard_app
 from gdpo_bench.run import run
 
@@ -20,6 +20,7 @@ def build_app() -> SubcommandApp:
     app = SubcommandApp()
     app.command(run)
     app.command(leaderboard_app(), name="leaderboard")
+    app.command(envs)
     app.command(new)
     app.command(check)
     app.command(conformance)

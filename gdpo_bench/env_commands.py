@@ -11,7 +11,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from gdpo_bench.authoring import CheckResult, check_env
+from gdpo_bench.authoring.describe import describe, env_rows, env_table
+from gdpo_bench.authoring.playing import play_env
 from gdpo_bench.authoring.scaffold import new_package
+from gdpo_bench.authoring.subject import parse_id
 from gdpo_bench.core.errors import GdpoBenchError
 
 _LOG_WIDTH = 120
@@ -52,6 +55,38 @@ def new(id: tyro.conf.Positional[str], /, *, tools: bool = False, folder: Path |
     """
     made = new_package(id, folder, tools)
     print(f"Wrote {made}. Next:\n\n  pip install -e {made}\n  pytest {made}\n  gdpo-bench envs {id} --play")
+
+
+def envs(
+    id: tyro.conf.Positional[str | None] = None,
+    /,
+    *,
+    play: bool = False,
+    split: str = "train",
+    seed: int = 0,
+    task: str | None = None,
+) -> None:
+    """List the environments, describe one, or play one.
+
+    Args:
+        id: An environment to describe, with options: acme/Sql-v0:length=5. Without it, all are listed.
+        play: Be the policy: read a prompt, type a reply, read the rewards and why.
+        split: Which tasks to play.
+        seed: Fixes the order of the tasks that are played.
+        task: Play the task with this id alone.
+    """
+    console = _console()
+    if id is None and (play or task is not None):
+        raise GdpoBenchError("Name the environment to play, such as: gdpo-bench envs gdpo/MathMini-v0 --play")
+    if id is None:
+        console.print(env_table(env_rows()))
+        console.print("\nAll about one: gdpo-bench envs ID. Your own: gdpo-bench new acme/Sql-v0.", highlight=False)
+        return
+    name, options = parse_id(id)
+    if play or task is not None:
+        play_env(name, console, split=split, seed=seed, task_id=task, **options)
+    else:
+        console.print(describe(name, **options))
 
 
 def _result_table(title: str, results: list[CheckResult]) -> Table:

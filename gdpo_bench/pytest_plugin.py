@@ -103,40 +103,19 @@ def _run_check(config: pytest.Config, check: str, *args: Any, **kwargs: Any) -> 
     # All checks of an environment share what it makes of the replies.
     subjects = config.stash.setdefault(_subjects, {})
     key = repr((args, kwargs))
+    problem = None
     try:
         if key not in subjects:
             subjects[key] = Subject(*args, **kwargs)
-        result = examine(subjects[key], check)
     except GdpoBenchError as error:
-        pytest.fail(str(error), pytrace=False)
+        problem = str(error)
+    if problem is not None:
+        pytest.fail(problem, pytrace=False)
+    result = examine(subjects[key], check)
     if result.status == "skipped":
         pytest.skip(result.detail)
     if result.status == "failed":
         pytest.fail(f"{subjects[key].name}: {result.detail}", pytrace=False)
-
-
-@pytest.fixture
-def gdpo_property(request: pytest.FixtureRequest) -> Callable[[], None]:
-    """Tests the marked estimator for one property; call it."""
-    from gdpo_bench.conformance.implementation import implementation  # noqa: PLC0415
-    from gdpo_bench.conformance.properties import PROPERTIES  # noqa: PLC0415
-    from gdpo_bench.conformance.suite import examine  # noqa: PLC0415
-
-    mark = request.node.get_closest_marker(MARK)
-    if mark is None:
-        pytest.fail(f"A test that takes gdpo_property needs @pytest.mark.{MARK}('module:function').", pytrace=False)
-    target, exceptions, examples = _arguments(*mark.args, **mark.kwargs)
-
-    def check() -> None:
-        found = examine(
-            implementation(target), PROPERTIES[request.param], examples=examples, reason=exceptions.get(request.param)
-        )
-        if found.status == "outside":
-            pytest.skip(str(found))
-        if not found.as_declared:
-            pytest.fail(str(found), pytrace=False)
-
-    return check
 
 
 def _arguments(

@@ -53,7 +53,7 @@ class Subject:
         self.registered = isinstance(env, str)
         self.make: Callable[[], TextEnv[Any]]
         if isinstance(env, str):
-            id, chosen = _parse(env)
+            id, chosen = parse_id(env)
             found = spec(id)
             self.name, self.options = found.id, chosen | options
             cls = load_class(found.id)
@@ -192,7 +192,12 @@ def _same(env: TextEnv[Any]) -> TextEnv[Any]:
     return env
 
 
-def _parse(text: str) -> tuple[str, dict[str, Any]]:
+def parse_id(text: str) -> tuple[str, dict[str, Any]]:
+    """Read an id as command lines give it, with or without `:option=value,option=value`.
+
+    Raises:
+        JobError: An option without a value, or with one that cannot be read.
+    """
     from gdpo_bench.jobs.job import parse_choice  # noqa: PLC0415 (pydantic; `import gdpo_bench` need not wait)
 
     return parse_choice(text)
