@@ -42,6 +42,7 @@ class Dispatcher:
         self._oom_kills_before = 0
         self._empty_box = _box_usage()
         self._frames = FrameReader(lambda: os.read(HOST, 1 << 20))
+        self._held: Outcome | None = None
         self._outcomes: list[Outcome] = []
         self._unsent_characters, self._sent_at = 0, 0.0
 
@@ -92,37 +93,47 @@ class Dispatcher:
                 self._next_input()
                 self._add(outcome)
             return tests
-        answers = TO_CALL if program["mode"] == "call" else TO_RUN
-        most = 1 if program["isolation"] == "test" else left
-        held: Outcome | None = None
-        for test in range(1, most + 1):
-            if held and not self._has_input():
-                self._confirm(held, process.ask(b"", limits, AT_START), process)
-                held = None
-            answer = process.ask(self._next_input(), limits, answers)
-            if held:
-                self._confirm(held, answer, process)
-            held = self._judge(process, answer, program)
-            if answer.kind not in answers or not answer.details.get("reusable", True):
-                break
-        if answer.kind == "returned":
-            self._confirm(held, process.ask(b"", limits, AT_START), process)
-        else:
-            self._add(held)
-        return test
+        calls, most = program["mode"] == "call", 1 if program["isolation"] == "test" else left
+        tests, reusable = 0, True
+        while reusable and tests < most:
+            if not self._has_input():
+                self._settle(process, limits)
+                if process.wait_status is not None:
+                    break
+            answer = process.ask(self._next_input(), limits, TO_CALL if calls else TO_RUN)
+            self._settle(process, limits, answer)
+            outcome = self._judge(process, answer, program)
+            if calls:
+                self._held = outcome
+            else:
+                self._add(outcome)
+            tests += 1
+            reusable = answer.kind in TO_CALL or answer.details.get("reusable", False)
+        self._settle(process, limits)
+        return tests
 
-    def _confirm(self, held: Outcome, next_answer: Answer, process: Process) -> None:
-        """Send the outcome of a call, unless the process did not go on after it.
+    def _settle(self, process: Process, limits: dict[str, Any], answer: Answer | None = None) -> None:
+        """Send the outcome of the last call, if its process went on after it.
 
-        One that writes a result and ends, or writes several, has not returned from the call.
+        One that writes a result and ends, or writes several, did not return from the call.
+
+        Args:
+            process: Which it was.
+            limits: For asking whether it is still there.
+            answer: To the next call; that tells too.
         """
-        if held["status"] == "ok" and (next_answer.kind == "nonsense" or not process.took_request()):
-            held |= {
-                "status": "no result",
-                "value": None,
-                "error": "A result was written, but the call did not return.",
-            }
-        self._add(held)
+        outcome, self._held = self._held, None
+        if outcome is None:
+            return
+        if outcome["status"] == "ok":
+            answer = answer or process.ask(b"", limits, AT_START)
+            if answer.kind == "nonsense" or not process.took_request():
+                outcome |= {
+                    "status": "no result",
+                    "value": None,
+                    "error": "A result came, but the call did not return.",
+                }
+        self._add(outcome)
 
     def _judge(self, process: Process, answer: Answer, program: dict[str, Any]) -> Outcome:
         status, error, exit_code = _status(answer, process, runs=program["mode"] == "stdio")

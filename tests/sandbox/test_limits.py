@@ -1,0 +1,171 @@
+"""Every limit holds, is told for what it is, and leaves the container fit for the next program."""
+
+from collections.abc import Iterator
+
+import docker
+import pytest
+from gdpo_sandbox import Limits, Outcome, Program, ProgramError, SandboxPool, Status
+
+LIMITS = Limits(cpu_s=0.5, wall_s=4, memory_mb=128, processes=8, output_bytes=10_000, files_mb=1, open_files=32)
+
+
+@pytest.fixture(scope="module")
+def tight(engine: docker.DockerClient) -> Iterator[SandboxPool]:
+    with SandboxPool(slots=1, limits=LIMITS) as pool:
+        yield pool
+
+
+def run(pool: SandboxPool, source: str) -> Outcome:
+    """Its outcome, after another program has run as if nothing had been."""
+    (outcome,) = pool.run(Program(source, [""])).tests
+    (after,) = pool.run(Program("import os; print(os.listdir('.'))", [""])).tests
+    assert (after.status, after.stdout) == (Status.OK, "[]\n")
+    return outcome
+
+
+LOST_CHILDREN = """
+import os, signal, time
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # so that the kernel adds their time to nobody's
+while True:
+    if os.fork() == 0:
+        while time.process_time() < 0.05: pass
+        os._exit(0)
+    try: os.wait()
+    except ChildProcessError: pass
+"""
+THREADS = """
+import threading
+for _ in range(3): threading.Thread(target=exec, args=("while True: pass",)).start()
+"""
+DEAF = """
+import signal
+for number in (2, 10, 12, 14, 15, 24): signal.signal(number, signal.SIG_IGN)
+while True: pass
+"""
+STUBBORN = """
+import os, signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+try:
+    while True: os.write(1, b"x" * 100)
+except OSError: pass
+"""
+MANY_CHILDREN = """
+import os, signal
+for _ in range(20):
+    if os.fork() == 0: signal.pause()
+"""
+MANY_THREADS = """
+import threading
+for _ in range(20): threading.Thread(target=threading.Event().wait, daemon=True).start()
+"""
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "while True: pass",
+        "import os\nos.fork(); os.fork()\nwhile True: pass",
+        THREADS,
+        DEAF,
+        LOST_CHILDREN,
+        "10 ** 10 ** 9",
+    ],
+    ids=["loop", "processes", "threads", "signals", "lost children", "one instruction"],
+)
+def test_cpu_time_of_all_processes_is_limited(tight: SandboxPool, source: str) -> None:
+    outcome = run(tight, source)
+    assert outcome.status is Status.TIMEOUT
+    assert outcome.cpu_s < LIMITS.cpu_s + 0.5
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import time; time.sleep(60)",
+        "import os; os.read(os.pipe()[0], 1)",
+        "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)",
+        "import threading; threading.Event().wait()",
+        "import threading, time; threading.Thread(target=time.sleep, args=(60,)).start()",
+        "import os, signal, time\nif os.fork(): os.wait()\nelse:\n    os.setsid()\n    time.sleep(60)",
+    ],
+    ids=["sleep", "read", "stop", "wait", "thread", "child"],
+)
+def test_wall_time_ends_what_uses_no_cpu(tight: SandboxPool, source: str) -> None:
+    outcome = run(tight, source)
+    assert outcome.status is Status.TIMEOUT
+    assert outcome.wall_s >= 4
+    assert outcome.cpu_s < 0.5
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "x = bytearray(200 << 20)",
+        "x = []\nwhile True: x.append(bytearray(1 << 20))",
+        "import mmap\nx = [mmap.mmap(-1, 1 << 20) for _ in range(200)]",
+        # each process within its own limit, together beyond the container's: the kernel kills
+        "import os, time\n[os.fork() for _ in range(2)]\nx = bytearray(b'1' * (45 << 20))\nx += x\nos.wait()",
+    ],
+    ids=["at once", "bit by bit", "maps", "processes"],
+)
+def test_memory_is_limited(tight: SandboxPool, source: str) -> None:
+    outcome = run(tight, source)
+    if outcome.status is not Status.MEMORY_LIMIT:  # mmap says so as an OSError
+        assert outcome.error == "OSError: [Errno 12] Cannot allocate memory"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "while True: print('x' * 100)",
+        "import sys\nwhile True: sys.stderr.write('x' * 100)",
+        "import os\nwhile True: os.write(1, b'x' * 100)",
+        STUBBORN,
+        "import os\nos.ftruncate(1, 10_001)",
+        "open('x', 'w').write('x' * 20_000)",
+    ],
+    ids=["print", "stderr", "write", "signal ignored", "truncate", "file"],
+)
+def test_output_is_limited(tight: SandboxPool, source: str) -> None:
+    outcome = run(tight, source)
+    assert outcome.status is Status.OUTPUT_LIMIT
+    assert len(outcome.stdout) <= LIMITS.output_bytes
+
+
+def test_output_up_to_the_limit_is_all_there(tight: SandboxPool) -> None:
+    outcome = run(tight, "print('x' * 9_999)")
+    assert (outcome.status, outcome.stdout) == (Status.OK, "x" * 9_999 + "\n")
+
+
+@pytest.mark.parametrize(("size", "status"), [(9_000, Status.OK), (11_000, Status.OUTPUT_LIMIT)])
+def test_a_returned_value_is_limited_like_output(tight: SandboxPool, size: int, status: Status) -> None:
+    (outcome,) = tight.run(Program("def f(n): return '\"' * (n // 2)", [(size,)], "call", "f")).tests
+    assert outcome.status is status
+
+
+@pytest.mark.parametrize(
+    ("source", "error"),
+    [
+        (MANY_CHILDREN, "Errno 11"),
+        (MANY_THREADS, "can't start new thread"),
+        ("x = [open('/dev/null') for _ in range(40)]", "Errno 24"),
+        ("for n in range(200): open(str(n), 'wb').write(b'x' * 9_000)", "Errno 28"),
+        ("for n in range(9_999): open(str(n), 'wb').close()", "Errno 28"),
+        ("open('/x', 'w')", "Errno 30"),
+        ("open('/dev/x', 'w')", "Errno 13"),
+    ],
+    ids=["processes", "threads", "open files", "space", "files", "root", "dev"],
+)
+def test_what_is_beyond_a_limit_fails_in_the_program(tight: SandboxPool, source: str, error: str) -> None:
+    outcome = run(tight, source)
+    assert outcome.status is Status.RUNTIME_ERROR
+    assert error in outcome.error
+
+
+def test_the_container_survives_all_of_this(tight: SandboxPool) -> None:
+    assert tight.replaced == 0
+
+
+def test_limits_must_be_positive() -> None:
+    with pytest.raises(ProgramError, match="memory_mb must be positive; got 0"):
+        Limits(memory_mb=0)
