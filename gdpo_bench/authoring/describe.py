@@ -107,7 +107,8 @@ def describe(id: str, **options: Any) -> RenderableType:
         _options(cls, found.options | options),
         Text(),
         _splits(env),
-        Text(f"\nData     {_data(env)}"),
+        Text(f"\nData: {_data(env)}"),
+        *([Text(f"Replies cannot be scored here: {lacking}")] if (lacking := env.unavailable()) else []),
     )
 
 

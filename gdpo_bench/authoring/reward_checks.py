@@ -223,7 +223,8 @@ def _varied(subject: Subject) -> None:
             )
         raise FailedError(
             f"Reward {name!r} was {f'{taken.pop():g}' if taken else 'not applicable'} {tried}, good, corrupted and odd "
-            "ones. What never varies teaches nothing: mend its condition, or remove it."
+            "ones. What never varies teaches nothing: mend its condition, remove it, or show among the "
+            "demonstrations where it varies."
         )
 
 

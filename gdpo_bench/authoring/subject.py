@@ -44,7 +44,7 @@ class Subject:
             **options: The environment's options; an instance has its own.
 
         Raises:
-            GdpoBenchError: It cannot be made, a split is empty, or its data are not there.
+            GdpoBenchError: It cannot be made or scored here, a split is empty, or no data are there.
         """
         if tasks < 1:
             raise GdpoBenchError(f"The number of tasks to check must be at least 1; got {tasks}.")
@@ -65,6 +65,8 @@ class Subject:
             self.make = functools.partial(_same, env)
         with blaming(self.name):
             self.env = self.make()
+            if lacking := self.env.unavailable():
+                raise GdpoBenchError(f"{self.name}: {lacking}")
             self.tasks, self.missing = _splits(self.env)
         self.sample = [task for split in self.tasks.values() for task in _spread(split, tasks)]
 
