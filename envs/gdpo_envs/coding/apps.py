@@ -9,7 +9,7 @@ published solutions have not all been checked; of the first 35 programs that we 
 
 from __future__ import annotations
 
-from gdpo_envs.coding.io_tests import IMPORTS, read_json, tests_from
+from gdpo_envs.coding.io_tests import IMPORTS, cases_from, read_json
 from gdpo_envs.coding.problem import CodeTask
 from gdpo_envs.coding.published import PublishedCoding
 from gdpo_envs.loading import Row, Source, SplitFiles
@@ -30,13 +30,12 @@ class APPS(PublishedCoding):
     """Programs that read standard input, and functions."""
 
     source = SOURCE
-    cpu_s = 10.0
 
     @classmethod
     def convert(cls, row: Row, split: str, limit: int) -> CodeTask:
         """The problem of a row."""
         statement = row["question"].strip()
-        cases, function = tests_from(read_json(row["input_output"], "'input_output'"), statement)
+        cases, function = cases_from(read_json(row["input_output"], "'input_output'"), statement)
         starter = (row.get("starter_code") or "").strip()
         solutions = read_json(row.get("solutions") or "[]", "'solutions'")
         return CodeTask(

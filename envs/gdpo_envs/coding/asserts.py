@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from gdpo_envs.coding.constants import Names, NotConstantError, evaluate, loop
 from gdpo_envs.coding.problem import Case, call_case
+from gdpo_envs.loading import UnusableRowError
 
 _SHOWN = 60
 
@@ -20,6 +22,19 @@ class Asserts:
     cases: list[Case] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
     """Statements of which no test could be made."""
+
+
+def parse(source: str, column: str) -> list[ast.stmt]:
+    """The statements of published source.
+
+    Raises:
+        UnusableRowError: It is not Python.
+    """
+    try:
+        with warnings.catch_warnings(action="ignore"):  # about escapes and comparisons that nobody will mend
+            return ast.parse(source).body
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        raise UnusableRowError(f"{column!r} is not Python: {error}") from error
 
 
 def read_asserts(statements: Iterable[ast.stmt], function: str, names: Names | None = None) -> Asserts:

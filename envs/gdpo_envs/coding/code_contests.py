@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from gdpo_envs.coding.io_tests import tests_from, text_cases
+from gdpo_envs.coding.io_tests import cases_from, text_cases
 from gdpo_envs.coding.problem import CodeTask
 from gdpo_envs.coding.published import PublishedCoding
 from gdpo_envs.loading import Row, Source, SplitFiles, UnusableRowError
@@ -40,14 +40,13 @@ class CodeContests(PublishedCoding):
     """
 
     source = SOURCE
-    cpu_s = 10.0
 
     @classmethod
     def convert(cls, row: Row, split: str, limit: int) -> CodeTask:
         """The problem of a row, in either layout."""
         if "problem" in row:
             statement = row["problem"].strip()
-            cases, function = tests_from(row["tests"], statement)
+            cases, function = cases_from(row["tests"], statement)
         else:
             statement, function = row["description"].strip(), None
             pairs = [pair for kind in ("public", "private", "generated") for pair in _pairs(row[f"{kind}_tests"])]

@@ -24,7 +24,7 @@ class CodingEnv(TextEnv[CodeTask]):
     never told what is expected; answers are compared here. Tasks and messages need no sandbox.
     """
 
-    cpu_s: float = 4.0
+    cpu_s: float = 10.0
     """Seconds of CPU that a program may use on one test."""
 
     def messages(self, task: CodeTask) -> list[Message]:

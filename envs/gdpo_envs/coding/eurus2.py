@@ -10,7 +10,7 @@ its own authors. The data's first layout (`source`, `task`, `reference`) is read
 
 from __future__ import annotations
 
-from gdpo_envs.coding.io_tests import IMPORTS, read_json, tests_from
+from gdpo_envs.coding.io_tests import IMPORTS, cases_from, read_json
 from gdpo_envs.coding.problem import CodeTask
 from gdpo_envs.coding.published import PublishedCoding
 from gdpo_envs.loading import Row, Source, SplitFiles, UnusableRowError
@@ -33,7 +33,6 @@ class Eurus2Code(PublishedCoding):
     """Programs that read standard input, and some functions."""
 
     source = SOURCE
-    cpu_s = 10.0
 
     @classmethod
     def convert(cls, row: Row, split: str, limit: int) -> CodeTask | None:
@@ -50,7 +49,7 @@ class Eurus2Code(PublishedCoding):
             if len(asked) != 1 or not isinstance(truth, str):
                 raise UnusableRowError("'prompt' must hold one user's message, and 'reward_model' a ground truth")
             statement = asked[0].strip()
-        cases, function = tests_from(read_json(truth, "the ground truth"), statement)
+        cases, function = cases_from(read_json(truth, "the ground truth"), statement)
         return CodeTask(
             prompt=statement,
             mode="call" if function else "stdio",

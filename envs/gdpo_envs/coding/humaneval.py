@@ -21,7 +21,7 @@ import string
 from collections.abc import Callable
 from random import Random
 
-from gdpo_envs.coding.asserts import read_asserts
+from gdpo_envs.coding.asserts import parse, read_asserts
 from gdpo_envs.coding.problem import Case, CodeTask, call_case
 from gdpo_envs.coding.published import PublishedCoding
 from gdpo_envs.loading import Row, Source, SplitFiles, UnusableRowError
@@ -66,10 +66,7 @@ class HumanEval(PublishedCoding):
 def _cases(task_id: str, source: str) -> list[Case]:
     if task_id in _DRAWN_CASES:
         return _DRAWN_CASES[task_id](Random(task_id))
-    try:
-        functions = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
-    except SyntaxError as error:
-        raise UnusableRowError(f"{task_id}: 'test' is not Python: {error}") from error
+    functions = (node for node in parse(source, "test") if isinstance(node, ast.FunctionDef))
     check = next((function for function in functions if function.name == "check"), None)
     return read_asserts(check.body, "candidate").cases if check else []
 

@@ -41,7 +41,7 @@ def read_json(text: str, where: str) -> Any:
         raise UnusableRowError(f"{where} is not JSON: {error}") from error
 
 
-def tests_from(tests: Any, statement: str) -> tuple[list[Case], str | None]:
+def cases_from(tests: Any, statement: str) -> tuple[list[Case], str | None]:
     """The tests, and the name of the function or None for whole programs.
 
     Args:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ast
 
-from gdpo_envs.coding.asserts import read_asserts
+from gdpo_envs.coding.asserts import parse, read_asserts
 from gdpo_envs.coding.problem import CodeTask
 from gdpo_envs.coding.published import PublishedCoding
 from gdpo_envs.loading import Row, Source, SplitFiles, UnusableRowError
@@ -45,10 +45,7 @@ class MBPP(PublishedCoding):
         if (row["task_id"] in _TEST) != (split == "eval"):
             return None
         where = f"task {row['task_id']}"
-        try:
-            statements = ast.parse("\n".join(row["test_list"])).body
-        except SyntaxError as error:
-            raise UnusableRowError(f"{where}: 'test_list' is not Python: {error}") from error
+        statements = parse("\n".join(row["test_list"]), "test_list")
         entry = _function(row["code"], statements)
         if entry is None:
             raise UnusableRowError(f"{where}: the tests call no function that 'code' defines")
@@ -68,9 +65,6 @@ class MBPP(PublishedCoding):
 
 def _function(code: str, tests: list[ast.stmt]) -> str | None:
     """The function that the tests call, of those that the solution defines."""
-    try:
-        defined = {node.name for node in ast.parse(code).body if isinstance(node, ast.FunctionDef)}
-    except SyntaxError as error:
-        raise UnusableRowError(f"'code' is not Python: {error}") from error
+    defined = {node.name for node in parse(code, "code") if isinstance(node, ast.FunctionDef)}
     calls = (node for test in tests for node in ast.walk(test) if isinstance(node, ast.Call))
     return next((node.func.id for node in calls if isinstance(node.func, ast.Name) and node.func.id in defined), None)

@@ -25,11 +25,11 @@ _OPERANDS: dict[str, tuple[str, _Value]] = {
 }
 """Words, their code, and their value."""
 _OPERATIONS: dict[str, tuple[str, _Value]] = {
-    "{} plus {}": ("{}+{}", lambda x, y: x + y),
-    "{} minus {}": ("{}-{}", lambda x, y: x - y),
-    "{} times {}": ("{}*{}", lambda x, y: x * y),
-    "larger of {} and {}": ("max({},{})", max),
-    "smaller of {} and {}": ("min({},{})", min),
+    "sum": ("{}+{}", lambda x, y: x + y),
+    "difference": ("{}-{}", lambda x, y: x - y),
+    "product": ("{}*{}", lambda x, y: x * y),
+    "larger": ("max({},{})", max),
+    "smaller": ("min({},{})", min),
 }
 _CONSTANTS = {"3", "7"}
 _ARGUMENTS = ((10, 1), (11, 6), (1, -8), (7, 3), (-2, 10), (-5, -6))
@@ -49,7 +49,7 @@ class FormulaTask(CodeTask):
 
 
 class CodingMini(CodingEnv):
-    """Formulas such as `f(a,b): twice a plus b`, answered by a one-line function in a Markdown fence.
+    """Formulas such as `f(a,b): sum of twice a and b`, answered by a one-line function in a Markdown fence.
 
     All formulas are enumerated; one in five is held out for evaluation, chosen by content. The limit
     of the length reward leaves room for the function, but not for a comment.
@@ -96,7 +96,7 @@ class CodingMini(CodingEnv):
 
     def _task(self, left: str, operation: str, right: str) -> FormulaTask:
         return FormulaTask(
-            prompt=f"f(a,b): {operation.format(left, right)}\n",
+            prompt=f"f(a,b): {_words(left, operation, right)}\n",
             mode="call",
             entry="f",
             preamble="",
@@ -111,8 +111,10 @@ class CodingMini(CodingEnv):
     def _demonstration(self, task: FormulaTask, rng: Random) -> str:
         left, operation, right = task.left, task.operation, task.right
         if rng.random() < _WRONG_SHARE:
-            operation = rng.choice(list(_OPERATIONS))
-            left = rng.choice((left, rng.choice(list(_OPERANDS))))
+            if rng.random() < 0.5:
+                operation = rng.choice(list(_OPERATIONS))
+            else:
+                left = rng.choice(list(_OPERANDS))
         code = f"def f(a,b):return {_formula(left, operation, right)}"
         if rng.random() < self.bug_rate:
             code = rng.choice(
@@ -124,8 +126,12 @@ class CodingMini(CodingEnv):
                 )
             )
         if rng.random() < _WORDY_SHARE:
-            code = f"# compute {task.operation.format(task.left, task.right)}\n{code}"
+            code = f"# the {_words(task.left, task.operation, task.right)}\n{code}"
         return code if rng.random() < _UNFENCED_SHARE else f"```python\n{code}\n```"
+
+
+def _words(left: str, operation: str, right: str) -> str:
+    return f"{operation} of {left} and {right}"
 
 
 def _formula(left: str, operation: str, right: str) -> str:
