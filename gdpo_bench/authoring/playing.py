@@ -79,15 +79,15 @@ def _replies(lines: TextIO) -> Iterator[str]:
     typed: list[str] = []
     try:
         for line in lines:
-            if line.strip("\r\n"):
-                typed.append(line)
+            if text := line.rstrip("\r\n"):
+                typed.append(text)
             else:
-                yield "".join(typed).removesuffix("\n")
+                yield "\n".join(typed)
                 typed = []
     except UnicodeDecodeError as error:
         raise ReplyError(f"Replies must be UTF-8: {error}.") from error
     if typed:
-        yield "".join(typed).removesuffix("\n")
+        yield "\n".join(typed)
 
 
 def _episode(env: TextEnv[Any], name: str, task: Task, console: Console, typed: Iterator[str]) -> bool:
