@@ -240,7 +240,7 @@ def step_table(turns: int, slots: Sequence[int]) -> list[str]:
     budget = hostile * LIMITS.cpu_s / len(os.sched_getaffinity(0))
     lines = [
         f"{ROLLOUTS} rollouts of 10 calls; {hostile} of them hang or hoard memory on one call, "
-        f"with {LIMITS.cpu_s:g} s of CPU allowed each. The bound is 1.2 × (clean + {budget:.0f} s).",
+        f"with {LIMITS.cpu_s:g} s of CPU allowed each. The bound is 1.2 × (clean + {budget:.0f} s); {turns} turns.",
         "",
         "| slots | clean, s | hostile, s | hostile / bound |",
         "|---:|---:|---:|---:|",
