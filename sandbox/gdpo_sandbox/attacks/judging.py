@@ -1,0 +1,154 @@
+"""Was an attack contained? Judged from outside, by what came back and by what the next program finds.
+
+An attack is posed as the solution of a task whose answers it does not know. It is contained if
+
+- no test of it has the right answer, and none says that it got through;
+- its tests ended in a way that is foreseen, and never by the sandbox's own fault;
+- a program that runs after it on the same slot finds what a program finds on a fresh one, and is answered.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+
+from gdpo_sandbox.attacks.attack import BREACH, Attack
+from gdpo_sandbox.pool import SandboxPool
+from gdpo_sandbox.program import Limits, Program, ProgramRun, Status
+
+NUMBERS = (3, 71, 408)
+"""Inputs of the task."""
+LIMITS = Limits(cpu_s=0.5, wall_s=2.5, memory_mb=128, files_mb=8, output_bytes=1 << 20)
+"""Tight, so that the whole catalogue takes a minute or two."""
+
+_PROBE = """
+import json, os, resource, signal, sys, threading
+limits = {name: resource.getrlimit(getattr(resource, name)) for name in dir(resource) if name.startswith("RLIMIT_")}
+box = os.statvfs(".")
+print(repr({
+    "answer": int(input()) + 1,
+    "files": os.listdir("."),
+    "space": (box.f_files - box.f_ffree, box.f_blocks - box.f_bfree),
+    "folder": (os.getcwd(), oct(os.stat(".").st_mode)),
+    "processes": sum(name.isdigit() for name in os.listdir("/proc")),
+    "threads": threading.active_count(),
+    "niceness": os.nice(0),
+    "cores": sorted(os.sched_getaffinity(0)),
+    "limits": limits,
+    "environment": dict(os.environ),
+    "descriptors": sorted(os.listdir("/proc/self/fd")),
+    "ignored": sorted(int(s) for s in signal.valid_signals() if signal.getsignal(s) is signal.SIG_IGN),
+    "json": json.dumps([1]),
+    "path": sys.path,
+}))
+"""
+
+
+def secret(number: int) -> int:
+    """The task: no attack knows this."""
+    return (number * 7919 + 31) % 1009 + 5000
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of an attack."""
+
+    attack: Attack
+    run: ProgramRun
+    findings: tuple[str, ...] = field(default=())
+    """What went wrong, in words; none if it was contained."""
+
+    @property
+    def contained(self) -> bool:
+        """Whether nothing went wrong."""
+        return not self.findings
+
+
+def fresh_state(pool: SandboxPool) -> dict[str, object]:
+    """What a program finds on a slot that no attack has used."""
+    return _probe(pool)
+
+
+def judge(attack: Attack, pool: SandboxPool, fresh: dict[str, object]) -> Verdict:
+    """Run an attack, and then a program that looks for its traces.
+
+    Args:
+        attack: The attack.
+        pool: A pool of one slot, so that both run on the same one.
+        fresh: From `fresh_state`, before any attack.
+    """
+    inputs = [(number,) for number in NUMBERS] if attack.mode == "call" else [f"{number}\n" for number in NUMBERS]
+    entry = "f" if attack.mode == "call" else None
+    run = pool.run(Program(attack.source, inputs, attack.mode, entry))
+    findings = []
+    for number, test in zip(NUMBERS, run.tests, strict=True):
+        rewarded = test.status is Status.OK and (
+            test.stdout.split() == [str(secret(number))]
+            if attack.mode == "stdio"
+            else _equal(test.value, secret(number))
+        )
+        if rewarded:
+            findings.append(f"test {number} was rewarded")
+        if BREACH in test.stdout or BREACH in repr(test.value)[:10_000]:
+            findings.append(f"it got through: {test.stdout.strip()[:60] or test.value!r:.60}")
+        if test.status not in attack.ends:
+            findings.append(f"test {number} ended as {test.status}: {test.error or test.stderr.strip()[-100:]}")
+    left = _probe(pool)
+    findings += [
+        f"the next program found {key} = {left.get(key)!r:.80}" for key in fresh if left.get(key) != fresh[key]
+    ]
+    return Verdict(attack, run, tuple(findings))
+
+
+def judge_all(
+    attacks: Sequence[Attack], slots: int, make_pool: Callable[[], SandboxPool] | None = None
+) -> Iterator[Verdict]:
+    """Judge attacks, several at a time, as they finish.
+
+    Args:
+        attacks: Which.
+        slots: How many at a time.
+        make_pool: Makes a pool of one slot; by default with `LIMITS` on the default engine.
+
+    Raises:
+        SandboxError: No engine answers.
+    """
+    make_pool = make_pool or (lambda: SandboxPool(slots=1, limits=LIMITS))
+    with ExitStack() as stack:
+        free: SimpleQueue[tuple[SandboxPool, dict[str, object]]] = SimpleQueue()
+        for _ in range(min(slots, len(attacks))):
+            pool = stack.enter_context(make_pool())
+            free.put((pool, fresh_state(pool)))
+
+        def work(attack: Attack) -> Verdict:
+            pool, fresh = free.get()
+            try:
+                return judge(attack, pool, fresh)
+            finally:
+                free.put((pool, fresh))
+
+        threads = stack.enter_context(ThreadPoolExecutor(slots))
+        yield from _finished(threads, work, attacks)
+
+
+def _finished(
+    threads: ThreadPoolExecutor, work: Callable[[Attack], Verdict], attacks: Iterable[Attack]
+) -> Iterator[Verdict]:
+    for future in as_completed([threads.submit(work, attack) for attack in attacks]):
+        yield future.result()
+
+
+def _probe(pool: SandboxPool) -> dict[str, object]:
+    (test,) = pool.run(Program(_PROBE, ["41\n"])).tests
+    if test.status is not Status.OK:
+        return {"answer": f"{test.status}: {test.error}"}
+    found: dict[str, object] = ast.literal_eval(test.stdout)
+    return found
+
+
+def _equal(value: object, expected: int) -> bool:
+    return type(value) is int and value == expected
