@@ -1,6 +1,8 @@
 """Fixtures that several test folders share."""
 
 import os
+import sysconfig
+import venv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,3 +53,13 @@ def pool(engine: "docker.DockerClient") -> Iterator["SandboxPool"]:
 
     with SandboxPool(slots=2, limits=Limits(cpu_s=2)) as sandbox:
         yield sandbox
+
+
+@pytest.fixture
+def author_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of a fresh environment that sees all packages of this one; others may be installed into it."""
+    folder = tmp_path_factory.mktemp("venv")
+    venv.create(folder, symlinks=True)
+    (packages,) = folder.glob("lib/*/site-packages")
+    (packages / "ours.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
+    return folder / "bin" / "python"

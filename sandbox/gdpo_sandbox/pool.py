@@ -19,7 +19,7 @@ import docker
 
 from gdpo_sandbox.building import ensure_image
 from gdpo_sandbox.container import Container, ContainerError
-from gdpo_sandbox.engine import HOSTS, RUNTIME, SLOTS, connect
+from gdpo_sandbox.engine import ENGINE_ERRORS, HOSTS, RUNTIME, SLOTS, connect
 from gdpo_sandbox.errors import EngineError, SandboxError
 from gdpo_sandbox.program import Limits, Outcome, Program, ProgramRun
 from gdpo_sandbox.protocol import encode_inputs, sandbox_errors
@@ -44,13 +44,14 @@ class _Host:
 
         Raises:
             EngineError: After several attempts.
+            ImageError: The image has to be built, and cannot.
         """
         for attempt in range(1, _STARTS + 1):
             try:
                 with self.building:
                     self.image = self.image or ensure_image(self.client, _log.info)
                 return Container(self.client, self.image, limits, runtime)
-            except (EngineError, ContainerError) as error:
+            except (EngineError, ContainerError, *ENGINE_ERRORS) as error:
                 self.image = ""  # perhaps that is what is missing
                 if attempt == _STARTS:
                     raise EngineError(f"{self.name} starts no container, in {_STARTS} attempts. {error}") from error
@@ -118,6 +119,7 @@ class SandboxPool:
 
         Raises:
             EngineError: No engine answers, or none starts a container.
+            ImageError: The image has to be built, and cannot.
             ProgramError: An input cannot be sent.
         """
         inputs = encode_inputs(program)

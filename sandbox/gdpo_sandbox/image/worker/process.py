@@ -6,7 +6,6 @@ nor how fast it reads, can make the dispatcher wait.
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import json
 import os
@@ -92,8 +91,7 @@ class Process:
         self._poll.register(HOST, 0)  # only whether it goes away
         self._line = bytearray()
         self._answers_open = True
-        self.ready = False
-        """Whether it has its program and awaits tests."""
+        self._asked = False
         self.wait_status: int | None = None
         self.peak_kib = 0
         """Both known once it has ended."""
@@ -108,8 +106,10 @@ class Process:
         token = os.urandom(TOKEN_BYTES // 2).hex().encode()
         _write(self._files[0], request)
         cpu, start = self._cpu(), time.perf_counter()
-        with contextlib.suppress(BrokenPipeError):  # it has ended, or has closed its side and will not answer
-            os.write(self._tokens, token)
+        try:
+            self._asked = bool(os.write(self._tokens, token))
+        except BrokenPipeError:  # it has ended, or has closed its side and will not answer
+            self._asked = False
         max_bytes = 2 * limits["output_bytes"] + 8192  # a value is text within JSON
         deadline, check = start + limits["wall_s"], start + limits["cpu_s"]
         kind, details = self._parse(self._read(max_bytes), token, expected, max_bytes)
@@ -146,7 +146,7 @@ class Process:
 
     def took_request(self) -> bool:
         """Whether it has read the last request's token, and so had done with the one before."""
-        return fcntl.ioctl(self._tokens, termios.FIONREAD, bytes(4)) == bytes(4)
+        return self._asked and fcntl.ioctl(self._tokens, termios.FIONREAD, bytes(4)) == bytes(4)
 
     def take_output(self, max_bytes: int, stderr_bytes: int) -> tuple[bytes, bytes, bool]:
         """What it has written by now: the beginning of stdout, the end of stderr, and whether either is too long."""
