@@ -5,7 +5,7 @@ Math-Verify (Apache-2.0) parses and compares. Departures, each safe to decide:
 1. What it takes for equal is evaluated again, at 30 digits and relative to its size, so that `2^{-99}` is not
    `2^{-98}`, `1/2004!` not `1/2006!`, and two tiny physical constants are not both 0. Where decimals are
    involved, five digits must agree beside its own rule of six decimals.
-2. `\{1,2\}` is a set, which an interval or a point (1,2) is not. A bare `1,2` may be either.
+2. `\{1,2\}` is a set, which an interval or a point (1,2) is not. A bare `1,2` may be either; `2,1` is only the set.
 3. `\sqrt(2)` is read as `\sqrt{2}`, and an answer that begins with `6.6e-34` as a power of ten.
 4. What it takes for different, such as `\sqrt{1/n}` and `1/\sqrt n`, counts as equal where both expressions
    agree at all sample points at which either is real. `0.333` stays different from 1/3: it is.
@@ -28,6 +28,8 @@ from math_verify import LatexExtractionConfig, parse, verify
 from math_verify.grader import get_pct_val
 from sympy import Basic, Expr, FiniteSet, Float, Interval, MatrixBase, Rational, Symbol, Tuple
 
+from gdpo_envs.math.latex import enclosing, plain
+
 _PRECISION = 30
 """Digits of a value at a sample point."""
 _EXACT, _DECIMAL = Rational(1, 10**20), Rational(1, 10**5)
@@ -47,8 +49,6 @@ _SMOOTH = (sympy.exp, sympy.log, sympy.functions.elementary.trigonometric.Trigon
 _CONFIG = [LatexExtractionConfig(boxed_match_priority=0)]
 _ROOT = re.compile(r"\\sqrt\s*\(([^()]*)\)")
 _SCIENTIFIC = re.compile(r"^\s*([-+]?[0-9]+(?:\.[0-9]+)?)[eE]([-+]?[0-9]{1,3})(?![0-9A-Za-z.])")
-_BRACED = re.compile(r"\s*(?:\\left\s*)?\\\{.*\\\}\s*", re.DOTALL)
-_BRACKETED = re.compile(r"\s*(?:\\left\s*)?[(\[].*,.*[)\]]\s*", re.DOTALL)
 
 logging.getLogger("math_verify").setLevel(logging.CRITICAL)
 
@@ -73,10 +73,12 @@ def same(truth: str, answer: str) -> bool:
 
 def read(answer: str) -> Basic | MatrixBase | None:
     """An answer as an unevaluated expression, or None where it cannot be read."""
-    repaired = _SCIENTIFIC.sub(r"\1\\times 10^{\2}", _ROOT.sub(r"\\sqrt{\1}", answer))
-    boxed = f"\\boxed{{{repaired}}}"
-    found = parse(boxed, _CONFIG, fallback_mode="no_fallback", parsing_timeout=None)
-    return found[0] if found else None
+    for text in dict.fromkeys((answer, plain(answer))):  # `a + b + c` is only read without its spaces
+        repaired = _SCIENTIFIC.sub(r"\1\\times 10^{\2}", _ROOT.sub(r"\\sqrt{\1}", text))
+        found = parse(f"\\boxed{{{repaired}}}", _CONFIG, fallback_mode="no_fallback", parsing_timeout=None)
+        if found:
+            return found[0]
+    return None
 
 
 def _finished(expression: Basic | MatrixBase) -> bool:
@@ -115,7 +117,7 @@ def _magnitude(expression: Basic, digits: float) -> float:
 
 def _set_against_bracket(truth: str, answer: str) -> bool:
     r"""Whether one is written as a set `\{…\}` and the other as a point or interval."""
-    return any(_BRACED.fullmatch(a) and _BRACKETED.fullmatch(b) for a, b in ((truth, answer), (answer, truth)))
+    return {enclosing(truth), enclosing(answer)} == {"{", "("}
 
 
 def _consistent(gold: Any, given: Any) -> bool:
@@ -123,9 +125,9 @@ def _consistent(gold: Any, given: Any) -> bool:
     gold_parts, given_parts = _parts(gold), _parts(given)
     if gold_parts and given_parts and len(gold_parts) == len(given_parts):
         pairs = zip(gold_parts, given_parts, strict=True)
-        if not isinstance(gold, FiniteSet) and not isinstance(given, FiniteSet):
-            return all(_consistent(a, b) for a, b in pairs)
-        return all(any(_consistent(a, b) for b in given_parts) for a in gold_parts)
+        if isinstance(gold, FiniteSet) and isinstance(given, FiniteSet):
+            return all(any(_consistent(a, b) for b in given_parts) for a in gold_parts)
+        return all(_consistent(a, b) for a, b in pairs)
     gold, given = _right_side(gold), _right_side(given)
     # A word may be one symbol or the product of its letters.
     if (
@@ -145,7 +147,9 @@ def _parts(expression: Any) -> tuple[Any, ...]:
         return (expression.start, expression.end)
     if isinstance(expression, MatrixBase):
         return tuple(expression.flat())
-    return tuple(expression.args) if isinstance(expression, FiniteSet | Tuple) else ()
+    if isinstance(expression, FiniteSet):
+        return tuple(getattr(expression, "_unsorted_args", expression.args))  # the parser's own class has them
+    return tuple(expression.args) if isinstance(expression, Tuple) else ()
 
 
 def _right_side(expression: Any) -> Any:

@@ -17,7 +17,7 @@ MAX_BARS = 8
 """Vertical bars of such an answer: which of them belong together is found by trying all."""
 
 _BRACE = re.compile(r"\\[\\{}]|[{}]")
-_OPENING, _CLOSING = frozenset("{([⟨"), frozenset("})]⟩")
+_OPENING, _CLOSING = frozenset("{(["), frozenset("})]")
 _DECORATION = re.compile(r"\\left(?![a-zA-Z])|\\right(?![a-zA-Z])|\\[!,;: ]|\$|(?<=\\)[dt](?=frac)")
 _LOOSE_SPACE = re.compile(r"(?<![0-9A-Za-z])\s+|\s+(?![0-9A-Za-z])")
 
@@ -59,6 +59,19 @@ def _braced(text: str, start: int) -> str | None:
 def plain(answer: str) -> str:
     r"""An answer without what does not change its meaning: loose spaces, `$`, `\left`, the d of `\dfrac`."""
     return _LOOSE_SPACE.sub("", _DECORATION.sub("", answer)).strip().removesuffix(".")
+
+
+def enclosing(answer: str) -> str:
+    r"""The brackets around a whole list: "{" for a set `\{1,2\}`, "(" for a point or interval, "" for none."""
+    text = plain(answer).replace(r"\{", "{").replace(r"\}", "}")
+    if text[:1] not in _OPENING or "," not in text:
+        return ""
+    depth = 0
+    for i, character in enumerate(text):
+        depth += (character in _OPENING) - (character in _CLOSING)
+        if depth == 0:  # the first bracket is closed
+            return ("{" if text[0] == "{" else "(") if i == len(text) - 1 else ""
+    return ""
 
 
 def too_large(answer: str) -> str | None:
