@@ -13,6 +13,7 @@ from gdpo_bench.cli_errors import run_cli
 from gdpo_bench.env_commands import check, envs, new
 from gdpo_bench.leaderboard.commands import build_app as leaderboard_app
 from gdpo_bench.run import run
+from gdpo_bench.sandbox_commands import build_app as sandbox_app
 
 
 def build_app() -> SubcommandApp:
@@ -25,6 +26,7 @@ def build_app() -> SubcommandApp:
     app.command(check)
     app.command(conformance)
     app.command(collapse)
+    app.command(sandbox_app(), name="sandbox")
     return app
 
 

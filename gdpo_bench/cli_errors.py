@@ -6,6 +6,8 @@ import os
 import sys
 from collections.abc import Callable
 
+from gdpo_sandbox.errors import SandboxError
+
 from gdpo_bench.core.errors import GdpoBenchError
 
 
@@ -16,13 +18,13 @@ def run_cli(command: Callable[[], int | None]) -> int:
         command: The whole command, arguments bound; returns its exit status, `None` for 0.
 
     Returns:
-        What the command returned; 2 after a `GdpoBenchError`, whose message goes to stderr;
+        What the command returned; 2 after a `GdpoBenchError` or `SandboxError`, whose message goes to stderr;
         130 after Ctrl-C; 141 when the reader of our output is gone (`… | head`).
     """
     try:
         status = command() or 0
         sys.stdout.flush()
-    except GdpoBenchError as error:
+    except (GdpoBenchError, SandboxError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

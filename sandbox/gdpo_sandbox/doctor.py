@@ -1,0 +1,185 @@
+"""Is the sandbox in order here? The engine, the image, and every limit, tried out by a program that goes beyond it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from gdpo_sandbox.building import ensure_image, image_tag
+from gdpo_sandbox.engine import connect
+from gdpo_sandbox.errors import SandboxError
+from gdpo_sandbox.pool import SandboxPool
+from gdpo_sandbox.program import Limits, Outcome, Program, Status
+
+LIMITS = Limits(cpu_s=0.5, wall_s=2.0, memory_mb=128, processes=16, output_bytes=1 << 16, files_mb=4, open_files=32)
+"""Tight, so that going beyond each takes no time."""
+_UPDATE = "Update Docker; the sandbox asks the engine for this and did not get it."
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    name: str
+    fine: bool
+    found: str
+    advice: str = ""
+    """What to do about it, unless it is fine."""
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A program that goes beyond a limit, and how one sees that it was stopped."""
+
+    name: str
+    source: str
+    stopped: Callable[[Outcome], bool]
+    advice: str = _UPDATE
+
+
+def _ends(*statuses: Status) -> Callable[[Outcome], bool]:
+    return lambda outcome: outcome.status in statuses
+
+
+def _prints(text: str) -> Callable[[Outcome], bool]:
+    return lambda outcome: outcome.status is Status.OK and outcome.stdout.strip() == text
+
+
+def _denied(act: str, setup: str = "import os, socket") -> str:
+    return f"{setup}\ntry: {act}\nexcept OSError: print('denied')\nelse: print('allowed')"
+
+
+_STATUS = "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('{}:')))"
+_EXECUTABLE = "import os\nopen('p', 'w').write('#!/usr/bin/python3')\nos.chmod('p', 0o755)"
+_OF_THIS_MACHINE = "any(name.startswith(('DOCKER', 'GDPO', 'HF_')) for name in os.environ)"
+_TRIALS = (
+    _Trial("runs programs", "print(input()[::-1])", _prints("cba")),
+    _Trial("CPU time", "while True: pass", _ends(Status.TIMEOUT)),
+    _Trial("wall time", "import time; time.sleep(60)", _ends(Status.TIMEOUT)),
+    _Trial("memory", "x = [bytearray(1 << 20) for _ in range(1000)]", _ends(Status.MEMORY_LIMIT)),
+    _Trial(
+        "memory of all processes",
+        """
+import os, time
+children = []
+for _ in range(4):
+    child = os.fork()
+    if child == 0:
+        x = bytearray(b"x") * (80 << 20)
+        time.sleep(5)
+        os._exit(0)
+    children.append(child)
+for child in children: os.waitpid(child, 0)
+""",
+        _ends(Status.MEMORY_LIMIT),
+        "Enable the memory controller of cgroups; `docker info` names what is missing.",
+    ),
+    _Trial(
+        "processes",
+        """
+import os, time
+try:
+    for n in range(1000):
+        if os.fork() == 0: time.sleep(5); os._exit(0)
+except OSError: print(n <= 16)
+""",
+        _prints("True"),
+        "Enable the pids controller of cgroups; `docker info` names what is missing.",
+    ),
+    _Trial("output", "while True: print('x' * 1000)", _ends(Status.OUTPUT_LIMIT, Status.SIGNAL)),
+    _Trial("size of a file", "open('f', 'wb').write(b'x' * (1 << 20))", _ends(Status.OUTPUT_LIMIT, Status.SIGNAL)),
+    _Trial(
+        "size of all files",
+        """
+try:
+    for n in range(1000): open(str(n), "wb").write(b"x" * 60000)
+except OSError: print(n < 80)
+""",
+        _prints("True"),
+    ),
+    _Trial(
+        "number of files",
+        """
+try:
+    for n in range(100000): open(str(n), "w").close()
+except OSError: print("stopped")
+""",
+        _prints("stopped"),
+    ),
+    _Trial(
+        "open files",
+        "x = []\ntry:\n    while True: x.append(open('/dev/null'))\nexcept OSError: print(len(x) <= 32)",
+        _prints("True"),
+    ),
+    _Trial("empty working directory", "import os; print(os.listdir())", _prints("[]")),
+    _Trial("read-only root", _denied("open('/x', 'w')"), _prints("denied")),
+    _Trial("no executables of its own", _denied("os.execv('./p', ['p'])", _EXECUTABLE), _prints("denied")),
+    _Trial("no network", _denied("socket.create_connection(('1.1.1.1', 53), 1)"), _prints("denied")),
+    _Trial("no loopback", _denied("socket.create_server(('127.0.0.1', 0))"), _prints("denied")),
+    _Trial("no local sockets", _denied("socket.socket(socket.AF_UNIX).bind(chr(0) + 'x')"), _prints("denied")),
+    _Trial("no vsock", _denied("socket.socket(socket.AF_VSOCK)"), _prints("denied")),
+    _Trial("no shared memory", _denied("open('/dev/shm/x', 'w')"), _prints("denied")),
+    _Trial(
+        "not root", "import os; print(0 in (os.getuid(), os.geteuid(), os.getgid(), *os.getgroups()))", _prints("False")
+    ),
+    _Trial("no capabilities", _STATUS.format("CapEff"), _prints("0" * 16)),
+    _Trial("no new privileges", _STATUS.format("NoNewPrivs"), _prints("1")),
+    _Trial(
+        "system call filter",
+        _STATUS.format("Seccomp"),
+        _prints("2"),
+        "Use a kernel and an engine with seccomp; `docker info` should name it.",
+    ),
+    _Trial("nobody else's processes", _denied("os.kill(1, 9)"), _prints("denied")),
+    _Trial("nothing of this machine's environment", f"import os; print({_OF_THIS_MACHINE})", _prints("False")),
+)
+
+
+def examine(host: str | None = None, runtime: str | None = None) -> Iterator[Finding]:
+    """Look at engine, image and limits, one after the other; stops at what the rest needs.
+
+    Args:
+        host: The engine's URL or context; by default the one that `docker` uses.
+        runtime: Of the containers, such as `runsc`.
+    """
+    try:
+        client = connect(host)
+    except SandboxError as error:
+        yield Finding("engine", False, *_first_line(error))
+        return
+    info = client.info()
+    version = f"Docker {info['ServerVersion']}, cgroup v{info.get('CgroupVersion', '1')}, {info['Architecture']}"
+    yield Finding("engine", True, f"{version}, {info['NCPU']} cores, runtime {runtime or info['DefaultRuntime']}")
+    if runtime is not None and runtime not in info["Runtimes"]:
+        known = ", ".join(info["Runtimes"])
+        yield Finding(
+            "runtime",
+            False,
+            f"{runtime} is not known to the engine; known: {known}",
+            "Install it, and add it to /etc/docker/daemon.json.",
+        )
+        return
+    try:
+        image = client.images.get(ensure_image(client))
+    except SandboxError as error:
+        yield Finding("image", False, *_first_line(error))
+        return
+    yield Finding("image", True, f"{image_tag()}, {image.attrs['Size'] / 1e6:.0f} MB")
+    try:
+        with SandboxPool(slots=1, limits=LIMITS, hosts=[host] if host else (), runtime=runtime) as pool:
+            for trial in _TRIALS:
+                (outcome,) = pool.run(Program(trial.source, ["abc\n"])).tests
+                fine = trial.stopped(outcome)
+                yield Finding(trial.name, fine, _shown(outcome), "" if fine else trial.advice)
+    except SandboxError as error:
+        yield Finding("containers", False, *_first_line(error))
+
+
+def _first_line(error: SandboxError) -> tuple[str, str]:
+    found, _, advice = str(error).partition("\n")
+    return found, advice
+
+
+def _shown(outcome: Outcome) -> str:
+    said = outcome.stdout.strip()[:40] if outcome.status is Status.OK else outcome.error[:80]
+    return f"{outcome.status}: {said}" if said else str(outcome.status)
