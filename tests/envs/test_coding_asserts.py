@@ -69,6 +69,8 @@ def test_variables_are_looked_up() -> None:
         "1 / 0",
         "'a' + 1",
         "[][0]",
+        "list({'a', 'b'})",
+        "str(set(['a', 'b']))",
         "int('a')",
     ],
 )

@@ -14,7 +14,7 @@ from gdpo_envs.coding.eurus2 import Eurus2Code
 from gdpo_envs.coding.humaneval import HumanEval
 from gdpo_envs.coding.io_tests import cases_from, stated_precision
 from gdpo_envs.coding.mbpp import MBPP
-from gdpo_envs.coding.problem import CodeTask, literal, passes
+from gdpo_envs.coding.problem import CodeTask, call_case, literal, passes
 from gdpo_envs.coding.published import PublishedCoding
 from gdpo_envs.loading import UnusableRowError
 
@@ -286,3 +286,11 @@ def test_problem_without_usable_tests_is_refused(tests: Any) -> None:
 )
 def test_precision_is_read_from_the_problem(statement: str, precision: float | None) -> None:
     assert stated_precision(statement) == (None if precision is None else pytest.approx(precision))
+
+
+def test_tests_are_written_alike_whatever_the_order_of_sets() -> None:
+    value = ({"b", "a", "c"}, {1: {"y", "x"}}, [set()], ({3},))
+    case = call_case(value, {"q", "p"}, "equal")
+    assert case["input"] == "({'a', 'b', 'c'}, {1: {'x', 'y'}}, [set()], ({3},))"
+    assert case["output"] == "{'p', 'q'}"
+    assert literal(case["input"]) == value

@@ -15,6 +15,7 @@ _LARGEST = 100_000
 """Items of a sequence, and the largest exponent; enough for all tests, too little to do harm."""
 _BITS = 10_000
 _SEQUENCES = (str, bytes, list, tuple)
+_ORDERED = ("list", "tuple", "str")
 
 Names = dict[str, Any]
 
@@ -73,7 +74,7 @@ def evaluate(node: ast.expr, names: Names) -> Any:
         raise NotConstantError(f"{ast.unparse(node)}: {error}") from error
 
 
-def _evaluate(node: ast.expr, names: Names) -> Any:  # noqa: PLR0911 (a case each)
+def _evaluate(node: ast.expr, names: Names) -> Any:  # noqa: PLR0911, PLR0912 (a case each)
     match node:
         case ast.Constant(value=value):
             return value
@@ -96,7 +97,10 @@ def _evaluate(node: ast.expr, names: Names) -> Any:  # noqa: PLR0911 (a case eac
         case ast.BoolOp(op=ast.And(), values=values):
             return all(_evaluate(value, names) for value in values)
         case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if name in FUNCTIONS and name not in names:
-            return FUNCTIONS[name](*(_evaluate(argument, names) for argument in arguments))
+            values = [_evaluate(argument, names) for argument in arguments]
+            if name in _ORDERED and any(isinstance(value, (set, frozenset)) for value in values):
+                raise NotConstantError("the order of a set differs from process to process")
+            return FUNCTIONS[name](*values)
         case ast.ListComp(elt=element, generators=[generator]):
             return [_evaluate(element, bound) for bound in _bindings(generator, names)]
     raise NotConstantError(ast.unparse(node))

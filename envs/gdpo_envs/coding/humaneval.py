@@ -11,6 +11,9 @@ running anything. Of four tasks the tests draw random arguments, and their pairs
 In 33 `sort_third`, three of the published tests compare the function with itself. They say nothing
 and are left out.
 
+How sharp the tests are: of 656 reference solutions with one character changed 99.1 % fail, and 97.5 %
+of those that still compile.
+
     GDPO_BENCH_DATA=data python -m gdpo_bench.run --envs gdpo/HumanEval-v0 --policy oracle
 """
 

@@ -64,9 +64,22 @@ def literal(text: str) -> Any:
 
 def _literal_text(value: Any) -> str:
     try:
-        text = repr(value)
+        text = _written(value)
         if matches("exact", ast.literal_eval(text), value):
             return text
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         pass  # infinite, of thousands of digits, or too deep
     raise UnusableRowError(f"a test holds a {type(value).__name__} that cannot be written as a Python literal")
+
+
+def _written(value: Any) -> str:
+    """As `repr`, but sets in an order that is the same in every process, as the task's id must be."""
+    if isinstance(value, set) and value:
+        return f"{{{', '.join(sorted(map(_written, value)))}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_written, value))}]"
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_written, value))}{',' if len(value) == 1 else ''})"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{_written(key)}: {_written(item)}' for key, item in value.items())}}}"
+    return repr(value)
