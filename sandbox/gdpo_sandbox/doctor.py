@@ -54,6 +54,7 @@ _EXECUTABLE = "import os\nopen('p', 'w').write('#!/usr/bin/python3')\nos.chmod('
 _OF_THIS_MACHINE = "any(name.startswith(('DOCKER', 'GDPO', 'HF_')) for name in os.environ)"
 _TRIALS = (
     _Trial("runs programs", "print(input()[::-1])", _prints("cba")),
+    _Trial("Python", "import platform; print(platform.python_version())", _ends(Status.OK)),
     _Trial("CPU time", "while True: pass", _ends(Status.TIMEOUT)),
     _Trial("wall time", "import time; time.sleep(60)", _ends(Status.TIMEOUT)),
     _Trial("memory", "x = [bytearray(1 << 20) for _ in range(1000)]", _ends(Status.MEMORY_LIMIT)),
