@@ -20,8 +20,9 @@ from typing import Any
 from gdpo_bench.authoring.trials import Trial
 from gdpo_bench.core.env import TextEnv
 
-TIME_LIMIT = 120.0
-"""Seconds for all trials."""
+TIME_LIMIT = 60.0
+"""Seconds for one trial, and for making the environment."""
+_POLL = 0.1
 
 
 @dataclass(frozen=True)
@@ -64,10 +65,7 @@ def in_processes(
         sent.write_bytes(parcel)
         outputs = [Path(folder, seed) for seed in ("1", "2")]
         processes = [_start(output.name, sent, output) for output in outputs]
-        deadline = time.monotonic() + TIME_LIMIT
-        one, two = (
-            _finish(process, deadline, output, trials) for process, output in zip(processes, outputs, strict=True)
-        )
+        one, two = (_finish(process, output, trials) for process, output in zip(processes, outputs, strict=True))
     return one, two
 
 
@@ -83,14 +81,10 @@ def _start(hash_seed: str, sent: Path, output: Path) -> subprocess.Popen[bytes]:
         )
 
 
-def _finish(process: subprocess.Popen[bytes], deadline: float, output: Path, trials: Sequence[Trial]) -> Report:
-    problem = ""
-    try:
-        status = process.wait(max(0.1, deadline - time.monotonic()))
-        problem = f"ended with status {status}" if status else ""
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+def _finish(process: subprocess.Popen[bytes], output: Path, trials: Sequence[Trial]) -> Report:
+    status = _wait(process, output)
+    problem = f"ended with status {status}" if status else ""
+    if status is None:
         problem = f"was still at it after {TIME_LIMIT:g} s"
     written = output.read_text() if output.exists() else ""
     lines = [json.loads(line) for line in written.splitlines(keepends=True) if line.endswith("\n")]
@@ -102,3 +96,18 @@ def _finish(process: subprocess.Popen[bytes], deadline: float, output: Path, tri
     survived = len(lines) - 1
     where = f" at {trials[survived]}" if survived < len(trials) else ""
     return Report(lines[0], lines[1:], survived, f"{problem}{where}{f': {said}' if said else ''}")
+
+
+def _wait(process: subprocess.Popen[bytes], output: Path) -> int | None:
+    """The exit status; None if the process stopped writing and had to be killed."""
+    written, since = -1, time.monotonic()
+    while time.monotonic() - since < TIME_LIMIT:
+        try:
+            return process.wait(_POLL)
+        except subprocess.TimeoutExpired:
+            size = output.stat().st_size if output.exists() else 0
+            if size != written:
+                written, since = size, time.monotonic()
+    process.kill()
+    process.wait()
+    return None

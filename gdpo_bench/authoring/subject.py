@@ -26,7 +26,7 @@ from gdpo_bench.core.errors import DataError, DeclarationError, GdpoBenchError, 
 from gdpo_bench.core.registry import load_class, spec
 from gdpo_bench.core.task import Task
 
-_CORRUPTED = 3
+_CORRUPTED = 2
 """Tasks whose references are corrupted; every way on each."""
 _LONG = 200_000
 """Replies of so many characters are played once in each process."""

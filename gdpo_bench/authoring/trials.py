@@ -24,6 +24,7 @@ _ODD_REPLIES = {
     "white space": " \n\t\u2028",
     "one word": "hello",
     "a tool call": '<think></think><tool_call>{"name": "f", "parameters": {"x": 1}}</tool_call>',
+    "a program": "```python\nprint(7)\n```",
     "a boxed number": "<think></think><answer>\\boxed{7}</answer>",
     "accents, emoji and right-to-left marks": "Zażółć gęślą jaźń 🦆👩‍👩‍👧 \u202eשלום\u0301",
     "lone surrogates and control characters": "\ud800\x00\x1b[2J\udfff\ufffe",

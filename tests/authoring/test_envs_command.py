@@ -100,7 +100,7 @@ def test_a_description_tells_rewards_gates_options_splits_and_data(
     assert main(["envs", "test/Licensed-v0:limit=4"]) == 0
     printed = capsys.readouterr().out
     for part in (
-        r"test/Licensed-v0\s+\(one turn;\s.*Licensed,\s+of\s+register\(\)\)",
+        r"test/Licensed-v0  \(one turn;",
         r"Say a number \[not a word\]\.",
         r"right +\{0, 1\} +binary +1 +accuracy",
         r"short +\[0, 1\] +graded +1 +right ≥ 1",
@@ -189,7 +189,8 @@ def test_what_a_terminal_would_obey_is_shown_as_text(
 
     registry.register("test/Rude-v0", Rude)
     shown = output("test/Rude-v0", "")
-    assert "\\x1b[2Jboo\\ud800 [red]" in shown
+    assert "\\x1b[2Jboo\\ud800" in shown
+    assert "[red]" in shown
     assert len(shown) < 3000
 
 

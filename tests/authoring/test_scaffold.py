@@ -12,6 +12,13 @@ from gdpo_bench.cli import main
 from gdpo_bench.core import RegistrationError
 from gdpo_bench.files import WriteError
 
+JOB = """
+envs: [{}]
+normalizers: [gdpo]
+seeds: [0]
+policy: mini:warm_start_steps=20
+training: {{steps: 1, prompts: 2, group_size: 4, eval_prompts: 4}}
+"""
 OPTIONS = ["--no-deps", "--no-index", "--no-build-isolation", "-q"]
 
 
@@ -42,8 +49,8 @@ def test_a_new_package_installs_passes_its_tests_and_trains(
     run(author_python, "mypy", folder=package)
     tested = run(author_python, "pytest", "-q", folder=package)
     assert re.search(r"\b16 passed", tested), tested
-    short = ["--steps", "1", "--seeds", "0", "--normalizers", "gdpo", "--policy", "mini:warm_start_steps=20"]
-    assert env_id in run(author_python, "gdpo_bench.run", "--envs", env_id, *short, folder=empty_folder)
+    (empty_folder / "job.yaml").write_text(JOB.format(env_id))
+    assert env_id in run(author_python, "gdpo_bench.run", "job.yaml", folder=empty_folder)
     assert list(empty_folder.glob("runs/*/entries/*.json"))
 
 
