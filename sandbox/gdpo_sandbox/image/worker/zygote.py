@@ -20,10 +20,12 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from . import confine
-from .child import Child
+from .child import Child, rehearse
 from .dispatcher import Dispatcher
 from .process import BOX, EMPTY, ENDED, FORK, REAP
 
+REHEARSALS = 20
+"""Python specializes code that has run a few times."""
 FIRST_UID, UIDS = 20_000, 40_000
 PRELOADED = """
     abc atexit bisect collections copy dataclasses datetime decimal enum fractions functools heapq io itertools json
@@ -49,6 +51,8 @@ def main() -> NoReturn:
     os.close(null)
     confine.keep_capabilities(confine.CAP_SETUID, confine.CAP_SETGID)
     confine.deny_syscalls()
+    for _ in range(REHEARSALS):
+        rehearse()
     gc.collect()
     gc.freeze()  # or the collector's marks would copy every page in every child
     # of this container alone, since the kernel counts some things per user over all containers of a machine
