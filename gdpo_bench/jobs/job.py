@@ -166,8 +166,6 @@ class Job(_Strict):
     """Names the run folder."""
     envs: tuple[EnvChoice, ...] = Field(min_length=1)
     """`gdpo/MathMini-v0`, or `{id, options}`."""
-    optional: tuple[str, ...] = ()
-    """Ids of environments that are left out, visibly, where what they need is missing."""
     normalizers: tuple[NormalizerChoice, ...] = Field(default=("grpo", "gdpo"), min_length=1, validate_default=True)
     """`gdpo`, `gdpo:eps=1e-4`, or `{normalizer, options, weights}`."""
     seeds: tuple[SeedPair, ...] = Field(default=(0, 1, 2), min_length=1, validate_default=True)
@@ -178,6 +176,8 @@ class Job(_Strict):
     rollout: str = "transformers"
     """What draws completions in training."""
     training: TrainingOptions = TrainingOptions()
+    optional: tuple[str, ...] = ()
+    """Ids of environments that are left out, visibly, where what they need is missing."""
     data_dir: str | None = None
     """Folder with data sets; `GDPO_BENCH_DATA` or the internet when absent."""
 

@@ -6,7 +6,7 @@ import yaml
 
 from gdpo_bench.core import UnknownNameError
 from gdpo_bench.jobs.job import Job, JobError, SeedPair, check, parse_choice, presets
-from gdpo_bench.jobs.plan import parse_policy, plan
+from gdpo_bench.jobs.plan import WARM_START_ENVS, parse_policy, plan
 
 ENV = "gdpo/MathMini-v0"
 
@@ -26,7 +26,8 @@ def test_every_preset_can_be_planned(name: str) -> None:
 
 def test_default_preset_is_the_documented_comparison() -> None:
     job = Job.load("default")
-    assert [choice.id for choice in job.envs] == ["gdpo/ToolCallingMini-v0", ENV]
+    assert [choice.id for choice in job.envs] == ["gdpo/ToolCallingMini-v0", ENV, "gdpo/CodingMini-v0"]
+    assert job.optional == ("gdpo/CodingMini-v0",)
     assert [choice.normalizer for choice in job.normalizers] == ["grpo", "gdpo"]
     assert [seed.rl for seed in job.seeds] == [0, 1, 2]
     assert len({seed.warm_start for seed in job.seeds}) == 1
@@ -278,7 +279,7 @@ def test_warm_start_is_shared_by_jobs_and_knows_the_variant_that_is_trained_on()
     variants = plan(check({"envs": [ENV, f"{ENV}:format_rate=0.1"]}))
     for env in variants.envs:
         assert env.choice in variants.warm_start_envs(env)
-        assert len(variants.warm_start_envs(env)) == 2
+        assert len(variants.warm_start_envs(env)) == len(WARM_START_ENVS)
 
 
 def test_seeds_have_three_forms() -> None:
