@@ -18,7 +18,9 @@ MAX_BARS = 8
 
 _BRACE = re.compile(r"\\[\\{}]|[{}]")
 _OPENING, _CLOSING = frozenset("{(["), frozenset("})]")
-_DECORATION = re.compile(r"\\left(?![a-zA-Z])|\\right(?![a-zA-Z])|\\[!,;: ]|\$|(?<=\\)[dt](?=frac)")
+_DECORATION = re.compile(
+    r"\\(?:left|right)(?![a-zA-Z])|(?<!\\)\\[!,;: ]|\\?\$|(?<=\\)[dt](?=frac)|(?<=[0-9])(?:,\\!|\{,\})(?=[0-9]{3})"
+)
 _LOOSE_SPACE = re.compile(r"(?<![0-9A-Za-z])\s+|\s+(?![0-9A-Za-z])")
 
 
@@ -57,7 +59,7 @@ def _braced(text: str, start: int) -> str | None:
 
 
 def plain(answer: str) -> str:
-    r"""An answer without what does not change its meaning: loose spaces, `$`, `\left`, the d of `\dfrac`."""
+    r"""An answer without what does not change its meaning: spaces, `$`, `\left`, the d of `\dfrac`."""
     return _LOOSE_SPACE.sub("", _DECORATION.sub("", answer)).strip().removesuffix(".")
 
 

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 _PIECE = re.compile(
-    r"""[^\w\s]? [^\W\d_]{1,12}      # a word, with the backslash, bracket or quote before it
-      | \ [^\W\d_]{1,12}             # … or with the space
-      | [0-9]                        # each digit by itself
-      | \ ?(?:[^\w\s]|_){1,4} \n*    # punctuation and operators
-      | \s*\n+ | \s{1,12}            # white space
-      | .                            # anything else
+    r"""[^\w\s]? [^\W\d_\u0500-\U0010ffff]{1,12}    # a word, with the backslash, bracket or quote before it
+      | \  [^\W\d_\u0500-\U0010ffff]{1,12}           # … or with the space
+      | [^\W\d_]{1,2}                               # letters of other scripts
+      | [0-9]                                       # each digit by itself
+      | \ ?(?:[^\w\s]|_){1,4} \n*                   # punctuation and operators
+      | \s*\n+ | \s{1,12}                           # white space
+      | .                                           # anything else
     """,
     re.VERBOSE | re.DOTALL,
 )

@@ -16,6 +16,7 @@ from functools import lru_cache
 
 from gdpo_bench.core import DataError, Task
 from gdpo_envs.loading import Row, Source, SplitFiles, UnusableRowError, load, revision
+from gdpo_envs.math.latex import plain
 
 _log = logging.getLogger(__name__)
 
@@ -202,8 +203,7 @@ def training_problems(
 
 def content_key(task: MathTask) -> str:
     """Equal for problems that differ only in spaces, capitals, or how they are set in LaTeX."""
-    text = re.sub(r"\\left(?![a-z])|\\right(?![a-z])|\\[!,;: ]|(?<=\\)[dt](?=frac)|[\s$]", "", task.prompt)
-    return text.casefold()
+    return re.sub(r"\s", "", plain(task.prompt)).casefold()
 
 
 def _unless(seen: set[str], tasks: Sequence[MathTask], hub: str, why: str) -> Sequence[MathTask]:
