@@ -1,5 +1,6 @@
 """Code in the documentation runs as it is printed."""
 
+import os
 import re
 import subprocess
 import sys
@@ -8,19 +9,58 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-_BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_PYTHON = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_PYTHON_OR_BASH = re.compile(r"^```(python|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE_NAME = re.compile(r"# (\w+\.py)\n")
+
+# The commands of the fresh environment, without a network.
+_PRELUDE = """
+set -euo pipefail
+gdpo-bench() { python -m gdpo_bench "$@"; }
+pip() { python -m pip "$1" --no-deps --no-index --no-build-isolation --quiet "${@:2}"; }
+pytest() { python -m pytest -q -p no:cacheprovider "$@"; }
+"""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("document", ["CONTRIBUTING.md", "README.md"])
-def test_python_blocks_run_one_after_the_other(document: str, tmp_path: Path) -> None:
+def test_python_blocks_of_the_readme_run_one_after_the_other(tmp_path: Path) -> None:
     """A block that begins with a comment such as `# my_envs.py` is a file that later blocks may import."""
-    blocks = _BLOCK.findall((ROOT / document).read_text(encoding="utf-8"))
+    blocks = _PYTHON.findall((ROOT / "README.md").read_text(encoding="utf-8"))
     assert blocks
     for i, code in enumerate(blocks):
-        name = _FILE_NAME.match(code)
-        script = tmp_path / (name[1] if name else f"block_{i}.py")
-        script.write_text(code, encoding="utf-8")
-        done = subprocess.run([sys.executable, script.name], cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{document}, Python block {i + 1}:\n{code}\n{done.stderr}"
+        run_block(f"README.md, block {i + 1}", [sys.executable, write_block(code, i, tmp_path)], code, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("document", ["docs/new-environment.md", "docs/new-normalizer.md"])
+def test_a_walk_through_runs_from_an_empty_folder(
+    document: str, author_python: Path, tmp_path: Path, policy_cache: Path
+) -> None:
+    """Python blocks and commands, in the order in which they stand there."""
+    blocks = _PYTHON_OR_BASH.findall((ROOT / document).read_text(encoding="utf-8"))
+    assert {language for language, _ in blocks} == {"python", "bash"}
+    for i, (language, code) in enumerate(blocks):
+        command = ["bash", "-c", _PRELUDE + code]
+        if language == "python":
+            command = [str(author_python), write_block(code, i, tmp_path)]
+        run_block(f"{document}, block {i + 1}", command, code, tmp_path, path=author_python.parent)
+
+
+def write_block(code: str, number: int, folder: Path) -> str:
+    name = _FILE_NAME.match(code)
+    script = folder / (name[1] if name else f"block_{number}.py")
+    script.write_text(code, encoding="utf-8")
+    return script.name
+
+
+def run_block(what: str, command: list[str], code: str, folder: Path, path: Path | None = None) -> None:
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=os.environ | ({"PATH": f"{path}{os.pathsep}{os.environ['PATH']}"} if path else {}),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"{what}:\n{code}\n{done.stdout}\n{done.stderr}"
