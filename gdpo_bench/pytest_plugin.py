@@ -118,6 +118,30 @@ def _run_check(config: pytest.Config, check: str, *args: Any, **kwargs: Any) -> 
         pytest.fail(f"{subjects[key].name}: {result.detail}", pytrace=False)
 
 
+@pytest.fixture
+def gdpo_property(request: pytest.FixtureRequest) -> Callable[[], None]:
+    """Tests the marked estimator for one property; call it."""
+    from gdpo_bench.conformance.implementation import implementation  # noqa: PLC0415
+    from gdpo_bench.conformance.properties import PROPERTIES  # noqa: PLC0415
+    from gdpo_bench.conformance.suite import examine  # noqa: PLC0415
+
+    mark = request.node.get_closest_marker(MARK)
+    if mark is None:
+        pytest.fail(f"A test that takes gdpo_property needs @pytest.mark.{MARK}('module:function').", pytrace=False)
+    target, exceptions, examples = _arguments(*mark.args, **mark.kwargs)
+
+    def check() -> None:
+        found = examine(
+            implementation(target), PROPERTIES[request.param], examples=examples, reason=exceptions.get(request.param)
+        )
+        if found.status == "outside":
+            pytest.skip(str(found))
+        if not found.as_declared:
+            pytest.fail(str(found), pytrace=False)
+
+    return check
+
+
 def _arguments(
     target: Any, exceptions: dict[str, str] | None = None, examples: int = 25
 ) -> tuple[Any, dict[str, str], int]:
