@@ -19,6 +19,8 @@ from gdpo_bench.files import WriteError
 
 _ID = re.compile(r"(?P<namespace>[A-Za-z][A-Za-z0-9_-]*)/(?P<name>[A-Za-z][A-Za-z0-9_.]*)-v[0-9]+")
 _TEXTS = {".md", ".py", ".toml"}
+_PROJECT = "_pyproject.toml"
+"""In the templates; under its right name it would be the configuration of tools that check our own code."""
 
 
 def new_package(id: str, folder: Path | None = None, tools: bool = False) -> Path:
@@ -87,3 +89,4 @@ def _rename(folder: Path, names: dict[str, str]) -> None:
             text = file.read_text(encoding="utf-8")
             file.write_text(pattern.sub(lambda found: names[found[0]], text), encoding="utf-8")
     (folder / "acme_sql").rename(folder / names["acme_sql"])
+    (folder / _PROJECT).rename(folder / _PROJECT.removeprefix("_"))

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from gdpo_bench import DialogEnv, Gate, Task, TextEnv, Turn, reward
-from gdpo_bench.core import Message, split_by_content
+from gdpo_bench.core import DataError, Message, split_by_content
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,13 @@ class OverlappingSplits(Fine):
     def tasks(self, split: str) -> Sequence[NumberTask]:
         more = [NumberTask("Say  7" if split == "train" else "say 7", 7)]
         return [*(task for task in super().tasks(split) if task.number != 7), *more]
+
+
+class NoTrainingData(Fine):
+    def tasks(self, split: str) -> Sequence[NumberTask]:
+        if split == "train":
+            raise DataError("no training data here")
+        return super().tasks(split)
 
 
 class NotANumber(Fine):

@@ -11,10 +11,9 @@ import pytest
 import gdpo_bench
 from gdpo_bench import check_env
 from gdpo_bench.authoring import CHECKS, CheckResult, processes
-from gdpo_bench.core import DeclarationError, GdpoBenchError, UnknownNameError
+from gdpo_bench.core import DataError, DeclarationError, GdpoBenchError, UnknownNameError
 
 Register = Callable[[str], str]
-NEED_DATA = ("gdpo/BFCL", "gdpo/GSM8K", "gdpo/ToolCalling-")
 
 
 def by_status(results: list[CheckResult], status: str) -> dict[str, str]:
@@ -152,10 +151,32 @@ def test_what_an_authors_code_raises_while_listing_tasks_names_the_place(specime
         check_env(Broken())
 
 
+def test_a_split_without_its_data_is_left_out_and_said(specimens: ModuleType, registered: Register) -> None:
+    failed = check_env(registered("NoTrainingData"))
+    assert not by_status(failed, "failed")
+    skipped = by_status(failed, "skipped")
+    assert skipped == {"splits": "no training data here", "demonstrations": "no training data here"}
+
+
+def test_an_environment_whose_scorer_is_not_running_says_so(specimens: ModuleType) -> None:
+    class Unavailable(specimens.Fine):  # type: ignore[misc, name-defined]
+        def unavailable(self) -> str:
+            return "start the server"
+
+    with pytest.raises(GdpoBenchError, match="Unavailable: start the server"):
+        check_env(Unavailable())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("env_id", [id for id in gdpo_bench.list_envs() if id.startswith("gdpo/")])
 def test_bundled_environments_pass(env_id: str, request: pytest.FixtureRequest) -> None:
-    if env_id.startswith(NEED_DATA):
-        request.getfixturevalue("data_dir")
-    results = check_env(env_id)
-    assert not by_status(results, "failed"), by_status(results, "failed")
+    env = gdpo_bench.make_env(env_id)
+    try:
+        if env.data_revision() is not None:
+            request.getfixturevalue("data_dir")
+    except DataError as error:
+        pytest.skip(f"needs real data: {error}")
+    if env.unavailable():
+        request.getfixturevalue("engine")
+    failed = by_status(check_env(env_id, tasks=5), "failed")
+    assert not failed, failed

@@ -1,3 +1,5 @@
+"""acme/Sql-v0 holds what trainers and the leaderboard rely on."""
+
 from collections.abc import Callable
 
 import pytest
