@@ -27,10 +27,12 @@ OWNER_LABEL = "gdpo-bench.owner"
 """Names the machine and process that a container belongs to."""
 _WORKER_MB, _WORKER_PROCESSES = 64, 2
 """Of zygote and dispatcher, beside the program's."""
+_COPIES = 8
+"""Of the output, in the dispatcher: as bytes, as text of up to four times the size, as a message."""
 _FILES = 2048
 _START_WITHIN_S = 60.0
 _GRACE_S = 60.0
-"""Beyond what a test may take, before a container counts as wedged: the machine may be busy."""
+"""Beyond what a test may take before a container counts as wedged; the machine may be busy."""
 _IN_FLIGHT_BYTES = 1 << 15
 """Of inputs sent ahead. Pipes on the way hold more than that, so sending them waits for nobody."""
 
@@ -57,15 +59,21 @@ class Container:
         self._limits = limits
         try:
             self._container = client.containers.create(image, runtime=runtime, **_hardening(limits))
+        except ENGINE_ERRORS as error:
+            raise EngineError(f"The engine makes no container of {image}: {error}") from error
+        try:
             parts = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
             self._stream = AttachStream(client.api.attach_socket(str(self._container.id), parts))
             self._container.start()
-        except ENGINE_ERRORS as error:
-            raise EngineError(f"The engine does not start a container of {image}: {error}") from error
-        self._frames = FrameReader(self._stream.read, max_bytes=(1 << 26) + 32 * limits.output_bytes)
-        self._stream.set_timeout(_START_WITHIN_S)
-        self._receive()
-        self._stream.set_timeout(2 * wall_s(limits) + _GRACE_S)
+            self._stream.set_timeout(_START_WITHIN_S)
+            self._frames = FrameReader(self._stream.read, max_bytes=(1 << 26) + 32 * limits.output_bytes)
+            self._receive()
+            self._stream.set_timeout(3 * wall_s(limits) + _GRACE_S)
+        except BaseException as error:
+            self._remove()  # one that has not started would stay
+            if isinstance(error, ENGINE_ERRORS):
+                raise EngineError(f"The engine starts no container of {image}: {error}") from error
+            raise
 
     def run(self, program: Program, inputs: Sequence[bytes]) -> tuple[list[Outcome], bool]:
         """Run a program; its outcomes, and whether the container can be used again.
@@ -103,35 +111,38 @@ class Container:
     def destroy(self) -> None:
         """End it even if it does not listen."""
         self.close()
-        with contextlib.suppress(*ENGINE_ERRORS):
-            self._container.remove(force=True)
+        self._remove()
 
     def release(self) -> None:
         """In a forked copy of this process: have no part in it any more."""
         self._stream.release()
+
+    def _remove(self) -> None:
+        with contextlib.suppress(*ENGINE_ERRORS):
+            self._container.remove(force=True)
 
     def _send(self, data: bytes) -> None:
         if data:
             try:
                 self._stream.write(data)
             except OSError as error:
-                raise ContainerError(f"The container does not read: {error}. {self._stream.last_words}") from error
+                raise ContainerError(f"The container does not read ({error}). {self._stream.last_words}") from error
 
     def _receive(self) -> dict[str, Any]:
         try:
             message: dict[str, Any] = json.loads(self._frames.next())
         except (OSError, ClosedError, ValueError) as error:
-            raise ContainerError(f"The container does not answer: {error}. {self._stream.last_words}") from error
+            raise ContainerError(f"The container does not answer ({error}). {self._stream.last_words}") from error
         return message
 
 
 def _hardening(limits: Limits) -> dict[str, Any]:
     """Arguments for a container that has no rights, no network, and nothing to keep anything in.
 
-    The user inside is root without its powers: PID 1 and the dispatcher keep those to become another user and to kill,
-    programs none. Docker's own filter of system calls applies, and the worker's on top of it.
+    The user inside is root without its powers: PID 1 keeps those to become another user, the dispatcher the one to
+    kill, programs none. Docker's own filter of system calls applies, and the worker's on top of it.
     """
-    memory = f"{limits.memory_mb + _WORKER_MB}m"
+    memory = f"{limits.memory_mb + _WORKER_MB + _COPIES * limits.output_bytes // (1 << 20)}m"
     return {
         "user": "0:0",
         "cap_drop": ["ALL"],

@@ -42,9 +42,7 @@ class Child:
         for number, file in enumerate(high):
             os.dup2(file, number, inheritable=number < 3)
         os.closerange(len(high), high[-1] + 1)
-        score = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
-        os.write(score, b"1000")  # the first to go when memory runs out
-        os.close(score)
+        confine.be_first_to_go()
         os.setsid()
         confine.become(uid)
         os.umask(0o077)

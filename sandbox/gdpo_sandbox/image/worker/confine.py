@@ -8,6 +8,7 @@ import os
 import platform
 import resource
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 CAP_KILL, CAP_SETGID, CAP_SETUID = 5, 6, 7
@@ -16,6 +17,8 @@ _X86_64, _AARCH64 = 0xC000003E, 0xC00000B7
 _DENIED = {  # numbers on x86_64 and aarch64, None where there is no such call
     # sockets: other programs, the host, the network
     "socket": (41, 198), "connect": (42, 203), "bind": (49, 200), "listen": (50, 201),
+    # other programs; a process that has started one may undo that it is the first to go when memory runs out
+    "execve": (59, 221), "execveat": (322, 281),
     # other processes
     "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "kcmp": (312, 272),
     "pidfd_getfd": (438, 438), "process_madvise": (440, 440), "perf_event_open": (298, 241),
@@ -35,16 +38,22 @@ _DENIED = {  # numbers on x86_64 and aarch64, None where there is no such call
     # parts of the kernel known for their holes, which no test needs
     "bpf": (321, 280), "userfaultfd": (323, 282), "io_uring_setup": (425, 425), "io_uring_enter": (426, 426),
     "io_uring_register": (427, 427), "vmsplice": (278, 75), "splice": (275, 76), "tee": (276, 77),
+    # works on all file systems of the machine
+    "sync": (162, 81), "syncfs": (306, 267),
     "personality": (135, 92), "modify_ldt": (154, None), "syslog": (103, 116),
 }  # fmt: skip
-_SOCKETPAIR, _CLONE, _CLONE3 = (53, 199), (56, 220), (435, 435)
+_SOCKETPAIR, _CLONE, _CLONE3, _PRCTL = (53, 199), (56, 220), (435, 435), (157, 167)
+_SET_DUMPABLE, _SET_SECCOMP, _SET_NO_NEW_PRIVILEGES = 4, 22, 38
 _NEW_NAMESPACES = 0x7E020000
 _AF_UNIX = 1
 
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _KILL, _FAIL = 0x7FFF0000, 0x80000000, 0x00050000
-_NUMBER_AT, _ARCH_AT, _FIRST_ARGUMENT_AT = 0, 4, 16
+_NUMBER_AT, _ARCH_AT, _ARGUMENTS_AT = 0, 4, 16
 _X32_BIT = 0x40000000
+
+_Instruction = tuple[int, int, int, int]
+"""Code, instructions to skip if true and if false, operand."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -58,7 +67,12 @@ def deny_syscalls() -> None:
     if machine not in ("x86_64", "aarch64"):
         raise OSError(errno.ENOSYS, f"no list of system calls for {machine}")
     column, arch = (0, _X86_64) if machine == "x86_64" else (1, _AARCH64)
-    program = [(_LOAD, 0, 0, _ARCH_AT), (_EQUAL, 1, 0, arch), (_RETURN, 0, 0, _KILL), (_LOAD, 0, 0, _NUMBER_AT)]
+    program: list[_Instruction] = [
+        (_LOAD, 0, 0, _ARCH_AT),
+        (_EQUAL, 1, 0, arch),
+        (_RETURN, 0, 0, _KILL),
+        (_LOAD, 0, 0, _NUMBER_AT),
+    ]
     if machine == "x86_64":
         program += [(_AT_LEAST, 0, 1, _X32_BIT), (_RETURN, 0, 0, _FAIL | errno.ENOSYS)]
     for numbers in _DENIED.values():
@@ -66,18 +80,37 @@ def deny_syscalls() -> None:
         if number is not None:
             program += [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, _FAIL | errno.EPERM)]
     program += [(_EQUAL, 0, 1, _CLONE3[column]), (_RETURN, 0, 0, _FAIL | errno.ENOSYS)]  # libc falls back to clone
-    program += [(_EQUAL, 0, 3, _CLONE[column]), (_LOAD, 0, 0, _FIRST_ARGUMENT_AT), (_ANY_BIT, 0, 1, _NEW_NAMESPACES)]
-    program += [(_RETURN, 0, 0, _FAIL | errno.EPERM), (_LOAD, 0, 0, _NUMBER_AT)]
-    program += [(_EQUAL, 0, 3, _SOCKETPAIR[column]), (_LOAD, 0, 0, _FIRST_ARGUMENT_AT), (_EQUAL, 1, 0, _AF_UNIX)]
-    program += [(_RETURN, 0, 0, _FAIL | errno.EPERM), (_RETURN, 0, 0, _ALLOW)]
+    for numbers, *tests in (
+        (_CLONE, (0, _ANY_BIT, True, _NEW_NAMESPACES)),
+        (_SOCKETPAIR, (0, _EQUAL, False, _AF_UNIX)),
+        (_PRCTL, (0, _EQUAL, True, _SET_DUMPABLE), (1, _EQUAL, False, 0)),
+    ):
+        program += _deny_if(numbers[column], tests)
+    program.append((_RETURN, 0, 0, _ALLOW))
     code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
 
     class Filter(ctypes.Structure):
         _fields_ = (("length", ctypes.c_ushort), ("code", ctypes.c_char_p))
 
-    set_no_new_privileges, set_seccomp, filter_mode = 38, 22, 2
-    _call("prctl", set_no_new_privileges, 1, 0, 0, 0)
-    _call("prctl", set_seccomp, filter_mode, ctypes.byref(Filter(len(program), code)), 0, 0)
+    filter_mode = 2
+    _call("prctl", _SET_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
+    _call("prctl", _SET_SECCOMP, filter_mode, ctypes.byref(Filter(len(program), code)), 0, 0)
+
+
+def _deny_if(number: int, tests: Sequence[tuple[int, int, bool, int]]) -> list[_Instruction]:
+    """Instructions that refuse a call if each test of an argument's lower half comes out as wanted.
+
+    Args:
+        number: Of the call.
+        tests: Which argument, how to compare, what should come out, and with what to compare.
+    """
+    body: list[_Instruction] = []
+    for argument, comparison, wanted, value in tests:
+        left = 2 * (len(tests) - len(body) // 2 - 1) + 1  # to the end of the body
+        body += [(_LOAD, 0, 0, _ARGUMENTS_AT + 8 * argument)]
+        body += [(comparison, 0, left, value) if wanted else (comparison, left, 0, value)]
+    body += [(_RETURN, 0, 0, _FAIL | errno.EPERM)]
+    return [(_EQUAL, 0, len(body), number), *body, (_LOAD, 0, 0, _NUMBER_AT)]
 
 
 def keep_capabilities(*kept: int) -> None:
@@ -87,11 +120,22 @@ def keep_capabilities(*kept: int) -> None:
     _call("capset", struct.pack("=Ii", version_3, 0), struct.pack("=6I", low, low, 0, 0, 0, 0))
 
 
+def be_first_to_go() -> None:
+    """Have the kernel kill this process and its children, rather than the worker's, when memory runs out.
+
+    They cannot undo it: `become` makes what is in /proc of them root's, and `deny_syscalls` keeps it so.
+    """
+    score = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
+    os.write(score, b"1000")
+    os.close(score)
+
+
 def become(uid: int) -> None:
     """Become a user without any rights, for good."""
     os.setgroups([])
     os.setresgid(uid, uid, uid)
     os.setresuid(uid, uid, uid)
+    _call("prctl", _SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def limit_resources(limits: dict[str, Any], tests: int) -> None:

@@ -10,22 +10,22 @@ import time
 from collections.abc import Callable
 
 
-def cpu_meter() -> Callable[[], float]:
+def cpu_meter(cgroup: str = "/sys/fs/cgroup") -> Callable[[], float]:
     """A function that gives the CPU seconds of the container so far, without those of this process."""
-    for path, seconds in (
-        ("/sys/fs/cgroup/cpuacct/cpuacct.usage", lambda text: int(text) / 1e9),
-        ("/sys/fs/cgroup/cpu.stat", lambda text: int(text.split()[1]) / 1e6),  # usage_usec comes first
+    for name, seconds in (
+        ("cpuacct/cpuacct.usage", lambda text: int(text) / 1e9),
+        ("cpu.stat", lambda text: int(text.split()[1]) / 1e6),  # usage_usec comes first
     ):
-        counter = _counter(path)
+        counter = _counter(f"{cgroup}/{name}")
         if counter is not None:
             return _less_own(counter, seconds)
     return _cpu_of_processes
 
 
-def oom_meter() -> Callable[[], int]:
+def oom_meter(cgroup: str = "/sys/fs/cgroup") -> Callable[[], int]:
     """A function that gives the number of processes that the kernel has killed for lack of memory."""
-    for path in ("/sys/fs/cgroup/memory/memory.oom_control", "/sys/fs/cgroup/memory.events"):
-        counter = _counter(path)
+    for name in ("memory/memory.oom_control", "memory.events"):
+        counter = _counter(f"{cgroup}/{name}")
         if counter is not None:
             return _field(counter, b"oom_kill")
     return lambda: 0
