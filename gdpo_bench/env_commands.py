@@ -62,7 +62,7 @@ def envs(
     /,
     *,
     play: bool = False,
-    split: str = "train",
+    split: str | None = None,
     seed: int = 0,
     task: str | None = None,
 ) -> None:
@@ -71,7 +71,7 @@ def envs(
     Args:
         id: An environment to describe, with options: acme/Sql-v0:length=5. Without it, all are listed.
         play: Be the policy: read a prompt, type a reply, read the rewards and why.
-        split: Which tasks to play.
+        split: Which tasks to play; by default those of the first split.
         seed: Fixes the order of the tasks that are played.
         task: Play the task with this id alone.
     """

@@ -29,7 +29,7 @@ def play_env(
     id: str,
     console: Console,
     *,
-    split: str = "train",
+    split: str | None = None,
     seed: int = 0,
     task_id: str | None = None,
     replies: TextIO = sys.stdin,
@@ -40,7 +40,7 @@ def play_env(
     Args:
         id: The environment's id.
         console: Where to show prompts and rewards.
-        split: Which tasks.
+        split: Which tasks; by default those of the first split.
         seed: Fixes their order.
         task_id: Play this task alone.
         replies: Each ends with an empty line or the end of the file.
@@ -52,7 +52,7 @@ def play_env(
     """
     with blaming(id):
         env = make_env(id, **options)
-        tasks = tasks_of(env, split)
+        tasks = tasks_of(env, env.splits[0] if split is None else split)
     chosen = iter(pick(tasks, [task_id])) if task_id is not None else _endless(tasks, seed)
     typed = _replies(replies)
     console.print(
