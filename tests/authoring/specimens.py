@@ -122,7 +122,8 @@ class WrongShape(Fine):
 class UnreadableDigits(Fine):
     @reward(low=0, high=1)
     def short(self, task: NumberTask, reply: str) -> float:
-        return float(int(re.findall(r"\d+|$", reply)[0] or 0) < 100)  # int() refuses 5000 digits
+        int(re.findall(r"\d+|$", reply)[0] or 0)  # int() refuses 5000 digits
+        return float(len(reply) < 4)
 
 
 class Recursive(Fine):

@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -98,6 +99,9 @@ def test_what_cannot_be_checked_is_skipped_with_the_reason(specimens: ModuleType
         splits = ("train",)
         reference = gdpo_bench.TextEnv.reference
         demonstrations = gdpo_bench.TextEnv.demonstrations
+
+        def tasks(self, split: str) -> list[Any]:
+            return [specimens.NumberTask(f"Say {n}", n) for n in range(200, 220)]
 
     results = check_env(Bare())
     skipped = by_status(results, "skipped")
