@@ -20,6 +20,7 @@ from __future__ import annotations
 import logging
 import math
 import re
+from functools import lru_cache
 from typing import Any
 
 import sympy
@@ -71,6 +72,7 @@ def same(truth: str, answer: str) -> bool:
     return _agree_where_real(gold, given)
 
 
+@lru_cache(maxsize=1000)  # the rollouts of a group share the right answer, and often the wrong one
 def read(answer: str) -> Basic | MatrixBase | None:
     """An answer as an unevaluated expression, or None where it cannot be read."""
     for text in dict.fromkeys((answer, plain(answer))):  # `a + b + c` is only read without its spaces

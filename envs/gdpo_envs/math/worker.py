@@ -1,7 +1,7 @@
 r"""A process that judges answers: `python -m gdpo_envs.math.worker`, spoken to by `gdpo_envs.math.pool`.
 
 Reads lines `[truth, answer]` of JSON, and for each writes a line: `true`, `false`, or `null` where judging took
-more than its processor time. The process itself only imports sympy and forks; a child reads, judges and
+more than its processor time. The process itself only imports and warms up sympy, and forks; a child reads, judges and
 writes, under limits of memory and of processor time that also end a computation within C code. A child that
 goes beyond them is replaced by a fresh fork in milliseconds. Time is counted in processor seconds, not on the
 clock, so that a busy machine changes no verdict. A child also ends after `ANSWERS_PER_CHILD`, since sympy's
@@ -25,6 +25,16 @@ CPU_SECONDS = 10.0
 MEMORY_BYTES = 1 << 30
 """Address space of a child, of which Python and sympy take about 200 MB."""
 ANSWERS_PER_CHILD = 2_000
+_WARM_UP = (
+    (r"\frac{1}{2}", "0.5"),
+    ("y=x^2+1", "y=1+x^2"),
+    (r"\sqrt{2}", r"\frac{\pi}{4}"),
+    ("(1,2)", "[1,2]"),
+    (r"-3\le x<4", "[-3,4)"),
+    (r"\begin{pmatrix}1\\2\end{pmatrix}", r"(-\infty,2)\cup(3,\infty)"),
+    (r"\text{even}", r"\sin x"),
+)
+"""Judged before the first fork, so that every child has what the parser learns on its first expressions."""
 _NO_MORE_QUESTIONS = 17
 """Exit status of a child whose input has ended."""
 
@@ -33,6 +43,8 @@ def main() -> None:
     """Answer until the input ends."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing else may be printed between answers
+    for truth, answer in _WARM_UP:
+        same(truth, answer)
     while True:
         child = os.fork()
         if child == 0:
