@@ -13,8 +13,10 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-_CACHED_VALUES = 1 << 17
-"""Float64 values in a piece: one megabyte."""
+_CACHED_VALUES = 1 << 18
+"""Float64 values in a piece: two megabytes."""
+_SMALL = 1 << 17
+"""Up to this many values a batch is left as it is."""
 
 
 class Groups:
@@ -40,18 +42,18 @@ class Groups:
         runs = int(changes.count_nonzero()) + 1
         size = len(ids) // runs
         even = runs * size == len(ids) and bool(changes[size - 1 :: size].all())
-        if even:
-            first = torch.arange(0, len(ids), size, device=ids.device)
-        else:
-            first = torch.cat([ids.new_ones(1, dtype=torch.bool), changes]).nonzero().squeeze(1)
-        heads = ids[first]
+        starts = torch.cat([ids.new_ones(1, dtype=torch.bool), changes])
+        heads = ids[::size] if even else ids[starts]
         if not bool((heads[1:] > heads[:-1]).all()):
             _, index, sizes = torch.unique(ids, return_inverse=True, return_counts=True)
             if len(sizes) < runs:  # some group's rollouts lie apart
                 self.index, self.sizes = index, sizes
                 return
-        self.sizes = torch.diff(first, append=first.new_tensor([len(ids)]))
-        self.block = size if even else None
+        if even:
+            self.block, self.sizes = size, torch.full((runs,), size, device=ids.device)
+        else:
+            first = starts.nonzero().squeeze(1)
+            self.sizes = torch.diff(first, append=first.new_tensor([len(ids)]))
 
     def __len__(self) -> int:
         """B, the number of groups."""
@@ -107,8 +109,8 @@ class Groups:
         Arithmetic within groups is bound by memory: a piece at a time, what one operation leaves is
         still in the cache for the next, and temporaries stay small. A piece has its own order of
         rollouts, to which `arrange` and `restore` lead: the first ones of all groups, then all second
-        ones, …, so that groups' values meet their rollouts in long rows and not in short ones. A
-        batch that is a single piece keeps its order.
+        ones, …, so that groups' values meet their rollouts in long rows and not in short ones. Small
+        batches keep their order.
 
         Args:
             columns: How many float64 values a rollout has.
@@ -116,7 +118,7 @@ class Groups:
         Yields:
             Rollouts and their groups; everything at once where there are no blocks, or on a GPU.
         """
-        if not self.block or self.ids.device.type != "cpu" or len(self.ids) * columns <= _CACHED_VALUES:
+        if not self.block or self.ids.device.type != "cpu" or len(self.ids) * columns <= _SMALL:
             yield slice(None), self
             return
         step = max(1, _CACHED_VALUES // (self.block * columns)) * self.block
@@ -127,7 +129,7 @@ class Groups:
             piece.__dict__.pop("index", None)
             piece.sizes = self.sizes[start // self.block : (start + step) // self.block]
             piece._space = space
-            piece.ids = piece.arrange(self.ids[rows], self.ids.dtype)
+            piece.ids = self.ids[rows]
             yield rows, piece
 
     def arrange(self, values: Tensor, dtype: torch.dtype) -> Tensor:

@@ -130,6 +130,7 @@ def test_large_batches_are_computed_in_pieces_with_the_same_result(monkeypatch, 
     for masks in ({}, {"applicable": applicable}):
         whole = compute_advantages(GDPO(**options), rewards, torch.arange(60) // size, **masks)
         with monkeypatch.context() as patch:
+            patch.setattr(groups, "_SMALL", 0)
             patch.setattr(groups, "_CACHED_VALUES", 50)
             found = compute_advantages(GDPO(**options), rewards, torch.arange(60) // size, **masks)
         torch.testing.assert_close(found, whole, atol=1e-6 if dtype == torch.float32 else 1e-12, rtol=0)
@@ -137,13 +138,15 @@ def test_large_batches_are_computed_in_pieces_with_the_same_result(monkeypatch, 
 
 
 def test_groups_in_pieces_know_their_rollouts(monkeypatch):
+    monkeypatch.setattr(groups, "_SMALL", 0)
     monkeypatch.setattr(groups, "_CACHED_VALUES", 8)
     ids = torch.arange(12) // 2
     batch = make_batch(torch.zeros(12, 2), ids)
     for rows, piece in batch.grouping.pieces(2):
-        assert torch.equal(piece.restore(piece.ids), ids[rows])
-        assert torch.equal(piece.spread(piece.mean(piece.ids.double())), piece.ids.double())
-        assert torch.equal(piece.index + ids[rows][0], piece.ids)
+        there = piece.arrange(ids[rows], torch.float64)
+        assert torch.equal(piece.restore(there).long(), ids[rows])
+        assert torch.equal(piece.spread(piece.mean(there)), there)
+        assert torch.equal(piece.restore(piece.index + ids[rows][0]), piece.ids)
 
 
 @pytest.mark.parametrize(
