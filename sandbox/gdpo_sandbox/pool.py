@@ -99,6 +99,7 @@ class SandboxPool:
         self._process = os.getpid()
         self._changed = threading.Condition()
         self._hosts: list[_Host] = []
+        self._slots: list[_Slot] = []
         self._idle: list[_Slot] = []
         self._containers: set[Container] = set()
         self._executor: ThreadPoolExecutor | None = None
@@ -202,7 +203,7 @@ class SandboxPool:
             yield slot
         finally:
             with self._changed:
-                if slot.host in self._hosts:
+                if slot in self._slots:
                     self._idle.insert(len(self._idle) if slot.container else 0, slot)
                 self._changed.notify()
 
@@ -237,7 +238,8 @@ class SandboxPool:
                 warnings.warn(f"Sandbox: going on without a host. {failure}", stacklevel=4)
             self.slots = self.slots or self._cores()
             hosts = itertools.cycle(self._hosts)
-            self._idle = [_Slot(next(hosts)) for _ in range(self.slots)]
+            self._slots = [_Slot(next(hosts)) for _ in range(self.slots)]
+            self._idle = list(self._slots)
             _pools.add(self)
 
     def _cores(self) -> int:
@@ -258,7 +260,11 @@ class SandboxPool:
             if self._hosts == [host]:
                 raise error
             self._hosts.remove(host)
+            self._slots = [slot for slot in self._slots if slot.host is not host]
             self._idle = [slot for slot in self._idle if slot.host is not host]
+            if not self._slots:  # there were fewer slots than hosts
+                self._slots = [_Slot(self._hosts[0])]
+                self._idle = list(self._slots)
             self._changed.notify_all()
         warnings.warn(f"Sandbox: going on without {host.name}: {error}", stacklevel=4)
 

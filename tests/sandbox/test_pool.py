@@ -320,6 +320,14 @@ def test_when_a_host_dies_its_programs_run_on_the_others(relay: Relay) -> None:
             assert answers(pool.run_many(slow)) == ANSWERS
 
 
+def test_a_host_without_a_slot_takes_over_when_the_others_die(relay: Relay) -> None:
+    with SandboxPool(slots=1, hosts=[relay.url, os.environ.get("DOCKER_HOST", "default")]) as pool:
+        pool.run(ECHO[0])
+        relay.cut()
+        with pytest.warns(UserWarning, match="going on without"):
+            assert answers([pool.run(ECHO[1])]) == ANSWERS[1:2]
+
+
 def test_when_the_only_host_dies_that_is_an_engine_error(relay: Relay) -> None:
     with SandboxPool(slots=1, hosts=[relay.url]) as pool:
         pool.run(ECHO[0])
