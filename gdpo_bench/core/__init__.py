@@ -11,6 +11,7 @@ from gdpo_bench.core.errors import (
     RegistrationError,
     ReplyError,
     RewardError,
+    UnavailableError,
     UnknownNameError,
 )
 from gdpo_bench.core.registry import EnvSpec, list_envs, make_env, make_vec, register, spec
@@ -35,6 +36,7 @@ __all__ = [
     "Task",
     "TextEnv",
     "Turn",
+    "UnavailableError",
     "Unicode",
     "UnknownNameError",
     "content_hash",

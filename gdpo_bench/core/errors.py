@@ -45,6 +45,10 @@ class RewardError(GdpoBenchError, ValueError):
     """A reward function returned what its declaration forbids (NaN, out of range, wrong shape)."""
 
 
+class UnavailableError(GdpoBenchError, RuntimeError):
+    """Something that scoring needs is not there, such as a Docker engine; it says nothing of the replies."""
+
+
 class ReplyError(GdpoBenchError, ValueError):
     """`step` was called with something other than one text per rollout."""
 

@@ -186,7 +186,7 @@ def make_env(id: str, **options: Any) -> TextEnv[Any]:
 
 
 def make_vec(
-    id: str, num_prompts: int = 1, group_size: int = 8, split: str = "train", **options: Any
+    id: str, num_prompts: int = 1, group_size: int = 8, split: str | None = None, **options: Any
 ) -> GroupVectorEnv:
     """A vector environment of N = num_prompts · group_size rollouts.
 
@@ -194,7 +194,7 @@ def make_vec(
         id: A registered id, or `module:namespace/Name-v0`.
         num_prompts: P, prompts a reset.
         group_size: G, rollouts a prompt.
-        split: Which tasks to draw from.
+        split: Which tasks to draw from; by default the first of the environment's splits, mostly "train".
         **options: The environment's own options.
 
     Returns:
@@ -209,7 +209,7 @@ def make_vec(
 
 
 def _gymnasium_vector(
-    num_envs: int, env_id: str, group_size: int = 1, split: str = "train", **options: Any
+    num_envs: int, env_id: str, group_size: int = 1, split: str | None = None, **options: Any
 ) -> GroupVectorEnv:
     """What `gymnasium.make_vec(id, num_envs=N)` calls."""
     if num_envs % group_size:

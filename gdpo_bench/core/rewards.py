@@ -130,7 +130,8 @@ def reward(
 
     The method is `(self, task, reply) -> float`, or with `batched=True`
     `(self, tasks, replies) -> Sequence[float]`. `None` in place of a value means "not applicable
-    to this task". An exception means "the scorer failed": it sets the `failed` mask. A batched
+    to this task". An exception means "the scorer failed": it sets the `failed` mask; but
+    `UnavailableError`, for what is missing on this machine, ends the step. A batched
     method that failed on single rollouts returns the exceptions in place of their values; if it
     raises one, each rollout is tried by itself.
 

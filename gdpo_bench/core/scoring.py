@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gdpo_bench.core.env import TextEnv
-from gdpo_bench.core.errors import RewardError
+from gdpo_bench.core.errors import RewardError, UnavailableError
 from gdpo_bench.core.rewards import RewardFunction, RewardSpec
 from gdpo_bench.core.task import Task
 
@@ -87,6 +87,7 @@ def score(env: TextEnv[Any], name: str, tasks: Sequence[Task], judged: Sequence[
 
     Raises:
         RewardError: A reward function returned NaN, a value outside its range, or a wrong shape.
+        UnavailableError: What a reward function needs is not there on this machine.
     """
     scores = Scores.empty(len(tasks), len(env.reward_functions))
     if not tasks:
@@ -115,6 +116,8 @@ def _call_each(env: TextEnv[Any], function: RewardFunction, tasks: Sequence[Task
     for task, reply in zip(tasks, judged, strict=True):
         try:
             outcomes.append(method(task, reply))
+        except UnavailableError:
+            raise
         except Exception as error:  # whatever it is, it is the scorer's failure, not a reward
             outcomes.append(error)
     return outcomes
@@ -128,6 +131,8 @@ def _call_batched(
         returned = method(tasks, judged)
         single = not isinstance(returned, Iterable) or getattr(returned, "ndim", 1) == 0
         outcomes = [] if single else list(returned)  # a generator may still fail here
+    except UnavailableError:
+        raise
     except Exception as error:
         if len(tasks) == 1:
             return [error]
@@ -146,7 +151,7 @@ def _checked(value: Any, spec: RewardSpec, name: str, task: Task) -> float:
     where = f"{name}: reward {spec.name!r} on task {task.id}"
     if isinstance(value, np.ndarray | np.generic) and value.ndim == 0:
         value = value.item()
-    if not isinstance(value, Real):
+    if type(value) is not float and not isinstance(value, Real):
         shape = f" of shape {value.shape}" if isinstance(value, np.ndarray) else f" {value!r:.80}"
         raise RewardError(
             f"{where} must be one number (or None for not applicable); got {type(value).__name__}{shape}."

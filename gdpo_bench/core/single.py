@@ -23,12 +23,12 @@ class RolloutEnv(gym.Env[str, str]):
         reward_dim: K.
     """
 
-    def __init__(self, env_id: str, split: str = "train", render_mode: str | None = None, **options: Any) -> None:
+    def __init__(self, env_id: str, split: str | None = None, render_mode: str | None = None, **options: Any) -> None:
         """Make the environment of a registered id.
 
         Args:
             env_id: The id.
-            split: Which tasks to draw from.
+            split: Which tasks to draw from; by default the first of the environment's splits.
             render_mode: None; texts need no rendering.
             **options: The environment's own options.
 
@@ -38,7 +38,7 @@ class RolloutEnv(gym.Env[str, str]):
         self.metadata = {"render_modes": []}
         self.env_id = env_id
         self.text_env = make_env(env_id, **options)
-        self.tasks = tasks_of(self.text_env, split)
+        self.tasks = tasks_of(self.text_env, split or self.text_env.splits[0])
         self.reward_specs = self.text_env.reward_specs
         self.reward_space = reward_space(self.reward_specs)
         self.reward_dim = len(self.reward_specs)

@@ -34,7 +34,9 @@ class GroupVectorEnv(VectorEnv[tuple[str, ...], Replies, NDArray[Any]]):
         reward_dim: K.
     """
 
-    def __init__(self, env: TextEnv[Any], env_id: str, num_prompts: int, group_size: int, split: str = "train") -> None:
+    def __init__(
+        self, env: TextEnv[Any], env_id: str, num_prompts: int, group_size: int, split: str | None = None
+    ) -> None:
         """Wrap an author's environment; users call `gdpo_bench.make_vec`.
 
         Args:
@@ -42,7 +44,7 @@ class GroupVectorEnv(VectorEnv[tuple[str, ...], Replies, NDArray[Any]]):
             env_id: Its id, for messages.
             num_prompts: P, at least 1.
             group_size: G, at least 1.
-            split: Which tasks to draw from.
+            split: Which tasks to draw from; by default the first of the environment's splits.
 
         Raises:
             DeclarationError: P or G is not a positive integer, or the split is empty.
@@ -55,8 +57,8 @@ class GroupVectorEnv(VectorEnv[tuple[str, ...], Replies, NDArray[Any]]):
         self.env_id = env_id
         self.num_prompts, self.group_size = num_prompts, group_size
         self.num_envs = num_prompts * group_size
-        self.split = split
-        self.tasks = tasks_of(env, split)
+        self.split = split or env.splits[0]
+        self.tasks = tasks_of(env, self.split)
         self.reward_specs: tuple[RewardSpec, ...] = env.reward_specs
         self.reward_space = reward_space(self.reward_specs)
         self.reward_dim = len(self.reward_specs)

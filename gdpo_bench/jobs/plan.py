@@ -160,6 +160,11 @@ def _plan_env(choice: EnvChoice, *, trained: bool) -> PlannedEnv:
         env = make_env(choice.id, **choice.options)
         tasks = list(tasks_of(env, _EVAL_SPLIT))
         if trained:
+            if _TRAIN_SPLIT not in env.splits:
+                raise JobError(
+                    f"{choice.id} is for evaluation only: it has no split {_TRAIN_SPLIT!r}. Train on another "
+                    "environment, or score replies on this one with --policy oracle or --policy replay:FILE."
+                )
             tasks_of(env, _TRAIN_SPLIT)
     description = Environment.describe(
         found.id,

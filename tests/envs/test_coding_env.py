@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 from gdpo_envs.coding import execution
 from gdpo_envs.coding.env import CodingEnv
-from gdpo_envs.coding.execution import SandboxUnavailableError
 from gdpo_envs.coding.mini import CodingMini
 from gdpo_envs.coding.problem import Case, CodeTask, call_case
 from gdpo_sandbox import EngineError, Outcome, Program, ProgramError, ProgramRun, Status
 
-from gdpo_bench.core import make_vec
+from gdpo_bench.core import UnavailableError, make_vec
 from gdpo_bench.core.scoring import Scores, score
 
 DOUBLE = CodeTask(
@@ -163,9 +162,8 @@ def test_missing_engine_is_an_error_of_ours_with_the_engines_advice(fake: Any) -
         raise EngineError("No Docker engine answers. Start it.")
 
     fake(answer)
-    with pytest.raises(SandboxUnavailableError, match=r"No Docker engine answers\. Start it\."):
-        CodingEnv().pass_rate([DOUBLE], [fenced("x")])
-    assert scores(DOUBLE, fenced("x"), fenced("y")).failed.all()
+    with pytest.raises(UnavailableError, match=r"No Docker engine answers\. Start it\."):
+        scores(DOUBLE, fenced("x"), fenced("y"))
 
 
 def test_replies_without_a_program_need_no_sandbox(fake: Any) -> None:

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gdpo_bench.core import GdpoBenchError
+from gdpo_bench.core import GdpoBenchError, UnavailableError
 from gdpo_envs.coding.extraction import extract_code
 from gdpo_envs.coding.problem import CodeTask, literal, passes
 
@@ -27,10 +27,6 @@ _SLOTS = 2
 """Programs that a process runs at one time, if the variable says nothing. A job has a process a core."""
 _REMEMBERED = 20_000
 _FUTURE = re.compile(r"^from __future__ import [^\n]*\n", re.MULTILINE)
-
-
-class SandboxUnavailableError(GdpoBenchError, RuntimeError):
-    """Programs cannot be run on this machine as it is."""
 
 
 class SandboxFailedError(GdpoBenchError, RuntimeError):
@@ -68,7 +64,7 @@ def judge(tasks: Sequence[CodeTask], replies: Sequence[str], cpu_s: float) -> li
         N verdicts, with an exception where the sandbox failed.
 
     Raises:
-        SandboxUnavailableError: No program can be run at all.
+        UnavailableError: No program can be run at all.
     """
     keys = [_key(task, reply, cpu_s) for task, reply in zip(tasks, replies, strict=True)]
     known: dict[_Key | None, Verdict | Exception] = {None: _NO_PROGRAM}
@@ -119,7 +115,7 @@ def _run(waiting: dict[_Key, CodeTask], cpu_s: float) -> dict[_Key, Verdict | Ex
         with ThreadPoolExecutor(_slots()) as threads:
             return dict(zip(waiting, threads.map(run, waiting), strict=True))
     except SandboxError as error:
-        raise SandboxUnavailableError(str(error)) from error
+        raise UnavailableError(str(error)) from error
 
 
 def _program(task: CodeTask, code: str) -> Program:
