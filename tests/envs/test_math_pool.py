@@ -24,7 +24,7 @@ def workers() -> Iterator[Pool]:
 
 def run(*questions: tuple[str, str], patch: str = "") -> list[bool | None]:
     """Ask a worker process directly, one question after the other, after a patch of its modules."""
-    program = f"from gdpo_envs.math import worker\n{patch}\nworker.main()"
+    program = f"from gdpo_envs.math import worker\nworker._WARM_UP = ()\n{patch}\nworker.main()"
     with subprocess.Popen([sys.executable, "-c", program], stdin=-1, stdout=-1, text=True, bufsize=1) as process:
         assert process.stdin
         assert process.stdout
