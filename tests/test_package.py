@@ -8,7 +8,11 @@ import pytest
 from hatchling.builders.wheel import WheelBuilder
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = {"gdpo_bench": ROOT / "gdpo_bench", "gdpo_envs": ROOT / "envs" / "gdpo_envs"}
+PACKAGES = {
+    "gdpo_bench": ROOT / "gdpo_bench",
+    "gdpo_envs": ROOT / "envs" / "gdpo_envs",
+    "gdpo_sandbox": ROOT / "sandbox" / "gdpo_sandbox",
+}
 
 
 @pytest.fixture(scope="module")

@@ -29,6 +29,8 @@ SOURCE = Source(
 class APPS(PublishedCoding):
     """Programs that read standard input, and functions."""
 
+    data_licence = "MIT"
+
     source = SOURCE
 
     @classmethod

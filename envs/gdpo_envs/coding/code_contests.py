@@ -39,6 +39,8 @@ class CodeContests(PublishedCoding):
     all problems.
     """
 
+    data_licence = "CC-BY-4.0"
+
     source = SOURCE
 
     @classmethod

@@ -32,6 +32,8 @@ _SOURCES = ("apps", "taco", "codecontests", "codeforces")
 class Eurus2Code(PublishedCoding):
     """Programs that read standard input, and some functions."""
 
+    data_licence = "MIT"
+
     source = SOURCE
 
     @classmethod

@@ -45,6 +45,8 @@ class HumanEval(PublishedCoding):
     helpers that stand before the function in the problem.
     """
 
+    data_licence = "MIT"
+
     splits = ("eval",)
     source = SOURCE
 

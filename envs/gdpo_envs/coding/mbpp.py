@@ -38,6 +38,8 @@ class MBPP(PublishedCoding):
     Values are compared by Python's `==`, as published.
     """
 
+    data_licence = "CC-BY-4.0"
+
     source = SOURCE
 
     @classmethod

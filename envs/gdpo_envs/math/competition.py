@@ -115,6 +115,8 @@ class Math(CompetitionMath):
     data folder only those sets can be compared that are there; a warning names the others.
     """
 
+    data_licence = "MIT"
+
     splits = ("train", "eval")
     training_sets: ClassVar[tuple[str, ...]] = ("deepscaler", "math")
 

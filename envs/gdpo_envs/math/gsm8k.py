@@ -55,6 +55,8 @@ class GSM8K(TextEnv[WordProblem]):
     in it is left out.
     """
 
+    data_licence = "MIT"
+
     def __init__(self, data_dir: str | None = None) -> None:
         """Set the options.
 

@@ -56,6 +56,8 @@ class BFCLTask(Task):
 class BFCL3(TextEnv[BFCLTask]):
     """What all categories share: right calls, in the right format. Evaluation only."""
 
+    data_licence = "Apache-2.0"
+
     splits = ("eval",)
     categories: ClassVar[tuple[str, ...]] = ()
 

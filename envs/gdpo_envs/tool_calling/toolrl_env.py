@@ -61,6 +61,8 @@ class ToolCalling(TextEnv[ToolRLTask]):
     which only the format can be judged.
     """
 
+    data_licence = "Apache-2.0"
+
     def __init__(self, compat: str | None = None, data_dir: str | None = None) -> None:
         """Set the options.
 
