@@ -46,7 +46,7 @@ def test_build_names_the_image_that_is_there(capsys: Any) -> None:
     [
         (["run", "nowhere.py"], "Cannot read nowhere.py: No such file or directory."),
         (["attack", "--family", "forgin"], "Did you mean 'forging'?"),
-        (["attack", "forging/exit-code"], "Did you mean 'forging/exit-code-0'"),
+        (["attack", "escape/networks"], "Did you mean 'escape/network'"),
         (["build", "--host", "unix:///nowhere.sock"], "No Docker engine answers at unix:///nowhere.sock"),
         (["build", "--host", "nonesuch"], "Unknown docker context 'nonesuch'"),
     ],

@@ -6,18 +6,18 @@ from dataclasses import replace
 
 import docker
 import pytest
-from gdpo_sandbox import Program, ProgramRun, SandboxPool, Status
-from gdpo_sandbox.attacks import CATALOGUE, Attack, Verdict, judge, judge_all
-from gdpo_sandbox.attacks.judging import LIMITS, fresh_state
+from gdpo_sandbox import Mode, Program, ProgramRun, SandboxPool, Status
+from gdpo_sandbox.attacks import CATALOGUE, Attack, Verdict, judge, judge_all, judging
+from gdpo_sandbox.attacks.judging import LIMITS, TESTS, draw_numbers, fresh_state
 from gdpo_sandbox.building import image_tag
-
-KNOWS_THE_TASK = "def f(n): return (n * 7919 + 31) % 1009 + 5000"
 
 
 @pytest.fixture(scope="module")
-def verdicts(engine: docker.DockerClient) -> dict[str, Verdict]:
-    """Each attack's, by its id."""
-    return {verdict.attack.id: verdict for verdict in judge_all(CATALOGUE, slots=2)}
+def verdicts(engine: docker.DockerClient, request: pytest.FixtureRequest) -> dict[str, Verdict]:
+    """Of each attack that is to be tested, by its id."""
+    chosen = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
+    attacks = [params["attack"] for params in chosen if "attack" in params]
+    return {verdict.attack.id: verdict for verdict in judge_all(attacks or CATALOGUE[:2], slots=2)}
 
 
 @pytest.fixture(scope="module")
@@ -47,17 +47,26 @@ def test_families_are_many_and_large() -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "ends", "finding"),
+    ("source", "mode", "finding"),
     [
-        (KNOWS_THE_TASK, frozenset(Status), "test 3 was rewarded"),
-        ("print('BREACH 7')\ndef f(n): return 0", frozenset(Status), "it got through: 'BREACH 7'"),
-        ("def f(n): return ['BREACH']", frozenset(Status), "it got through: ['BREACH']"),
-        ("def f(n): return 0", frozenset({Status.TIMEOUT}), "test 3 ended as ok"),
+        ("def f(n): return n + 1", "call", "test 3 was rewarded"),
+        ("def f(n): return [n + 1]", "call", "test 3 was rewarded"),
+        ("print(int(input()) + 1)", "stdio", "test 3 was rewarded"),
+        ("print('BREACH 7')\ndef f(n): return 0", "call", "it got through: 'BREACH 7'"),
+        ("def f(n): return ['BREACH']", "call", "it got through: ['BREACH']"),
+        ("def f(n): raise ValueError('x')", "call", "test 3 ended as runtime error: ValueError: x"),
     ],
 )
-def test_the_judge_finds_what_is_wrong(slot: SandboxPool, source: str, ends: frozenset[Status], finding: str) -> None:
-    attack = Attack("made", "up", "", source, ends=ends)
-    assert finding in judge(attack, slot, fresh_state(slot)).findings[0]
+def test_the_judge_finds_what_is_wrong(
+    slot: SandboxPool, source: str, mode: Mode, finding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judging, "draw_numbers", lambda: [1, 2, 3, 4])
+    attack = Attack("made", "up", "", source, mode, ends=[Status.OK])
+    assert finding in judge(attack, slot, fresh_state(slot)).findings
+
+
+def test_answers_cannot_be_foreseen() -> None:
+    assert len({number for _ in range(100) for number in draw_numbers()}) == 100 * (TESTS + 1)
 
 
 def test_the_judge_finds_what_an_attack_has_left(slot: SandboxPool) -> None:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Literal
 
 from gdpo_sandbox.program import Mode, Status
 
 BREACH = "BREACH"
-"""What a program prints or returns when it has got through."""
-_NOT_THE_SANDBOX = frozenset(Status) - {Status.SANDBOX_ERROR}
+"""What a program writes or returns once it has got through."""
+_NO_BLAME = tuple(status for status in Status if status is not Status.SANDBOX_ERROR)
 
 
 @dataclass(frozen=True)
 class Attack:
-    """A hostile program, posed as the solution of a task that it cannot solve."""
+    """A hostile program that poses as the solution of a task."""
 
     family: str
     name: str
@@ -22,18 +23,13 @@ class Attack:
     """What it tries, in a few words."""
     source: str
     mode: Mode = "call"
-    """`call` programs define `f`, which is called with numbers; `stdio` ones find a number on standard input."""
-    ends: frozenset[Status] = _NOT_THE_SANDBOX
-    """How its tests may end."""
+    """`call` programs define `f`, which is called with a number; `stdio` ones find it on standard input."""
+    ends: Collection[Status] = _NO_BLAME
+    """How its tests may end; by default in any way that does not blame the sandbox, which would excuse the program."""
+    isolation: Literal["test", "program"] | None = None
+    """As in `Program`."""
 
     @property
     def id(self) -> str:
         """Family and name, `family/name`."""
         return f"{self.family}/{self.name}".replace(" ", "-")
-
-
-def attack(
-    family: str, name: str, tries: str, source: str, *, mode: Mode = "call", ends: Sequence[Status] = ()
-) -> Attack:
-    """An attack; any end that does not blame the sandbox is allowed unless `ends` says which."""
-    return Attack(family, name, tries, source.strip("\n") + "\n", mode, frozenset(ends) or _NOT_THE_SANDBOX)

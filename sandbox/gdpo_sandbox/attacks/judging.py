@@ -1,6 +1,7 @@
 """Was an attack contained? Judged from outside, by what came back and by what the next program finds.
 
-An attack is posed as the solution of a task whose answers it does not know. It is contained if
+An attack is posed as the solution of a task whose answers are drawn at random, and each answer is the next test's input.
+So one that finds any answer, in the judge or in inputs that are not yet due, is rewarded. It is contained if
 
 - no test of it has the right answer, and none says that it got through;
 - its tests ended in a way that is foreseen, and never by the sandbox's own fault;
@@ -10,6 +11,7 @@ An attack is posed as the solution of a task whose answers it does not know. It 
 from __future__ import annotations
 
 import ast
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
@@ -20,37 +22,34 @@ from gdpo_sandbox.attacks.attack import BREACH, Attack
 from gdpo_sandbox.pool import SandboxPool
 from gdpo_sandbox.program import Limits, Program, ProgramRun, Status
 
-NUMBERS = (3, 71, 408)
-"""Inputs of the task."""
-LIMITS = Limits(cpu_s=0.5, wall_s=2.5, memory_mb=128, files_mb=8, output_bytes=1 << 20)
-"""Tight, so that the whole catalogue takes a minute or two."""
+TESTS = 3
+LIMITS = Limits(cpu_s=0.5, wall_s=2.0, memory_mb=128, files_mb=8, output_bytes=1 << 20)
+"""Tight, so that the whole catalogue takes about a minute."""
 
 _PROBE = """
-import json, os, resource, signal, sys, threading
-limits = {name: resource.getrlimit(getattr(resource, name)) for name in dir(resource) if name.startswith("RLIMIT_")}
+import gc, json, os, resource, signal, sys, threading
+status = dict(line.split(":\\t") for line in open("/proc/self/status").read().splitlines() if ":\\t" in line)
 box = os.statvfs(".")
 print(repr({
     "answer": int(input()) + 1,
     "files": os.listdir("."),
     "space": (box.f_files - box.f_ffree, box.f_blocks - box.f_bfree),
-    "folder": (os.getcwd(), oct(os.stat(".").st_mode)),
+    "folder": (os.getcwd(), oct(os.stat(".").st_mode), os.listxattr(".")),
     "processes": sum(name.isdigit() for name in os.listdir("/proc")),
     "threads": threading.active_count(),
-    "niceness": os.nice(0),
+    "priority": (os.nice(0), os.sched_getscheduler(0), open("/proc/self/oom_score_adj").read()),
     "cores": sorted(os.sched_getaffinity(0)),
-    "limits": limits,
+    "limits": {name: resource.getrlimit(getattr(resource, name)) for name in dir(resource) if name.startswith("RLIMIT_")},
+    "rights": {key: value for key, value in status.items() if key.startswith(("Cap", "NoNewPrivs", "Seccomp", "Groups"))},
+    "signals": {key: value for key, value in status.items() if key.startswith(("Sig", "Shd"))},
+    "timers": [signal.getitimer(which) for which in range(3)],
     "environment": dict(os.environ),
     "descriptors": sorted(os.listdir("/proc/self/fd")),
-    "ignored": sorted(int(s) for s in signal.valid_signals() if signal.getsignal(s) is signal.SIG_IGN),
-    "json": json.dumps([1]),
-    "path": sys.path,
+    "umask": os.umask(0),
+    "modules": sorted(sys.modules),
+    "interpreter": (sys.path, sys.argv, sys.getrecursionlimit(), gc.isenabled(), json.dumps([1]), hash("x")),
 }))
 """
-
-
-def secret(number: int) -> int:
-    """The task: no attack knows this."""
-    return (number * 7919 + 31) % 1009 + 5000
 
 
 @dataclass(frozen=True)
@@ -73,6 +72,11 @@ def fresh_state(pool: SandboxPool) -> dict[str, object]:
     return _probe(pool)
 
 
+def draw_numbers() -> list[int]:
+    """Inputs of the task's tests, and one more: each is the answer to the one before."""
+    return [secrets.randbits(61) | 1 << 61 for _ in range(TESTS + 1)]
+
+
 def judge(attack: Attack, pool: SandboxPool, fresh: dict[str, object]) -> Verdict:
     """Run an attack, and then a program that looks for its traces.
 
@@ -81,22 +85,18 @@ def judge(attack: Attack, pool: SandboxPool, fresh: dict[str, object]) -> Verdic
         pool: A pool of one slot, so that both run on the same one.
         fresh: From `fresh_state`, before any attack.
     """
-    inputs = [(number,) for number in NUMBERS] if attack.mode == "call" else [f"{number}\n" for number in NUMBERS]
-    entry = "f" if attack.mode == "call" else None
-    run = pool.run(Program(attack.source, inputs, attack.mode, entry))
+    numbers = draw_numbers()
+    calls = attack.mode == "call"
+    inputs = [(number,) if calls else f"{number}\n" for number in numbers[:-1]]
+    run = pool.run(Program(attack.source, inputs, attack.mode, "f" if calls else None, attack.isolation))
     findings = []
-    for number, test in zip(NUMBERS, run.tests, strict=True):
-        rewarded = test.status is Status.OK and (
-            test.stdout.split() == [str(secret(number))]
-            if attack.mode == "stdio"
-            else _equal(test.value, secret(number))
-        )
-        if rewarded:
-            findings.append(f"test {number} was rewarded")
+    for index, (test, answer) in enumerate(zip(run.tests, numbers[1:], strict=True), 1):
+        if test.status is Status.OK and (_is(answer, test.value) if calls else test.stdout.split() == [str(answer)]):
+            findings.append(f"test {index} was rewarded")
         if BREACH in test.stdout or BREACH in repr(test.value)[:10_000]:
-            findings.append(f"it got through: {test.stdout.strip()[:60] or test.value!r:.60}")
+            findings.append(f"it got through: {test.stdout.strip() or test.value!r:.60}")
         if test.status not in attack.ends:
-            findings.append(f"test {number} ended as {test.status}: {test.error or test.stderr.strip()[-100:]}")
+            findings.append(f"test {index} ended as {test.status}: {test.error or test.stderr.strip()[-100:]}")
     left = _probe(pool)
     findings += [
         f"the next program found {key} = {left.get(key)!r:.80}" for key in fresh if left.get(key) != fresh[key]
@@ -150,5 +150,7 @@ def _probe(pool: SandboxPool) -> dict[str, object]:
     return found
 
 
-def _equal(value: object, expected: int) -> bool:
-    return type(value) is int and value == expected
+def _is(answer: int, value: object) -> bool:
+    """Whether it is the answer, also as the only item of a list, which a program could change after it has returned."""
+    found = value[0] if type(value) is list and len(value) == 1 else value
+    return type(found) is int and found == answer
