@@ -1,4 +1,5 @@
 import json
+import multiprocessing
 import os
 import pickle
 import signal
@@ -6,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from gdpo_envs.math import pool, worker
@@ -152,3 +154,19 @@ def test_verdicts_do_not_depend_on_hash_seeds() -> None:
 def test_limits_leave_room_for_usual_answers() -> None:
     assert worker.CPU_SECONDS >= 10
     assert worker.MEMORY_BYTES >= 1 << 30
+
+
+def judge_in_child(results: Any) -> None:
+    results.put((judge([("1/2", "0.5"), ("1/2", "0.4")]), pool._pool.workers))
+
+
+@pytest.mark.parametrize("method", ["spawn", "fork"])
+def test_a_process_that_may_have_no_children_has_one_worker_of_its_own(method: str) -> None:
+    assert judge([("1/3", "2/6")]) == [True]
+    context: Any = multiprocessing.get_context(method)
+    results = context.SimpleQueue()
+    child = context.Process(target=judge_in_child, args=(results,), daemon=True)
+    child.start()
+    assert results.get() == ([True, False], 1)
+    child.join()
+    assert judge([("1/3", "3/9")]) == [True]

@@ -46,12 +46,17 @@ class Pool:
                 in a process that was started by `multiprocessing`: there, others use the other cores.
             wall_seconds: How long a worker may take for one answer, on the clock.
         """
-        alone = multiprocessing.parent_process() is None
-        self.workers = workers or (_usable_cores() if alone else 1)
+        self._workers = workers
         self.wall_seconds = wall_seconds
         self._idle: list[subprocess.Popen[bytes]] = []
         self._known: dict[Question, bool] = {}
         self._lock = threading.Lock()
+
+    @property
+    def workers(self) -> int:
+        """How many workers may run at once."""
+        alone = multiprocessing.parent_process() is None
+        return self._workers or (_usable_cores() if alone else 1)
 
     def judge(self, questions: Sequence[Question]) -> list[bool | WorkerError]:
         """Whether each answer is right.
