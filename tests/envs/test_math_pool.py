@@ -1,3 +1,4 @@
+import contextlib
 import json
 import multiprocessing
 import os
@@ -9,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import psutil
 import pytest
 from gdpo_envs.math import pool, worker
 from gdpo_envs.math.pool import Pool, WorkerError, judge
@@ -130,10 +132,14 @@ def test_same_text_is_right_without_a_worker(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_workers_end_with_the_program() -> None:
-    program = "from gdpo_envs.math import pool; pool.judge([('1/2', '0.5')]); print(pool._pool._idle[0].pid)"
+    program = (
+        "import psutil\nfrom gdpo_envs.math import pool\npool.judge([('1/2', '0.5')])\n"
+        "worker = psutil.Process(pool._pool._idle[0].pid)\nprint(worker.pid, worker.children()[0].pid)"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    with pytest.raises(ProcessLookupError):
-        os.killpg(int(done.stdout), 0)
+    for pid in map(int, done.stdout.split()):
+        with contextlib.suppress(psutil.NoSuchProcess):  # the child may wait to be cleared away
+            assert psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
 def test_verdicts_do_not_depend_on_hash_seeds() -> None:
