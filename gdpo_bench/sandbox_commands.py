@@ -65,8 +65,8 @@ def doctor(host: str | None = None, runtime: str | None = None) -> int:
     """Check the engine, the image, and that every limit is really enforced.
 
     Args:
-        host: URL or context of the engine; by default the one that `docker` uses.
-        runtime: Of the containers, such as runsc.
+        host: URL or context of the engine; by default those in GDPO_SANDBOX_HOSTS, or the one that `docker` uses.
+        runtime: Of the containers, such as runsc; by default GDPO_SANDBOX_RUNTIME, or the engine's own default.
 
     Returns:
         1 if something is not in order, else 0.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from gdpo_sandbox.building import ensure_image, image_tag
-from gdpo_sandbox.engine import connect
+from gdpo_sandbox.engine import HOSTS, RUNTIME, connect
 from gdpo_sandbox.errors import SandboxError
 from gdpo_sandbox.pool import SandboxPool
 from gdpo_sandbox.program import Limits, Outcome, Program, Status
@@ -45,13 +46,17 @@ def _prints(text: str) -> Callable[[Outcome], bool]:
     return lambda outcome: outcome.status is Status.OK and outcome.stdout.strip() == text
 
 
+def _counts(most: int) -> Callable[[Outcome], bool]:
+    return lambda outcome: outcome.stdout.strip().isdigit() and int(outcome.stdout) <= most
+
+
 def _denied(act: str, setup: str = "import os, socket") -> str:
     return f"{setup}\ntry: {act}\nexcept OSError: print('denied')\nelse: print('allowed')"
 
 
 _STATUS = "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('{}:')))"
 _EXECUTABLE = "import os\nopen('p', 'w').write('#!/usr/bin/python3')\nos.chmod('p', 0o755)"
-_OF_THIS_MACHINE = "any(name.startswith(('DOCKER', 'GDPO', 'HF_')) for name in os.environ)"
+_OF_THIS_MACHINE = "[name for name in os.environ if name.startswith(('DOCKER', 'GDPO', 'HF_', 'SSH'))]"
 _TRIALS = (
     _Trial("runs programs", "print(input()[::-1])", _prints("cba")),
     _Trial("Python", "import platform; print(platform.python_version())", _ends(Status.OK)),
@@ -82,9 +87,9 @@ import os, time
 try:
     for n in range(1000):
         if os.fork() == 0: time.sleep(5); os._exit(0)
-except OSError: print(n <= 16)
+except OSError: print(n)
 """,
-        _prints("True"),
+        _counts(LIMITS.processes),
         "Enable the pids controller of cgroups; `docker info` names what is missing.",
     ),
     _Trial("output", "while True: print('x' * 1000)", _ends(Status.OUTPUT_LIMIT, Status.SIGNAL)),
@@ -94,9 +99,9 @@ except OSError: print(n <= 16)
         """
 try:
     for n in range(1000): open(str(n), "wb").write(b"x" * 60000)
-except OSError: print(n < 80)
+except OSError: print(60000 * n)
 """,
-        _prints("True"),
+        _counts(LIMITS.files_mb << 20),
     ),
     _Trial(
         "number of files",
@@ -109,8 +114,8 @@ except OSError: print("stopped")
     ),
     _Trial(
         "open files",
-        "x = []\ntry:\n    while True: x.append(open('/dev/null'))\nexcept OSError: print(len(x) <= 32)",
-        _prints("True"),
+        "x = []\ntry:\n    while True: x.append(open('/dev/null'))\nexcept OSError: print(len(x))",
+        _counts(LIMITS.open_files),
     ),
     _Trial("empty working directory", "import os; print(os.listdir())", _prints("[]")),
     _Trial("read-only root", _denied("open('/x', 'w')"), _prints("denied")),
@@ -121,7 +126,9 @@ except OSError: print("stopped")
     _Trial("no vsock", _denied("socket.socket(socket.AF_VSOCK)"), _prints("denied")),
     _Trial("no shared memory", _denied("open('/dev/shm/x', 'w')"), _prints("denied")),
     _Trial(
-        "not root", "import os; print(0 in (os.getuid(), os.geteuid(), os.getgid(), *os.getgroups()))", _prints("False")
+        "not root",
+        "import os; print(*os.getresuid(), *os.getresgid(), *os.getgroups())",
+        lambda outcome: outcome.status is Status.OK and "0" not in outcome.stdout.split(),
     ),
     _Trial("no capabilities", _STATUS.format("CapEff"), _prints("0" * 16)),
     _Trial("no new privileges", _STATUS.format("NoNewPrivs"), _prints("1")),
@@ -132,7 +139,7 @@ except OSError: print("stopped")
         "Use a kernel and an engine with seccomp; `docker info` should name it.",
     ),
     _Trial("nobody else's processes", _denied("os.kill(1, 9)"), _prints("denied")),
-    _Trial("nothing of this machine's environment", f"import os; print({_OF_THIS_MACHINE})", _prints("False")),
+    _Trial("nothing of this machine's environment", f"import os; print({_OF_THIS_MACHINE})", _prints("[]")),
 )
 
 
@@ -140,9 +147,15 @@ def examine(host: str | None = None, runtime: str | None = None) -> Iterator[Fin
     """Look at engine, image and limits, one after the other; stops at what the rest needs.
 
     Args:
-        host: The engine's URL or context; by default the one that `docker` uses.
-        runtime: Of the containers, such as `runsc`.
+        host: The engine's URL or context; by default those that a `SandboxPool` would use.
+        runtime: Of the containers, such as `runsc`; by default the one that a `SandboxPool` would use.
     """
+    hosts: list[str | None] = [host] if host else [name for name in os.environ.get(HOSTS, "").split(",") if name]
+    for name in hosts or [None]:
+        yield from _examine(name, runtime or os.environ.get(RUNTIME))
+
+
+def _examine(host: str | None, runtime: str | None) -> Iterator[Finding]:
     try:
         client = connect(host)
     except SandboxError as error:
@@ -150,7 +163,9 @@ def examine(host: str | None = None, runtime: str | None = None) -> Iterator[Fin
         return
     info = client.info()
     version = f"Docker {info['ServerVersion']}, cgroup v{info.get('CgroupVersion', '1')}, {info['Architecture']}"
-    yield Finding("engine", True, f"{version}, {info['NCPU']} cores, runtime {runtime or info['DefaultRuntime']}")
+    rootless = ", rootless" if "name=rootless" in info.get("SecurityOptions", ()) else ""
+    machine = f"{info['NCPU']} cores, runtime {runtime or info['DefaultRuntime']}{rootless}"
+    yield Finding("engine", True, f"{f'{host}: ' if host else ''}{version}, {machine}")
     if runtime is not None and runtime not in info["Runtimes"]:
         known = ", ".join(info["Runtimes"])
         yield Finding(

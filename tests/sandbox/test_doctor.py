@@ -30,3 +30,8 @@ def test_limits_that_are_not_enforced_are_found(engine: docker.DockerClient, mon
     monkeypatch.setattr(doctor, "LIMITS", replace(LIMITS, memory_mb=2048, open_files=500, output_bytes=1 << 21))
     loose = {finding.name for finding in examine() if not finding.fine}
     assert {"memory", "memory of all processes", "open files", "size of a file"} <= loose
+
+
+def test_what_the_environment_configures_is_what_is_examined(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GDPO_SANDBOX_HOSTS", "unix:///nowhere.sock,unix:///elsewhere.sock")
+    assert [finding.found.split(":", 1)[0] for finding in examine()] == ["No Docker engine answers at unix"] * 2
