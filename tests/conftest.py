@@ -1,6 +1,7 @@
 """Fixtures that several test folders share."""
 
 import os
+import signal
 import sysconfig
 import venv
 from collections.abc import Iterator
@@ -13,6 +14,9 @@ from gdpo_sandbox import EngineError, Limits
 if TYPE_CHECKING:
     import docker
     from gdpo_sandbox import SandboxPool
+
+# Workers of pytest-xdist ignore Ctrl-C, and so would the commands that tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

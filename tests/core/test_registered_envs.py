@@ -1,4 +1,4 @@
-"""What every registered environment must hold, whoever wrote it: the public checker, and MO-Gymnasium's wrappers."""
+"""Every registered environment works in MO-Gymnasium's wrappers. What else it must hold, the public checker tests."""
 
 import mo_gymnasium
 import numpy as np
@@ -7,7 +7,6 @@ from mo_gymnasium.wrappers import MORecordEpisodeStatistics
 from mo_gymnasium.wrappers.vector import MOSyncVectorEnv
 
 import gdpo_bench
-from gdpo_bench.authoring import check_env
 from gdpo_bench.core import DataError, make_env
 from gdpo_bench.core.env import tasks_of
 
@@ -24,13 +23,6 @@ def env_id(request: pytest.FixtureRequest) -> str:
     except DataError:
         request.getfixturevalue("data_dir")
         pytest.skip("its data are not in the folder that GDPO_BENCH_DATA names")
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-def test_it_passes_the_public_checker(env_id: str) -> None:
-    failed = [result for result in check_env(env_id, tasks=5) if result.status == "failed"]
-    assert failed == []
 
 
 def test_mo_gymnasium_records_episodes(env_id: str) -> None:

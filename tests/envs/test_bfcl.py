@@ -15,6 +15,7 @@ from gdpo_envs.tool_calling.toolrl import Call
 
 import gdpo_bench
 from gdpo_bench.core import DataError, UnknownNameError
+from gdpo_bench.run import main
 
 CATEGORIES = [category for cls in ENVIRONMENTS for category in cls.categories]
 NOBODY_CAN_ANSWER = {
@@ -179,10 +180,13 @@ def test_one_category_can_be_chosen(folder: Path) -> None:
         BFCL3Simple("live_simple")
 
 
-def test_it_cannot_be_trained_on(folder: Path) -> None:
+def test_it_is_for_evaluation_and_a_job_that_would_train_on_it_says_so(folder: Path, capsys: Any) -> None:
+    env = gdpo_bench.make_vec("gdpo/BFCL3Simple-v0", data_dir=str(folder))
+    assert (env.split, len(env.tasks)) == ("eval", 6)
     with pytest.raises(UnknownNameError, match=r"Unknown split of BFCL3Simple 'train'\. Known: eval"):
-        gdpo_bench.make_vec("gdpo/BFCL3Simple-v0", data_dir=str(folder))
-    assert len(gdpo_bench.make_vec("gdpo/BFCL3Simple-v0", split="eval", data_dir=str(folder)).tasks) == 6
+        gdpo_bench.make_vec("gdpo/BFCL3Simple-v0", split="train", data_dir=str(folder))
+    assert main(["--envs", "gdpo/BFCL3Simple-v0", "--data-dir", str(folder), "--steps", "1"]) == 2
+    assert "is for evaluation only: it has no split 'train'" in capsys.readouterr().err
 
 
 def test_row_that_cannot_be_used_is_counted_and_reported(folder: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -153,7 +153,7 @@ def _right_dict(value: Any, accepted: Any) -> bool:
 
 
 def _right_dicts(value: list[Any], accepted: Any) -> bool:
-    return len(value) == len(accepted) and all(map(_right_dict, value, accepted))
+    return isinstance(accepted, list) and len(value) == len(accepted) and all(map(_right_dict, value, accepted))
 
 
 def _normal_list(value: list[Any]) -> list[Any]:
