@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import tyro
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -16,8 +14,8 @@ from gdpo_bench.authoring.playing import play_env
 from gdpo_bench.authoring.scaffold import new_package
 from gdpo_bench.authoring.subject import parse_id
 from gdpo_bench.core.errors import GdpoBenchError
+from gdpo_bench.terminal import make_console
 
-_LOG_WIDTH = 120
 _STYLES = {"passed": "green", "failed": "bold red", "skipped": "yellow"}
 
 
@@ -33,7 +31,7 @@ def check(environments: tyro.conf.Positional[tuple[str, ...]], /, *, tasks: int 
     """
     if not environments:
         raise GdpoBenchError("Name an environment to check, such as acme/Sql-v0; `gdpo-bench envs` lists all.")
-    console = _console()
+    console = make_console()
     failed = 0
     for environment in environments:
         with console.status(f"Checking {environment} …"):
@@ -75,7 +73,7 @@ def envs(
         seed: Fixes the order of the tasks that are played.
         task: Play the task with this id alone.
     """
-    console = _console()
+    console = make_console()
     if id is None and (play or task is not None):
         raise GdpoBenchError("Name the environment to play, such as: gdpo-bench envs gdpo/MathMini-v0 --play")
     if id is None:
@@ -94,7 +92,3 @@ def _result_table(title: str, results: list[CheckResult]) -> Table:
     for result in results:
         table.add_row(result.check, f"[{_STYLES[result.status]}]{result.status}", escape(result.detail))
     return table
-
-
-def _console() -> Console:
-    return Console(width=None if sys.stdout.isatty() else _LOG_WIDTH)

@@ -16,15 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
-from rich.console import Console
 
 from gdpo_bench.cli_errors import run_cli
+from gdpo_bench.terminal import make_console
 
 if TYPE_CHECKING:
     from gdpo_bench.jobs.job import Job
 
 _DEFAULT_JOB = "default"
-_LOG_WIDTH = 120
 
 
 def run(
@@ -61,7 +60,7 @@ def run(
     Returns:
         0; 1 if some runs failed.
     """
-    console = Console(width=None if sys.stdout.isatty() else _LOG_WIDTH)
+    console = make_console()
     from gdpo_bench.jobs.folder import RunFolder  # noqa: PLC0415 (these import torch; --help need not wait)
     from gdpo_bench.jobs.frozen import score_frozen  # noqa: PLC0415
     from gdpo_bench.jobs.plan import plan  # noqa: PLC0415

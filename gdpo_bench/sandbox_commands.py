@@ -6,15 +6,13 @@ import sys
 from pathlib import Path
 
 import tyro
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 from tyro.extras import SubcommandApp
 
 from gdpo_bench.core.errors import DataError, UnknownNameError
-
-_WIDTH = 120
+from gdpo_bench.terminal import make_console
 
 
 def run(
@@ -73,7 +71,7 @@ def doctor(host: str | None = None, runtime: str | None = None) -> int:
     """
     from gdpo_sandbox.doctor import examine  # noqa: PLC0415
 
-    console = _console()
+    console = make_console()
     table = Table(title="Sandbox", title_justify="left")
     for column in ("", "", "found"):
         table.add_column(column)
@@ -110,7 +108,7 @@ def attack(names: tyro.conf.Positional[tuple[str, ...]] = (), /, *, family: str 
         if name not in by_id:
             raise UnknownNameError("attack", name, by_id)
     chosen = [a for a in CATALOGUE if family in (None, a.family) and (not names or a.id in names)]
-    console = _console()
+    console = make_console()
     verdicts = {}
     with Progress(console=console, transient=True) as progress:
         for verdict in progress.track(judge_all(chosen, slots), total=len(chosen), description="attacking"):
@@ -142,10 +140,6 @@ def build_app() -> SubcommandApp:
 
 def _mark(fine: bool) -> str:
     return "[green]✓[/green]" if fine else "[bold red]✗[/bold red]"
-
-
-def _console() -> Console:
-    return Console(width=None if sys.stdout.isatty() else _WIDTH)
 
 
 def _read(file: Path) -> str:

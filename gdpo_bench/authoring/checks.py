@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from gdpo_bench.authoring.subject import Subject, blaming
+from gdpo_bench.authoring.subject import Subject
+from gdpo_bench.core.blame import blaming
 from gdpo_bench.core.env import TextEnv
 from gdpo_bench.core.errors import GdpoBenchError, RewardError
 

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from gdpo_bench.authoring.subject import blaming
+from gdpo_bench.core.blame import blaming
 from gdpo_bench.core.env import TextEnv, tasks_of
 from gdpo_bench.core.errors import GdpoBenchError
 from gdpo_bench.core.registry import list_envs, make_env, spec

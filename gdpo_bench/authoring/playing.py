@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from gdpo_bench.authoring.describe import first_paragraph, value_range
-from gdpo_bench.authoring.subject import blaming
+from gdpo_bench.core.blame import blaming
 from gdpo_bench.core.env import TextEnv, script_replies, tasks_of
 from gdpo_bench.core.episodes import EpisodeBatch, TaskQueue, pick
 from gdpo_bench.core.errors import ReplyError

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 import pickle
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -16,11 +15,11 @@ from gdpo_bench.authoring.trials import (
     corrupted_trials,
     demonstration_trials,
     odd_trials,
-    place,
     play,
     play_alone,
     reference_trials,
 )
+from gdpo_bench.core.blame import blaming
 from gdpo_bench.core.env import TextEnv, build_env, tasks_of
 from gdpo_bench.core.errors import DataError, DeclarationError, GdpoBenchError, RewardError
 from gdpo_bench.core.registry import load_class, spec
@@ -154,21 +153,6 @@ class Subject:
             env: Another instance than that of the subject.
         """
         return [play_alone(env or self.env, self.name, trial) for trial in trials]
-
-
-@contextmanager
-def blaming(name: str) -> Iterator[None]:
-    """Whatever the author's code raises becomes a message that names the environment and the place.
-
-    Raises:
-        DeclarationError: Something else than a `GdpoBenchError` was raised.
-    """
-    try:
-        yield
-    except GdpoBenchError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise DeclarationError(f"{name}: {type(error).__name__}: {error} ({place(error)}).") from error
 
 
 def _splits(env: TextEnv[Any]) -> tuple[dict[str, Sequence[Task]], dict[str, DataError]]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import re
-import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from random import Random
 from typing import Any
 
+from gdpo_bench.core.blame import described
 from gdpo_bench.core.env import TextEnv, script_replies
 from gdpo_bench.core.episodes import EpisodeBatch
 from gdpo_bench.core.errors import RewardError
@@ -113,13 +113,7 @@ def play_alone(env: TextEnv[Any], name: str, trial: Trial) -> Outcome:
     except RewardError as error:
         return Outcome(error=str(error), is_reward_error=True)
     except (Exception, SystemExit) as error:  # the author's code, outside of what the engine protects
-        return Outcome(error=f"{type(error).__name__}: {error} ({place(error)})")
-
-
-def place(error: BaseException) -> str:
-    """Where something was raised."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{frame.filename}, line {frame.lineno}"
+        return Outcome(error=described(error))
 
 
 def reference_trials(env: TextEnv[Any], tasks: Sequence[Task]) -> list[Trial]:

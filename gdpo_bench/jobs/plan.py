@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,7 +10,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from gdpo_bench.advantages import Normalizer, make_normalizer, normalizer_options
 from gdpo_bench.agent.options import EMBEDDED_CONFIGS, EmbeddedConfig, TrainingOptions
-from gdpo_bench.core import GdpoBenchError, RewardSpec, Task, TextEnv, UnknownNameError, list_envs, make_env, spec
+from gdpo_bench.core import RewardSpec, Task, TextEnv, UnknownNameError, list_envs, make_env, spec
+from gdpo_bench.core.blame import blaming
 from gdpo_bench.core.env import tasks_of
 from gdpo_bench.jobs.job import EnvChoice, Job, JobError, NormalizerChoice, parse_choice
 from gdpo_bench.leaderboard import Environment, NormalizerConfig
@@ -121,21 +119,6 @@ def plan(job: Job) -> Plan:
     return Plan(job, policy, envs, normalizers, left_out)
 
 
-@contextmanager
-def _blaming(choice: EnvChoice) -> Iterator[None]:
-    """Whatever the author's code raises names the environment, its options and the place."""
-    try:
-        yield
-    except GdpoBenchError:
-        raise
-    except Exception as error:
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        raise JobError(
-            f"{choice.id} cannot be made with options {choice.options}: {type(error).__name__}: {error} "
-            f"({place.filename}, line {place.lineno})."
-        ) from error
-
-
 def _plan_envs(job: Job, *, trained: bool) -> tuple[tuple[PlannedEnv, ...], tuple[str, ...]]:
     """The environments, and why others are left out."""
     envs: list[PlannedEnv] = []
@@ -156,7 +139,7 @@ def _plan_envs(job: Job, *, trained: bool) -> tuple[tuple[PlannedEnv, ...], tupl
 
 def _plan_env(choice: EnvChoice, *, trained: bool) -> PlannedEnv:
     found = spec(choice.id)
-    with _blaming(choice):
+    with blaming(f"{choice.id} cannot be made with options {choice.options}"):
         env = make_env(choice.id, **choice.options)
         tasks = list(tasks_of(env, _EVAL_SPLIT))
         if trained:

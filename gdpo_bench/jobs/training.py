@@ -9,8 +9,9 @@ from random import Random
 from rich.console import Console
 
 from gdpo_bench.core import content_hash
+from gdpo_bench.core.cores import usable_cores
 from gdpo_bench.core.errors import GdpoBenchError
-from gdpo_bench.jobs.engine import LocalEngine, usable_cores
+from gdpo_bench.jobs.engine import LocalEngine
 from gdpo_bench.jobs.folder import RunFolder
 from gdpo_bench.jobs.plan import Plan, PlannedEnv, PlannedNormalizer
 from gdpo_bench.jobs.progress import show_failure, watch

@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
+from gdpo_bench.core.cores import usable_cores
 from gdpo_envs.math.latex import plain, too_large
 
 Question = tuple[str, str]
@@ -56,7 +57,7 @@ class Pool:
     def workers(self) -> int:
         """How many workers may run at once."""
         alone = multiprocessing.parent_process() is None
-        return self._workers or (_usable_cores() if alone else 1)
+        return self._workers or (usable_cores() if alone else 1)
 
     def judge(self, questions: Sequence[Question]) -> list[bool | WorkerError]:
         """Whether each answer is right.
@@ -159,10 +160,6 @@ def _kill(worker: subprocess.Popen[bytes]) -> None:
         if pipe is not None:
             pipe.close()
     worker.wait()
-
-
-def _usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 _pool = Pool()
