@@ -9,7 +9,7 @@ import requests
 from docker.context import Context, ContextAPI
 from docker.errors import DockerException
 
-from gdpo_sandbox.errors import EngineError
+from gdpo_sandbox.errors import EngineError, SandboxError
 
 HOSTS, RUNTIME, SLOTS = "GDPO_SANDBOX_HOSTS", "GDPO_SANDBOX_RUNTIME", "GDPO_SANDBOX_SLOTS"
 """Environment variables: hosts, separated by commas; the container runtime; the number of programs at one time."""
@@ -51,6 +51,27 @@ def connect(host: str | None = None) -> docker.DockerClient:
         hint = " `pip install 'docker[ssh]'` adds ssh." if "paramiko" in str(error) else ""
         raise EngineError(f"No Docker engine answers at {name}: {error}.{hint}\n{_ADVICE}") from error
     return client
+
+
+def slots_by_environment() -> int | None:
+    """Programs at one time, as GDPO_SANDBOX_SLOTS has it; None where it is unset or empty.
+
+    Raises:
+        SandboxError: It is no positive whole number.
+    """
+    text = os.environ.get(SLOTS)
+    if not text:
+        return None
+    try:
+        slots = int(text)
+    except ValueError:
+        slots = 0
+    if slots < 1:
+        raise SandboxError(
+            f"{SLOTS}, the number of programs that run at one time, must be a positive whole number; got {text!r:.80}. "
+            f"Set it to {os.cpu_count() or 1}, say, as this machine has cores, or unset it."
+        )
+    return slots
 
 
 def _context(name: str | None) -> Context:

@@ -19,7 +19,7 @@ import docker
 
 from gdpo_sandbox.building import ensure_image
 from gdpo_sandbox.container import Container, ContainerError
-from gdpo_sandbox.engine import ENGINE_ERRORS, HOSTS, RUNTIME, SLOTS, connect
+from gdpo_sandbox.engine import ENGINE_ERRORS, HOSTS, RUNTIME, connect, slots_by_environment
 from gdpo_sandbox.errors import EngineError, SandboxError
 from gdpo_sandbox.program import Limits, Outcome, Program, ProgramRun
 from gdpo_sandbox.protocol import encode_inputs, sandbox_errors
@@ -80,6 +80,9 @@ class SandboxPool:
         hosts: Engines, as URLs or names of docker contexts, over which slots are spread evenly; by default those in
             GDPO_SANDBOX_HOSTS (separated by commas), or the one that `docker` uses. One that dies is left out.
         runtime: Of the containers, such as `runsc`; by default GDPO_SANDBOX_RUNTIME, or the engine's own default.
+
+    Raises:
+        SandboxError: GDPO_SANDBOX_SLOTS is needed, and is no positive whole number.
     """
 
     def __init__(
@@ -90,7 +93,7 @@ class SandboxPool:
         runtime: str | None = None,
     ) -> None:
         self.limits = limits or Limits()
-        self.slots = slots or int(os.environ.get(SLOTS, "0"))
+        self.slots = slots or slots_by_environment() or 0
         """Programs that can run at the same time; 0 until the pool has connected, if it was not given."""
         self.replaced = 0
         """Containers given up since the start, because they failed or were not clean."""

@@ -166,6 +166,12 @@ def test_missing_engine_is_an_error_of_ours_with_the_engines_advice(fake: Any) -
         scores(DOUBLE, fenced("x"), fenced("y"))
 
 
+def test_a_number_of_slots_that_is_none_ends_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GDPO_SANDBOX_SLOTS", "many")
+    with pytest.raises(UnavailableError, match=r"GDPO_SANDBOX_SLOTS.* got 'many'"):
+        scored(DOUBLE, RIGHT)
+
+
 def test_replies_without_a_program_need_no_sandbox(fake: Any) -> None:
     pool = fake(lambda program: run_of())
     found = scores(DOUBLE, "", RIGHT, "```cpp\nint x;\n```")

@@ -7,8 +7,8 @@ from pathlib import Path
 import docker
 import pytest
 from docker.context import ContextAPI
-from gdpo_sandbox import EngineError
-from gdpo_sandbox.engine import connect
+from gdpo_sandbox import EngineError, SandboxError, SandboxPool
+from gdpo_sandbox.engine import connect, slots_by_environment
 
 
 @pytest.fixture(autouse=True)
@@ -62,3 +62,22 @@ def test_an_unknown_context_is_named_with_those_that_are_known() -> None:
 def test_an_engine_that_does_not_answer_is_named_with_advice(host: str) -> None:
     with pytest.raises(EngineError, match=r"No Docker engine answers at (.|\n)*docker info"):
         connect(host)
+
+
+@pytest.mark.parametrize(("text", "slots"), [("7", 7), ("", None)])
+def test_the_number_of_slots_comes_from_the_environment(
+    text: str, slots: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GDPO_SANDBOX_SLOTS", text)
+    assert slots_by_environment() == slots
+
+
+@pytest.mark.parametrize("text", ["two", "0", "-1", "1.5", "9" * 5000])
+def test_a_number_of_slots_that_is_none_is_an_error_that_says_what_to_do(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GDPO_SANDBOX_SLOTS", text)
+    expected = rf"GDPO_SANDBOX_SLOTS.* must be a positive whole number; got '{text[:70]}.*Set it to \d+"
+    with pytest.raises(SandboxError, match=expected):
+        SandboxPool()
+    assert SandboxPool(slots=1).slots == 1

@@ -22,9 +22,8 @@ from gdpo_envs.coding.problem import CodeTask, literal, passes
 if TYPE_CHECKING:
     from gdpo_sandbox import Program, ProgramRun, SandboxPool
 
-_SLOTS_VARIABLE = "GDPO_SANDBOX_SLOTS"
 _SLOTS = 2
-"""Programs that a process runs at one time, if the variable says nothing. A job has a process a core."""
+"""Programs that a process runs at one time, unless `GDPO_SANDBOX_SLOTS` says otherwise. A job has a process a core."""
 _REMEMBERED = 20_000
 _FUTURE = re.compile(r"^from __future__ import [^\n]*\n", re.MULTILINE)
 
@@ -102,8 +101,6 @@ def _run(waiting: dict[_Key, CodeTask], cpu_s: float) -> dict[_Key, Verdict | Ex
         return {}
     from gdpo_sandbox import ProgramError, SandboxError  # noqa: PLC0415 (environments are listed without it)
 
-    pool = _pool(cpu_s)
-
     def run(key: _Key) -> Verdict | Exception:
         task = waiting[key]
         try:
@@ -112,6 +109,7 @@ def _run(waiting: dict[_Key, CodeTask], cpu_s: float) -> dict[_Key, Verdict | Ex
             return error
 
     try:
+        pool = _pool(cpu_s)
         with ThreadPoolExecutor(_slots()) as threads:
             return dict(zip(waiting, threads.map(run, waiting), strict=True))
     except SandboxError as error:
@@ -173,4 +171,6 @@ def _pool(cpu_s: float) -> SandboxPool:
 
 
 def _slots() -> int:
-    return int(os.environ.get(_SLOTS_VARIABLE) or _SLOTS)
+    from gdpo_sandbox.engine import slots_by_environment  # noqa: PLC0415
+
+    return slots_by_environment() or _SLOTS
