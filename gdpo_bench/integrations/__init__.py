@@ -1,0 +1,1 @@
+"""Other trainers use our environments and our normalizers; each comes with its own extra."""
