@@ -6,6 +6,15 @@ import re
 from collections.abc import Sequence
 
 
+def after_thought(reply: str) -> str | None:
+    """What follows the last `</think>`; the reply where it has no thought, None where it begins one and never ends it.
+
+    The opening tag may be missing: the chat templates of reasoning models write it into the prompt.
+    """
+    _, closed, rest = reply.rpartition("</think>")
+    return rest if closed or not reply.lstrip().startswith("<think>") else None
+
+
 def has_blocks(reply: str, blocks: Sequence[str], known: re.Pattern[str]) -> bool:
     """Whether a reply is a thought followed by the given blocks, once each, and nothing else.
 

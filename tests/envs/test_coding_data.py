@@ -145,7 +145,7 @@ def test_eurus_is_streamed_filtered_and_split(tmp_path: Path, caplog: pytest.Log
     assert [task.prompt for task in train] == [PROBLEM, "Write a function."]
     assert [task.prompt for task in evaluation] == ["In evaluation too."]
     assert "4 of 8 rows cannot be used: row 5: there are no tests" in caplog.text
-    assert "left out 1 problems of 'train'" in caplog.text
+    assert "train: left out 1 problems that" in caplog.text
     program, function = train
     assert (program.mode, program.entry, program.preamble) == ("stdio", None, "")
     assert (function.mode, function.entry) == ("call", "add")

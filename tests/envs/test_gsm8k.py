@@ -80,7 +80,7 @@ def test_training_problem_that_is_in_evaluation_is_left_out_and_reported(
 ) -> None:
     write(folder, "train", [("One?", "#### 1"), ("what is  7 * 1,000? ", "another way\n#### 7000"), ("One?", "#### 1")])
     assert [task.prompt for task in GSM8K(str(folder)).tasks("train")] == ["One?"]
-    assert "left out 2 problems of 'train'" in caplog.text
+    assert "openai/gsm8k train: left out 2 problems" in caplog.text
 
 
 def test_problem_without_a_number_is_skipped_and_reported(folder: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -115,7 +115,7 @@ def test_training_problems_that_occur_in_evaluation_are_left_out_and_counted(
     disguised = DEEPSCALER | {"problem": f" {problem.upper().replace(' ', '  ')}$$"}
     write(folder / "deepscaler/deepscaler.json", DEEPSCALER, disguised)
     assert [task.prompt for task in Math(data_dir=str(folder)).tasks("train")] == [DEEPSCALER["problem"]]
-    assert "left out 1 problems that occur in evaluation" in caplog.text
+    assert "left out 1 problems that occur twice or in evaluation" in caplog.text
 
 
 def test_evaluation_sets_that_cannot_be_compared_are_named(folder: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,6 +1,7 @@
 import pytest
 from gdpo_envs.math.grading import same
-from gdpo_envs.math.latex import MAX_BARS, MAX_CHARACTERS, MAX_NESTING, after_thought, boxed_answer, plain, too_large
+from gdpo_envs.math.latex import MAX_BARS, MAX_CHARACTERS, MAX_NESTING, boxed_answer, plain, too_large
+from gdpo_envs.tags import after_thought
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from gdpo_envs.tags import after_thought
+
 _FENCE = re.compile(r"(`{3,})([^`]*)")
 _PYTHON = re.compile(r"\{?\.?(?:python|py)[0-9.]*(?![\w+-])", re.IGNORECASE)
 
@@ -19,8 +21,7 @@ def extract_code(reply: str) -> str | None:
     Args:
         reply: Any text. The time taken is proportional to its length.
     """
-    _thought, closed, answer = reply.rpartition("</think>")
-    if not closed and reply.lstrip().startswith("<think>"):
+    if (answer := after_thought(reply)) is None:
         return None
     tagged = untagged = None
     for tag, code in _fences(answer):

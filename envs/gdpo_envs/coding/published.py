@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -10,10 +9,9 @@ from typing import ClassVar
 
 from gdpo_envs.coding.env import LIMIT, CodingEnv
 from gdpo_envs.coding.problem import CodeTask
+from gdpo_envs.distinct import distinct, normalized
 from gdpo_envs.loading import Row, Source, load, revision
 from gdpo_envs.options import checked_count
-
-_log = logging.getLogger(__name__)
 
 
 class PublishedCoding(CodingEnv):
@@ -77,21 +75,8 @@ def _tasks(wanted: _Reading) -> Sequence[CodeTask]:
     cls, split = wanted.cls, wanted.split
     held_out: set[str] = set()
     if split != "eval":
-        held_out = {_normalized(task) for task in _tasks(replace(wanted, split="eval", max_tasks=None))}
+        held_out = set(map(normalized, _tasks(replace(wanted, split="eval", max_tasks=None))))
     found = load(
         cls.source, split, lambda row: cls.convert(row, split, wanted.limit), wanted.data_dir, wanted.max_tasks
     ).rows
-    unique: dict[str, CodeTask] = {}
-    for task in found:
-        if (key := _normalized(task)) not in held_out:
-            unique.setdefault(key, task)
-    if repeated := len(found) - len(unique):
-        _log.warning(
-            "%s: left out %d problems of %r that occur twice or in evaluation", cls.source.hub, repeated, split
-        )
-    return tuple(unique.values())
-
-
-def _normalized(task: CodeTask) -> str:
-    """Problems that differ only in spaces and capitals are the same."""
-    return " ".join(task.prompt.split()).casefold()
+    return distinct(found, f"{cls.source.hub} {split}", held_out)

@@ -16,11 +16,12 @@ from typing import ClassVar
 
 from gdpo_bench.core import Gate, Message, TextEnv, UnknownNameError, reward
 from gdpo_bench.core.rewards import RewardSpec
-from gdpo_envs.math.latex import after_thought, boxed_answer
+from gdpo_envs.math.latex import boxed_answer
 from gdpo_envs.math.length import token_count
 from gdpo_envs.math.pool import WorkerError, judge
 from gdpo_envs.math.sources import EVALUATION, MathTask, problems, revisions, set_revision, training_problems
 from gdpo_envs.options import checked_count
+from gdpo_envs.tags import after_thought
 
 INSTRUCTION = "Let's think step by step and output the final answer within \\boxed{}."
 """Follows the problem, as in DeepScaleR. Reasoning models are meant to be used without a system prompt."""

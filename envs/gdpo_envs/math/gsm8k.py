@@ -8,13 +8,13 @@ GSM8K experiment published with arXiv 2601.05242.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
 from gdpo_bench.core import Message, Task, TextEnv, reward
+from gdpo_envs.distinct import distinct, normalized
 from gdpo_envs.loading import Row, Source, SplitFiles, UnusableRowError, load, revision
 from gdpo_envs.math.answers import final_answer, read_number
 from gdpo_envs.tags import has_blocks, tag_pattern
@@ -33,7 +33,6 @@ SYSTEM_PROMPT = (
     "Think about the problem step by step, then give the final answer as a number. "
     "Reply in this format and write nothing else:\n<think>your reasoning</think><answer>the number</answer>"
 )
-_log = logging.getLogger(__name__)
 _TAGS = tag_pattern("answer")
 
 
@@ -106,15 +105,8 @@ class GSM8K(TextEnv[WordProblem]):
 @lru_cache(maxsize=4)
 def _problems(split: str, data_dir: str | None, version: str) -> Sequence[WordProblem]:
     """Read once for all instances; `version` is there so that other data are read anew."""
-    held_out = {_normalized(task) for task in _problems("eval", data_dir, version)} if split == "train" else set()
-    problems = load(SOURCE, split, _word_problem, data_dir).rows
-    unique: dict[str, WordProblem] = {}
-    for problem in problems:
-        if (key := _normalized(problem)) not in held_out:
-            unique.setdefault(key, problem)
-    if repeated := len(problems) - len(unique):
-        _log.warning("%s: left out %d problems of %r that occur twice or in evaluation", SOURCE.hub, repeated, split)
-    return tuple(unique.values())
+    held_out = set(map(normalized, _problems("eval", data_dir, version))) if split == "train" else set()
+    return distinct(load(SOURCE, split, _word_problem, data_dir).rows, f"{SOURCE.hub} {split}", held_out)
 
 
 def _word_problem(row: Row) -> WordProblem:
@@ -123,8 +115,3 @@ def _word_problem(row: Row) -> WordProblem:
     if not marker or answer is None:
         raise UnusableRowError("'answer' holds no number after '####'")
     return WordProblem(row["question"].strip(), str(answer), solution.strip())
-
-
-def _normalized(task: WordProblem) -> str:
-    """Problems that differ only in spaces and capitals are the same."""
-    return " ".join(task.prompt.split()).casefold()

@@ -24,15 +24,6 @@ _DECORATION = re.compile(
 _LOOSE_SPACE = re.compile(r"(?<![0-9A-Za-z])\s+|\s+(?![0-9A-Za-z])")
 
 
-def after_thought(reply: str) -> str | None:
-    """What follows the last `</think>`; the reply where it has no thought, None where one is not closed.
-
-    The opening tag may be missing: the chat templates of reasoning models write it into the prompt.
-    """
-    _, closed, rest = reply.rpartition("</think>")
-    return rest if closed or "<think>" not in reply else None
-
-
 def boxed_answer(text: str) -> str | None:
     r"""What the last `\boxed{…}` of a text holds, or without one the last `<answer>…</answer>`.
 

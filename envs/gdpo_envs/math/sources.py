@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from gdpo_bench.core import DataError, Task
+from gdpo_envs.distinct import distinct
 from gdpo_envs.loading import Row, Source, SplitFiles, UnusableRowError, load, revision
 from gdpo_envs.math.latex import plain
 
@@ -177,7 +178,7 @@ def problems(name: str, data_dir: str | None, version: str) -> Sequence[MathTask
     """
     chosen = SETS[name]
     rows = load(chosen.source, "all", chosen.convert, data_dir).rows
-    return _unless(set(), rows, chosen.source.hub, "occur twice")
+    return distinct(rows, chosen.source.hub, key=content_key)
 
 
 @lru_cache(maxsize=2)
@@ -198,20 +199,9 @@ def training_problems(
     if missing := [other for other in EVALUATION if other not in dict(held_out)]:
         _log.warning("%s: not compared with %s, which are not in the data folder", name, ", ".join(missing))
     seen = {content_key(task) for other, revised in held_out for task in problems(other, data_dir, revised)}
-    return _unless(seen, problems(name, data_dir, version), SETS[name].source.hub, "occur in evaluation")
+    return distinct(problems(name, data_dir, version), SETS[name].source.hub, seen, content_key)
 
 
 def content_key(task: MathTask) -> str:
     """Equal for problems that differ only in spaces, capitals, or how they are set in LaTeX."""
     return re.sub(r"\s", "", plain(task.prompt)).casefold()
-
-
-def _unless(seen: set[str], tasks: Sequence[MathTask], hub: str, why: str) -> Sequence[MathTask]:
-    """The tasks that are not among those seen, each once; how many are left out is reported."""
-    kept: dict[str, MathTask] = {}
-    for task in tasks:
-        if (key := content_key(task)) not in seen:
-            kept.setdefault(key, task)
-    if left_out := len(tasks) - len(kept):
-        _log.warning("%s: left out %d problems that %s", hub, left_out, why)
-    return tuple(kept.values())
