@@ -59,32 +59,41 @@ def right_calls(
     for answer in answers:
         function = function_of(answer, functions)
         ((_, accepted),) = answer.items()
-        fits = (i for i, call in enumerate(left) if right_call(call, function, accepted, language))
-        found = next(fits, None)
-        if found is None:
+        for i, call in enumerate(left):
+            if right_call(call, function, accepted, language):
+                del left[i]
+                break
+        else:
             return False
-        del left[found]
     return True
 
 
 def function_of(answer: Answer, functions: Sequence[Function]) -> Function:
     """The tool that a true call calls; where there is but one tool, the answer's name may differ."""
+    if len(functions) == 1:
+        return functions[0]
     (name,) = answer
-    return functions[0] if len(functions) == 1 else next(tool for tool in functions if tool["name"] == name)
+    for tool in functions:
+        if tool["name"] == name:
+            return tool
+    raise LookupError(f"no tool is called {name!r}")
 
 
 def right_call(call: Call, function: Function, accepted: Mapping[str, list[Any]], language: str = "python") -> bool:
     """Whether a call is a true one, given the accepted values of its parameters."""
+    if call["name"] != function["name"]:
+        return False
     given, declared = call["parameters"], function["parameters"]
+    for key in declared["required"]:
+        if key not in given:
+            return False
     properties = declared["properties"]
-    return (
-        call["name"] == function["name"]
-        and all(map(given.__contains__, declared["required"]))
-        and given.keys() <= accepted.keys()
-        and given.keys() <= properties.keys()
-        and all(OMITTED in accepted[key] for key in accepted.keys() - given.keys())
-        and all(right_value(value, accepted[key], properties[key], language) for key, value in given.items())
-    )
+    for key, value in given.items():
+        if key not in accepted or key not in properties:
+            return False
+        if not right_value(value, accepted[key], properties[key], language):
+            return False
+    return len(given) == len(accepted) or all(OMITTED in accepted[key] for key in accepted.keys() - given.keys())
 
 
 def right_value(value: Any, accepted: list[Any], declared: Mapping[str, Any], language: str = "python") -> bool:
@@ -100,17 +109,18 @@ def right_value(value: Any, accepted: list[Any], declared: Mapping[str, Any], la
         Whether it is.
     """
     kind = declared["type"]
-    inner_kind = declared["items"]["type"] if kind in COLLECTIONS else None
     types: dict[str | None, Any] = TYPES[language]
-    expected, inner = types[kind], types.get(inner_kind)
+    expected = types[kind]
+    if type(value) is expected in _PLAIN and language == "python" and value in accepted:
+        return True  # what the rest says too, but faster
+    inner_kind = declared["items"]["type"] if kind in COLLECTIONS else None
+    inner = types.get(inner_kind)
     if language != "python":
         if not isinstance(value, str):
             return False
         value = read_literal(value, kind, inner_kind, language)
     elif kind == "float" and type(value) is int and abs(value) < _FLOATS_END:
         value = float(value)
-    if type(value) is expected in _PLAIN and value in accepted:
-        return True  # what the rest says too, but faster
     usual = next((type(option) for option in accepted if option != OMITTED), expected)
     if type(value) is not expected:
         return type(value) is usual and value in accepted  # a variable's name, say
@@ -127,6 +137,8 @@ def _same(value: Any, accepted: Any, inner: type | None) -> bool:
         return _right_dict(value, accepted)
     if isinstance(value, list) and inner is dict:
         return _right_dicts(value, accepted)
+    if value == accepted:
+        return True  # as what is left would say, but faster
     if isinstance(value, list):
         return isinstance(accepted, list | str) and _normal_list(value) == _normal_list(list(accepted))
     return bool(_normal(value) == _normal(accepted))
@@ -138,7 +150,7 @@ def _right_items(value: list[Any], accepted: list[Any], inner: type) -> bool:
         if not isinstance(option, list):
             return True  # as published: once the parameter may be missing, any items have the right type
         usual = next((type(item) for item in option if item != OMITTED), inner)
-        if all(type(item) in (inner, usual) for item in value):
+        if {inner, usual}.issuperset(map(type, value)):
             return True
     return False
 
