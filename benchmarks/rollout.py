@@ -16,9 +16,10 @@ import time
 import torch
 
 import gdpo_bench
+from gdpo_bench.agent.backend import Sampling
 from gdpo_bench.agent.options import EMBEDDED_CONFIGS
 from gdpo_bench.agent.policy import Policy
-from gdpo_bench.agent.rollout import Sampling, TransformersBackend
+from gdpo_bench.agent.rollout import TransformersBackend
 from gdpo_bench.agent.warm_start import build_corpus, warm_start
 
 GROUP, TOKENS, TURNS = 8, 48, 15

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from gdpo_bench.agent.backend import Completion, RolloutBackend, Sampling
 from gdpo_bench.agent.policy import Policy
-from gdpo_bench.agent.rollout import RolloutBackend, Sampling
+from gdpo_bench.agent.rollouts import Rollouts
 from gdpo_bench.core import GdpoBenchError, GroupVectorEnv
 from gdpo_bench.core.scoring import Scores
 
@@ -20,27 +20,6 @@ SHOWN_CHARACTERS = 1000
 
 class ScorerFailuresError(GdpoBenchError, RuntimeError):
     """Reward functions failed on more rollouts than the run tolerates."""
-
-
-@dataclass(frozen=True)
-class Rollouts:
-    """N finished rollouts of one batch of prompts."""
-
-    token_ids: torch.Tensor
-    """(N, L) prompt, replies and answers, padded on the right."""
-    drawn: torch.Tensor
-    """(N, L) bool, True where the policy drew the token; only these carry loss."""
-    log_probs: torch.Tensor
-    """(N, L) log-probability of each drawn token when it was drawn, 0 elsewhere."""
-    scores: Scores
-    """Rewards (N, K), summed over turns."""
-    groups: NDArray[np.int64]
-    """(N,) index of the prompt."""
-
-    @property
-    def lengths(self) -> torch.Tensor:
-        """(N,) tokens that the policy drew."""
-        return self.drawn.sum(1)
 
 
 def collect(
@@ -67,31 +46,37 @@ def collect(
 
     Raises:
         RewardError: A reward is not what its declaration allows.
+        ContextError: A prompt leaves no room for a reply.
     """
     _, info = env.reset(seed=seed)
     scores = Scores.empty(env.num_envs, env.reward_dim)
     # A model needs something to go on from, also where the prompt is empty.
     rows = [_Row(policy.encode(messages) or [policy.end_token]) for messages in info["messages"]]
     over = np.zeros(env.num_envs, bool)
-    first = True
+    first, scoring_s = True, 0.0
     while not over.all():
         live = np.flatnonzero(~over).tolist()
         # The rollouts of a prompt are still alike in the first turn: prefill it once.
         prompts, n = (live[:: env.group_size], env.group_size) if first else (live, 1)
+        for i in prompts:
+            policy.check_room(len(rows[i].token_ids), sampling.max_new_tokens, info["task_id"][i])
         completions = backend.generate([rows[i].token_ids for i in prompts], n, sampling, rng)
         replies = [""] * env.num_envs
         texts = policy.decode([completion.token_ids for completion in completions])
         for i, completion, text in zip(live, completions, texts, strict=True):
-            rows[i].draw(completion.token_ids, completion.log_probs)
+            rows[i].draw(completion)
             replies[i] = text
+        before = time.perf_counter()
         _, rewards, terminated, truncated, info = env.step(replies)
+        scoring_s += time.perf_counter() - before
         scores += Scores(rewards, info["raw"], info["applicable"], info["failed"], info["failures"])
         over = terminated | truncated
         for i in live:
             if not over[i]:
-                rows[i].read(policy.encode_answer(info["messages"][i][-1]))
+                rows[i].read(policy.encode_answer(info["messages"][i][-1], finished=not rows[i].cut_off))
         first = False
-    return Rollouts(*_padded(rows), scores, info["group"])
+    cut_off = torch.tensor([row.cut_off for row in rows])
+    return Rollouts(*_padded(rows), cut_off, scores, info["group"], scoring_s)
 
 
 def check_failures(scores: Scores, max_share: float) -> None:
@@ -115,11 +100,13 @@ class _Row:
         self.token_ids = list(prompt)
         self.log_probs = [0.0] * len(prompt)
         self.drawn = [False] * len(prompt)
+        self.cut_off = False
 
-    def draw(self, token_ids: list[int], log_probs: list[float]) -> None:
-        self.token_ids += token_ids
-        self.log_probs += log_probs
-        self.drawn += [True] * len(token_ids)
+    def draw(self, completion: Completion) -> None:
+        self.token_ids += completion.token_ids
+        self.log_probs += completion.log_probs
+        self.drawn += [True] * len(completion.token_ids)
+        self.cut_off = completion.finish_reason == "length"
 
     def read(self, token_ids: list[int]) -> None:
         self.token_ids += token_ids

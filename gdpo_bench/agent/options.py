@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from gdpo_bench.agent.backend import Sampling
 
 
 class TrainingOptions(BaseModel):
@@ -13,32 +15,90 @@ class TrainingOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
-    steps: PositiveInt = 40
-    """Policy updates from fresh rollouts."""
+    # Rollouts
+    steps: NonNegativeInt = 40
+    """Policy updates from fresh rollouts; 0 only evaluates."""
     prompts: PositiveInt = 16
-    """Prompts a step (P)."""
+    """Prompts a step (P), over all processes."""
     group_size: PositiveInt = 8
     """Rollouts a prompt (G)."""
-    minibatches: PositiveInt = 2
-    """Gradient steps a training step, each on its share of the rollouts."""
-    learning_rate: PositiveFloat = 3e-4
-    """Of AdamW, constant."""
-    clip: PositiveFloat = 0.2
-    """PPO's bound on the probability ratio: [1 − clip, 1 + clip]."""
-    max_grad_norm: PositiveFloat = 1.0
-    """Gradients are scaled down to this norm."""
     max_new_tokens: PositiveInt = 48
     """Longest reply, in tokens."""
     temperature: PositiveFloat = 1.0
-    """Of sampling, in training and evaluation."""
+    """Of sampling."""
+    dynamic_sampling: bool = False
+    """Train only on groups in which an advantage is not 0, and draw further prompts for the others (DAPO, arXiv
+    2503.14476, Section 3.2; there by the reward's spread, here by the final advantage)."""
+    max_draws: PositiveInt = 4
+    """Batches of prompts that dynamic sampling draws for one step at most; then it trains on what there is."""
+    overlong: Literal["keep", "mask"] = "keep"
+    """`mask`: replies that were cut off at the limit carry no loss (DAPO's overlong filtering, Section 3.4)."""
+
+    # Objective
+    surrogate: Literal["ppo", "gspo", "cispo"] = "ppo"
+    """`ppo`: clipped ratio of each token (arXiv 1707.06347). `gspo`: one ratio a reply, the geometric mean over its
+    tokens (arXiv 2507.18071). `cispo`: log-probabilities weighted by the clipped ratio (arXiv 2506.13585)."""
+    clip_low: NonNegativeFloat = Field(default=0.2, lt=1)
+    """The probability ratio counts down to 1 − clip_low. GSPO wants about 3e-4; CISPO's paper sets no lower bound."""
+    clip_high: PositiveFloat = 0.2
+    """The probability ratio counts up to 1 + clip_high (DAPO's clip-higher takes 0.28, GSPO 4e-4)."""
+    aggregation: Literal["sequence_mean", "token_mean", "constant"] = "sequence_mean"
+    """How tokens' losses are added up. `sequence_mean`: over a reply's tokens, then over replies (GRPO, arXiv
+    2402.03300). `token_mean`: over all tokens of the minibatch (DAPO). `constant`: over replies × max_new_tokens
+    (Dr. GRPO, arXiv 2503.20783)."""
+    kl_coefficient: NonNegativeFloat = 0.0
+    """Weight of the divergence from the policy at the start, by the estimator k3
+    (http://joschu.net/blog/kl-approx.html); at 0 no reference policy is kept in memory."""
+    importance_cap: PositiveFloat | None = 2.0
+    """Bound on the correction for a sampler whose log-probabilities are not the trainer's, such as vLLM (truncated
+    importance sampling, https://fengyao.notion.site/off-policy-rl); absent: no correction."""
+
+    # Optimizer
+    epochs: PositiveInt = 1
+    """Passes over a step's rollouts."""
+    minibatches: PositiveInt = 2
+    """Gradient steps a pass, each on its share of the rollouts."""
+    micro_batch: PositiveInt | None = None
+    """Rollouts in one forward pass, whose gradients are added up; absent: the whole minibatch. Halved when memory
+    runs out."""
+    learning_rate: PositiveFloat = 3e-4
+    """Of AdamW."""
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """How the learning rate falls to 0 over the steps, after the warm-up."""
+    warmup_steps: NonNegativeInt = 0
+    """Steps over which the learning rate rises to its value."""
+    weight_decay: NonNegativeFloat = 0.0
+    """Of AdamW."""
+    max_grad_norm: PositiveFloat = 1.0
+    """Gradients are scaled down to this norm."""
+
+    # Evaluation
     eval_every: PositiveInt = 5
     """Steps between evaluations; before the first step and after the last there is always one."""
     eval_prompts: PositiveInt = 128
     """Held-out prompts an evaluation; tasks repeat where the split holds fewer."""
     eval_group_size: PositiveInt = 2
     """Rollouts a held-out prompt."""
+    eval_temperature: NonNegativeFloat | None = None
+    """Of sampling in evaluations, 0 for the likeliest token; absent: as in training."""
+    eval_top_p: PositiveFloat = Field(default=1.0, le=1)
+    """Evaluations draw from the likeliest tokens that hold this probability together."""
+    eval_max_new_tokens: PositiveInt | None = None
+    """Longest reply in evaluations; absent: as in training."""
+
     max_failed_share: NonNegativeFloat = Field(default=0.1, le=1)
     """The run stops when reward functions failed on more than this share of a step's rollouts."""
+
+    @property
+    def sampling(self) -> Sampling:
+        """How training draws."""
+        return Sampling(self.max_new_tokens, self.temperature)
+
+    @property
+    def eval_sampling(self) -> Sampling:
+        """How evaluations draw."""
+        temperature = self.temperature if self.eval_temperature is None else self.eval_temperature
+        return Sampling(self.eval_max_new_tokens or self.max_new_tokens, temperature, self.eval_top_p)
 
 
 @dataclass(frozen=True)

@@ -10,54 +10,14 @@ distribution, since `torch.multinomial` takes as long as half the model.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
+from gdpo_bench.agent.backend import Completion, Sampling
 from gdpo_bench.agent.policy import Policy
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How completions are drawn."""
-
-    max_new_tokens: int
-    temperature: float = 1.0
-    """Divides the logits; 0 takes the likeliest token."""
-
-
-@dataclass(frozen=True)
-class Completion:
-    """One sampled continuation of a prompt."""
-
-    token_ids: list[int]
-    """T tokens, the end token included where there is one."""
-    log_probs: list[float]
-    """Log-probability of each token when it was drawn, at the sampling temperature."""
-    finish_reason: Literal["stop", "length"]
-    """Whether the end token came, or the limit on tokens."""
-
-
-class RolloutBackend(Protocol):
-    """Draws completions from the current policy."""
-
-    def generate(
-        self, prompts: Sequence[Sequence[int]], n: int, sampling: Sampling, rng: torch.Generator
-    ) -> list[Completion]:
-        """Draw n completions of each prompt.
-
-        Args:
-            prompts: P prompts as token ids.
-            n: Completions a prompt.
-            sampling: How to draw.
-            rng: Source of randomness.
-
-        Returns:
-            P·n completions, those of a prompt adjacent.
-        """
 
 
 class _PreallocatedLayer(DynamicLayer):
@@ -95,6 +55,8 @@ class _PreallocatedLayer(DynamicLayer):
 class TransformersBackend:
     """Samples from a transformers model in this process."""
 
+    exact = True
+
     def __init__(self, policy: Policy) -> None:
         """Sample from a policy; updates of its weights are seen at once.
 
@@ -129,7 +91,7 @@ class TransformersBackend:
         done = torch.zeros(rollouts, dtype=torch.bool, device=model.device)
         tokens, log_probs = [], []
         for step in range(steps):
-            token, log_prob = _sample(logits.float(), sampling.temperature, rng)
+            token, log_prob = _sample(logits.float(), sampling, rng)
             token = token.where(~done, end)
             tokens.append(token)
             log_probs.append(log_prob)
@@ -145,6 +107,12 @@ class TransformersBackend:
             ).logits[:, -1]
         return _completions(torch.stack(tokens, 1).tolist(), torch.stack(log_probs, 1).tolist(), end)
 
+    def update_weights(self, policy: Policy) -> None:
+        """Nothing to do: the model that is trained is the one that draws."""
+
+    def close(self) -> None:
+        """Nothing to do."""
+
 
 def _left_padded(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Token ids (P, width) and which of them are real (P, width)."""
@@ -157,17 +125,27 @@ def _left_padded(prompts: Sequence[Sequence[int]], device: torch.device) -> tupl
     return ids.to(device), attended.to(device)
 
 
-def _sample(logits: torch.Tensor, temperature: float, rng: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+def _sample(logits: torch.Tensor, sampling: Sampling, rng: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     """One token a row (N,) and its log-probability (N,)."""
-    if temperature == 0:
+    if sampling.temperature == 0:
         log_probs = F.log_softmax(logits, -1)
         token = log_probs.argmax(-1)
     else:
-        log_probs = F.log_softmax(logits / temperature, -1)
+        log_probs = F.log_softmax(logits / sampling.temperature, -1)
+        if sampling.top_p < 1:
+            log_probs = F.log_softmax(_nucleus(log_probs, sampling.top_p), -1)
         cumulative = log_probs.exp().cumsum(-1)
-        drawn = torch.rand(len(logits), 1, generator=rng, device=logits.device) * cumulative[:, -1:]
+        # Drawn where the generator lives, so that a seed means the same on every device.
+        drawn = torch.rand(len(logits), 1, generator=rng, device=rng.device).to(logits.device) * cumulative[:, -1:]
         token = torch.searchsorted(cumulative, drawn, right=True).squeeze(1).clamp(max=logits.shape[1] - 1)
     return token, log_probs.gather(1, token[:, None]).squeeze(1)
+
+
+def _nucleus(log_probs: torch.Tensor, top_p: float) -> torch.Tensor:
+    """The likeliest tokens whose probabilities reach top_p together; all others at −∞ (arXiv 1904.09751)."""
+    ordered, order = log_probs.sort(-1, descending=True)
+    before = ordered.exp().cumsum(-1) - ordered.exp()
+    return log_probs.masked_fill((before >= top_p).gather(1, order.argsort(-1)), -torch.inf)
 
 
 def _completions(tokens: list[list[int]], log_probs: list[list[float]], end: int) -> list[Completion]:

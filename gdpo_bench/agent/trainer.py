@@ -1,35 +1,37 @@
-"""One training run: rollouts, reward vectors, advantages, clipped policy gradient, evaluations.
+"""One training run: rollouts, reward vectors, advantages, policy gradient, evaluations.
 
 Everything random comes from the run's seed; with one thread the same seed gives the same numbers,
-bit for bit, on the same kind of CPU.
+bit for bit, on the same kind of CPU, also when the run was stopped and goes on from a checkpoint.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import torch
+from pydantic import TypeAdapter
 
-from gdpo_bench.advantages import Normalizer, compute_advantages, diagnose
-from gdpo_bench.agent.collect import SHOWN_CHARACTERS, Rollouts, check_failures, collect
+from gdpo_bench.advantages import Normalizer, compute_advantages, diagnose, keep_groups
+from gdpo_bench.agent.backend import RolloutBackend
+from gdpo_bench.agent.checkpoint import Checkpoint, Checkpoints
+from gdpo_bench.agent.collect import SHOWN_CHARACTERS, check_failures, collect
 from gdpo_bench.agent.evaluation import Evaluation, evaluate
-from gdpo_bench.agent.loss import clipped_loss, token_log_probs
+from gdpo_bench.agent.learner import Learner
+from gdpo_bench.agent.metrics import MetricsLog
 from gdpo_bench.agent.options import TrainingOptions
 from gdpo_bench.agent.policy import Policy
-from gdpo_bench.agent.rollout import RolloutBackend, Sampling, TransformersBackend
-from gdpo_bench.core import GdpoBenchError, GroupVectorEnv
+from gdpo_bench.agent.rollout import TransformersBackend
+from gdpo_bench.agent.rollouts import Rollouts, concatenate
+from gdpo_bench.agent.snapshot import restore_learner, snapshot_learner
+from gdpo_bench.core import GroupVectorEnv
 
 _EVAL_SEED = 777
 """The held-out tasks and their sampling noise are the same for all runs, which are compared in pairs."""
 _FAILURES = 3
 """So many failures of reward functions are kept, to be shown."""
-
-
-class DivergedError(GdpoBenchError, RuntimeError):
-    """The loss is no longer a number."""
 
 
 @dataclass
@@ -45,6 +47,8 @@ class RunResult:
     """Tokens drawn, in training and evaluation."""
     wall_s: float = 0.0
 
+
+_RESULT = TypeAdapter(RunResult)
 
 StepReport = Callable[[int, Evaluation | None], None]
 """Called after every training step with its number, and with the evaluation where there was one."""
@@ -64,6 +68,9 @@ class Trainer:
         weights: dict[str, float],
         seed: int,
         backend: RolloutBackend | None = None,
+        checkpoints: Checkpoints | None = None,
+        checkpoint_every: int = 1,
+        metrics: Callable[[int], MetricsLog] | None = None,
     ) -> None:
         """Set up a run.
 
@@ -72,22 +79,25 @@ class Trainer:
             env: P·G rollouts of the training split.
             eval_env: Rollouts of the held-out split.
             normalizer: Turns reward vectors into advantages.
-            options: Everything else.
+            options: Everything else that numbers depend on.
             weights: Reward → weight, for this normalizer.
             seed: Fixes tasks, sampling and the order of minibatches.
             backend: Draws completions; from the policy itself by default.
+            checkpoints: Where to keep the run's state, and to go on from.
+            checkpoint_every: Steps between checkpoints.
+            metrics: Opens the log of measures at the step that the run begins with.
         """
         self.policy, self.env, self.eval_env = policy, env, eval_env
         self.normalizer, self.weights, self.options, self.seed = normalizer, weights, options, seed
         self.backend = backend or TransformersBackend(policy)
-        self.sampling = Sampling(options.max_new_tokens, options.temperature)
+        self.checkpoints, self.checkpoint_every, self.open_metrics = checkpoints, checkpoint_every, metrics
         self.rng = torch.Generator().manual_seed(seed)
-        self.optimizer = torch.optim.AdamW(
-            policy.model.parameters(), lr=options.learning_rate, betas=(0.9, 0.95), weight_decay=0.0
-        )
+        self.learner = Learner(policy, options)
+        self.result = RunResult()
+        self._diagnostics: list[dict[str, float]] = []
 
     def run(self, report: StepReport = lambda step, evaluation: None) -> RunResult:
-        """Train to the end.
+        """Train to the end, from the last checkpoint where there is one.
 
         Args:
             report: Told of every step.
@@ -99,35 +109,94 @@ class Trainer:
             ScorerFailuresError: Reward functions failed too often.
             RewardError: A reward is not what its declaration allows.
             DivergedError: The loss became NaN or infinite.
+            ContextError: A prompt leaves no room for a reply.
+            DataError: The last checkpoint is damaged.
+            WriteError: A checkpoint or the log cannot be written.
         """
-        result, started = RunResult(), time.perf_counter()
-        diagnostics: list[dict[str, float]] = []
-        for step in range(self.options.steps + 1):
+        steps, result = self.options.steps, self.result
+        first = self._restore()
+        log = self.open_metrics(first) if self.open_metrics else None
+        clock = time.perf_counter()
+        for step in range(first, steps + 1):
             evaluation = None
-            if step % self.options.eval_every == 0 or step == self.options.steps:
-                evaluation = self._evaluate(step, result)
+            if step % self.options.eval_every == 0 or step == steps:
+                evaluation = self._evaluate(step)
                 result.evaluations.append(evaluation)
             report(step, evaluation)
-            if step < self.options.steps:
-                diagnostics.append(self._step(step, result))
-        result.diagnostics = {key: float(np.mean([d[key] for d in diagnostics])) for key in diagnostics[0]}
-        result.wall_s = time.perf_counter() - started
+            measures = _evaluation_measures(evaluation) if evaluation else {}
+            if step < steps:
+                measures |= self._step(step)
+            if log and measures:
+                log.write(step, measures)
+            result.wall_s, clock = result.wall_s + time.perf_counter() - clock, time.perf_counter()
+            if self.checkpoints and step < steps and (step + 1) % self.checkpoint_every == 0:
+                self.checkpoints.save(self._checkpoint(step + 1))
+        if log:
+            log.close()
+        names = self._diagnostics[0] if self._diagnostics else ()
+        result.diagnostics = {name: float(np.mean([one[name] for one in self._diagnostics])) for name in names}
         return result
 
-    def _evaluate(self, step: int, result: RunResult) -> Evaluation:
+    def _evaluate(self, step: int) -> Evaluation:
         rng = torch.Generator().manual_seed(_EVAL_SEED)
-        rollouts = collect(self.eval_env, self.policy, self.backend, sampling=self.sampling, rng=rng, seed=_EVAL_SEED)
+        rollouts = collect(
+            self.eval_env, self.policy, self.backend, sampling=self.options.eval_sampling, rng=rng, seed=_EVAL_SEED
+        )
         check_failures(rollouts.scores, self.options.max_failed_share)
-        result.tokens += int(rollouts.drawn.sum())
+        self.result.tokens += int(rollouts.drawn.sum())
         return evaluate(rollouts.scores, self.eval_env.reward_specs, step)
 
-    def _step(self, step: int, result: RunResult) -> dict[str, float]:
-        seed = self.seed if step == 0 else None
-        rollouts = collect(self.env, self.policy, self.backend, sampling=self.sampling, rng=self.rng, seed=seed)
+    def _step(self, step: int) -> dict[str, float]:
+        started = time.perf_counter()
+        rollouts = self._rollouts(step)
+        drawn = time.perf_counter()
+        advantages = self._advantages(rollouts)
+        normalized = time.perf_counter()
+        learned = self.learner.update(rollouts, advantages, step, self.rng, exact=self.backend.exact)
+        self.backend.update_weights(self.policy)
+        updated = time.perf_counter()
+        scores = rollouts.scores
+        found = diagnose(advantages, scores.values, rollouts.groups, scores.applicable, scores.failed).as_dict()
+        self._diagnostics.append(found)
+        return {
+            **{f"reward/{name}": value for name, value in evaluate(scores, self.env.reward_specs).rewards.items()},
+            **{f"advantages/{name}": value for name, value in found.items()},
+            **learned,
+            "reply_tokens": float(rollouts.lengths.double().mean()),
+            "cut_off_share": float(rollouts.cut_off.double().mean()),
+            "seconds/rollout": drawn - started - rollouts.scoring_s,
+            "seconds/scoring": rollouts.scoring_s,
+            "seconds/advantages": normalized - drawn,
+            "seconds/update": updated - normalized,
+        }
+
+    def _rollouts(self, step: int) -> Rollouts:
+        """One step's rollouts; with dynamic sampling of groups with a signal, as far as they can be had."""
+        rollouts = self._draw(self.seed if step == 0 else None)
+        if not self.options.dynamic_sampling:
+            return rollouts
+        kept = self._with_signal(rollouts)
+        wanted = self.env.num_prompts
+        for _ in range(self.options.max_draws - 1):
+            if _groups(kept) >= wanted:
+                break
+            kept = self._with_signal(concatenate([kept, self._draw(None)]))
+        kept = kept.select(torch.from_numpy(np.isin(kept.groups, np.unique(kept.groups)[:wanted])))
+        return kept if len(kept) else rollouts
+
+    def _draw(self, seed: int | None) -> Rollouts:
+        rollouts = collect(self.env, self.policy, self.backend, sampling=self.options.sampling, rng=self.rng, seed=seed)
         check_failures(rollouts.scores, self.options.max_failed_share)
-        new = rollouts.scores.failures[: _FAILURES - len(result.failures)]
-        result.failures += [f"{failure!s:.{SHOWN_CHARACTERS}}" for failure in new]
-        advantages = compute_advantages(
+        new = rollouts.scores.failures[: _FAILURES - len(self.result.failures)]
+        self.result.failures += [f"{failure!s:.{SHOWN_CHARACTERS}}" for failure in new]
+        self.result.tokens += int(rollouts.drawn.sum())
+        return rollouts
+
+    def _with_signal(self, rollouts: Rollouts) -> Rollouts:
+        return rollouts.select(keep_groups(self._advantages(rollouts), rollouts.groups))
+
+    def _advantages(self, rollouts: Rollouts) -> torch.Tensor:
+        return compute_advantages(
             self.normalizer,
             rollouts.scores.values,
             rollouts.groups,
@@ -137,30 +206,35 @@ class Trainer:
             applicable=rollouts.scores.applicable,
             failed=rollouts.scores.failed,
         )
-        self._update(rollouts, advantages, step)
-        result.tokens += int(rollouts.drawn.sum())
-        scores = rollouts.scores
-        return diagnose(advantages, scores.values, rollouts.groups, scores.applicable, scores.failed).as_dict()
 
-    def _update(self, rollouts: Rollouts, advantages: torch.Tensor, step: int) -> None:
-        model = self.policy.model
-        model.train()
-        order = torch.randperm(len(advantages), generator=self.rng)
-        for rows in order.chunk(self.options.minibatches):
-            drawn = rollouts.drawn[rows, 1:]
-            width = int(drawn.any(0).nonzero()[-1]) + 2
-            token_ids = rollouts.token_ids[rows, :width]
-            logits = model(input_ids=token_ids, use_cache=False).logits
-            loss = clipped_loss(
-                token_log_probs(logits, token_ids, self.options.temperature),
-                rollouts.log_probs[rows, 1:width],
-                drawn[:, : width - 1],
-                advantages[rows],
-                self.options.clip,
-            )
-            if not torch.isfinite(loss):
-                raise DivergedError(f"The loss became {loss.item()} at step {step}; try a smaller learning_rate.")
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), self.options.max_grad_norm)
-            self.optimizer.step()
+    def _checkpoint(self, step: int) -> Checkpoint:
+        tensors, state = snapshot_learner(self.learner)
+        state |= {
+            "rng": self.rng.get_state().tolist(),
+            "tasks": self.env.queue_state(),
+            "result": asdict(self.result),
+            "diagnostics": self._diagnostics,
+        }
+        return Checkpoint(step, tensors, state)
+
+    def _restore(self) -> int:
+        """Take over the last checkpoint; returns how many steps are done."""
+        found = self.checkpoints.newest() if self.checkpoints else None
+        if found is None:
+            return 0
+        restore_learner(self.learner, found)
+        self.backend.update_weights(self.policy)
+        self.rng.set_state(torch.tensor(found.state["rng"], dtype=torch.uint8))
+        self.env.restore_queue(found.state["tasks"])
+        self.result = _RESULT.validate_python(found.state["result"])
+        self._diagnostics = found.state["diagnostics"]
+        return found.step
+
+
+def _groups(rollouts: Rollouts) -> int:
+    return len(np.unique(rollouts.groups))
+
+
+def _evaluation_measures(evaluation: Evaluation) -> dict[str, float]:
+    rewards = {f"eval/reward/{name}": value for name, value in evaluation.rewards.items()}
+    return rewards | {f"eval/metric/{name}": value for name, value in evaluation.metrics.items()}

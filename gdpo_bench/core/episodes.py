@@ -17,19 +17,20 @@ from gdpo_bench.core.task import Message, Task, TaskT
 class TaskQueue(Generic[TaskT]):
     """Tasks in random order, without repetition until all were seen; then in a new order."""
 
-    def __init__(self, tasks: Sequence[TaskT], rng: np.random.Generator) -> None:
+    def __init__(self, tasks: Sequence[TaskT], rng: np.random.Generator, left: Sequence[int] = ()) -> None:
         self._tasks = tasks
         self._rng = rng
-        self._left: list[int] = []
+        self.left = list(left)
+        """Indices of the tasks that are still to come, the next one last."""
 
     def take(self, count: int) -> list[TaskT]:
         """The next tasks."""
         return [self._tasks[self._next()] for _ in range(count)]
 
     def _next(self) -> int:
-        if not self._left:
-            self._left = self._rng.permutation(len(self._tasks)).tolist()[::-1]
-        return self._left.pop()
+        if not self.left:
+            self.left = self._rng.permutation(len(self._tasks)).tolist()[::-1]
+        return self.left.pop()
 
 
 def pick(tasks: Sequence[TaskT], ids: Sequence[str]) -> list[TaskT]:

@@ -130,6 +130,20 @@ class GroupVectorEnv(VectorEnv[tuple[str, ...], Replies, NDArray[Any]]):
         }
         return self._batch.observations, scores.values, self._batch.terminated, self._batch.truncated, info
 
+    def queue_state(self) -> dict[str, Any]:
+        """Where the drawing of tasks stands, as JSON, for `restore_queue`."""
+        left = self._queue.left if self._queue else None
+        return {"rng": self.np_random.bit_generator.state, "left": left}
+
+    def restore_queue(self, state: dict[str, Any]) -> None:
+        """Go on drawing tasks where another environment of the same tasks stood.
+
+        Args:
+            state: What its `queue_state` gave.
+        """
+        self.np_random.bit_generator.state = state["rng"]
+        self._queue = None if state["left"] is None else TaskQueue(self.tasks, self.np_random, state["left"])
+
     def _info(self, batch: EpisodeBatch) -> Info:
         return {
             "messages": batch.messages(),

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 import torch
 
+from gdpo_bench.agent.backend import Completion, Sampling
 from gdpo_bench.agent.collect import ScorerFailuresError, check_failures, collect
 from gdpo_bench.agent.loss import token_log_probs
 from gdpo_bench.agent.policy import Policy
-from gdpo_bench.agent.rollout import Completion, Sampling, TransformersBackend
+from gdpo_bench.agent.rollout import TransformersBackend
 from gdpo_bench.core import DialogEnv, GroupVectorEnv, Message, Task, TextEnv, Turn, reward
 
 Vec = Callable[..., GroupVectorEnv]

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -6,7 +7,23 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gdpo_bench.agent.loss import clipped_loss, token_log_probs
+from gdpo_bench.agent.loss import Totals, aggregate, clipped_share, k3, log_ratio, token_gains, token_log_probs
+
+
+def clipped_loss(
+    log_probs: torch.Tensor,
+    old: torch.Tensor,
+    drawn: torch.Tensor,
+    advantages: torch.Tensor,
+    clip: float,
+    *,
+    surrogate: Any = "ppo",
+    aggregation: Any = "sequence_mean",
+    limit: int = 10,
+) -> torch.Tensor:
+    """The loss of a whole minibatch."""
+    gains = token_gains(log_probs, old, drawn, advantages, surrogate=surrogate, clip_low=clip, clip_high=clip)
+    return -aggregate(gains, drawn, Totals(len(drawn), int(drawn.sum())), aggregation, limit)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7, 2.0])
@@ -97,3 +114,80 @@ def test_every_reply_counts_the_same_whatever_its_length() -> None:
     clipped_loss(new, torch.zeros(2, 4), drawn, torch.tensor([1.0, 1.0]), 0.2).backward()
     assert new.grad is not None
     assert new.grad.sum(1).tolist() == [-0.5, -0.5]
+
+
+@pytest.mark.parametrize(
+    ("aggregation", "gradients"),
+    [("sequence_mean", [-0.5, -0.5]), ("token_mean", [-0.2, -0.8]), ("constant", [-0.05, -0.2])],
+)
+def test_aggregations_weigh_long_replies_differently(aggregation: str, gradients: list[float]) -> None:
+    new = torch.zeros(2, 4, requires_grad=True)
+    drawn = torch.tensor([[True, False, False, False], [True] * 4])
+    clipped_loss(new, torch.zeros(2, 4), drawn, torch.ones(2), 0.2, aggregation=aggregation).backward()
+    assert new.grad is not None
+    assert new.grad.sum(1).tolist() == pytest.approx(gradients)
+
+
+@pytest.mark.parametrize("aggregation", ["sequence_mean", "token_mean", "constant"])
+def test_parts_of_a_minibatch_add_up_to_the_whole(aggregation: Any) -> None:
+    tokens, drawn = torch.randn(5, 7), torch.rand(5, 7) > 0.4
+    totals = Totals(5, int(drawn.sum()))
+    parts = [aggregate(tokens[rows], drawn[rows], totals, aggregation, 9) for rows in ([0, 1], [2], [3, 4])]
+    whole = aggregate(tokens, drawn, totals, aggregation, 9)
+    torch.testing.assert_close(sum(parts), whole)
+
+
+def test_bounds_differ_upwards_and_downwards() -> None:
+    new = torch.tensor([[0.25], [-0.25]], requires_grad=True)  # ratios 1.28 and 0.78
+    drawn = torch.ones(2, 1, dtype=torch.bool)
+    gains = token_gains(new, torch.zeros(2, 1), drawn, torch.tensor([1.0, -1.0]), clip_low=0.2, clip_high=0.3)
+    gains.sum().backward()
+    assert new.grad is not None
+    assert new.grad.flatten().tolist() == pytest.approx([math.exp(0.25), 0.0])
+
+
+def test_gspo_has_one_ratio_a_reply_and_clips_it_as_a_whole() -> None:
+    new = torch.tensor([[0.3, 0.1, 7.0], [0.5, 0.5, 0.5]], requires_grad=True)
+    drawn = torch.tensor([[True, True, False], [True] * 3])
+    assert log_ratio(new, torch.zeros(2, 3), drawn, "gspo").flatten().tolist() == pytest.approx([0.2, 0.5])
+    clipped_loss(new, torch.zeros(2, 3), drawn, torch.ones(2), 0.3, surrogate="gspo").backward()
+    assert new.grad is not None
+    ratio = math.exp(0.2)
+    assert new.grad[0].tolist() == pytest.approx([-ratio / 4, -ratio / 4, 0.0])
+    assert new.grad[1].tolist() == [0.0] * 3
+
+
+def test_cispo_keeps_the_gradient_of_tokens_beyond_the_bound() -> None:
+    new = torch.tensor([[1.0, 0.0]], requires_grad=True)
+    drawn = torch.ones(1, 2, dtype=torch.bool)
+    clipped_loss(new, torch.zeros(1, 2), drawn, torch.tensor([2.0]), 0.2, surrogate="cispo").backward()
+    assert new.grad is not None
+    assert new.grad[0].tolist() == pytest.approx([-1.2 * 2 / 2, -1.0 * 2 / 2])
+
+
+@given(st.floats(-5, 5, allow_subnormal=False), st.floats(-5, 5, allow_subnormal=False))
+def test_k3_is_never_negative_and_its_gradient_points_to_the_reference(new: float, reference: float) -> None:
+    drawn = torch.ones(1, 1, dtype=torch.bool)
+    log_prob = torch.tensor([[new]], dtype=torch.float64, requires_grad=True)
+    divergence = k3(log_prob, torch.tensor([[reference]], dtype=torch.float64), drawn)
+    divergence.sum().backward()
+    assert divergence.item() >= -1e-15
+    assert log_prob.grad is not None
+    assert log_prob.grad.item() == pytest.approx(1 - math.exp(reference - new), abs=1e-12)
+
+
+def test_k3_averages_to_the_divergence() -> None:
+    ours, reference = torch.log_softmax(torch.randn(2, 50).double(), -1)
+    expected = (ours.exp() * (ours - reference)).sum()
+    estimates = k3(ours[None], reference[None], torch.ones(1, 50, dtype=torch.bool))[0]
+    torch.testing.assert_close((ours.exp() * estimates).sum(), expected)
+
+
+def test_clipped_share_is_where_the_gradient_vanishes() -> None:
+    new = torch.linspace(-0.6, 0.6, 13).repeat(2, 1).requires_grad_()
+    advantages = torch.tensor([1.0, -1.0])
+    drawn = torch.ones(2, 13, dtype=torch.bool)
+    token_gains(new, torch.zeros(2, 13), drawn, advantages, clip_low=0.2, clip_high=0.28).sum().backward()
+    assert new.grad is not None
+    clipped = clipped_share(new.detach().exp(), advantages, 0.2, 0.28)
+    assert torch.equal(clipped, new.grad == 0)

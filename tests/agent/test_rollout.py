@@ -4,9 +4,10 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
+from gdpo_bench.agent.backend import Completion, Sampling
 from gdpo_bench.agent.loss import token_log_probs
 from gdpo_bench.agent.policy import Policy
-from gdpo_bench.agent.rollout import Completion, Sampling, TransformersBackend, _sample
+from gdpo_bench.agent.rollout import TransformersBackend, _sample
 
 PROMPTS = [[5, 6, 7], [9], [20, 21, 22, 23, 24, 25, 26]]
 
@@ -91,7 +92,7 @@ def test_sampled_frequencies_match_the_probabilities(small_policy: Policy) -> No
     with torch.no_grad():
         logits = small_policy.model(input_ids=torch.tensor([PROMPTS[0]])).logits[0, -1]
     probabilities = logits.double().softmax(-1)
-    token, log_probs = _sample(logits.expand(draws, -1), 1.0, torch.Generator().manual_seed(11))
+    token, log_probs = _sample(logits.expand(draws, -1), Sampling(1), torch.Generator().manual_seed(11))
     counts = Counter(token.tolist())
     common = [t for t in range(len(probabilities)) if probabilities[t] * draws >= 10]
     observed = [counts[t] for t in common]
@@ -106,9 +107,25 @@ def test_sampled_frequencies_match_the_probabilities(small_policy: Policy) -> No
 def test_impossible_tokens_are_never_drawn() -> None:
     logits = torch.full((20_000, 6), -torch.inf)
     logits[:, [2, 4]] = torch.tensor([0.0, 1.0])
-    token, log_probs = _sample(logits, 1.0, torch.Generator().manual_seed(0))
+    token, log_probs = _sample(logits, Sampling(1), torch.Generator().manual_seed(0))
     assert set(token.tolist()) == {2, 4}
     assert log_probs.isfinite().all()
+
+
+def test_top_p_draws_from_the_likeliest_tokens_that_reach_it_and_tells_their_log_probabilities() -> None:
+    probabilities = torch.tensor([0.1, 0.5, 0.05, 0.3, 0.05])
+    logits = probabilities.log().expand(20_000, -1)
+    token, log_probs = _sample(logits, Sampling(1, top_p=0.75), torch.Generator().manual_seed(0))
+    assert set(token.tolist()) == {1, 3}
+    shares = {1: 0.5 / 0.8, 3: 0.3 / 0.8}
+    for drawn, share in shares.items():
+        assert (token == drawn).double().mean().item() == pytest.approx(share, abs=0.015)
+        torch.testing.assert_close(log_probs[token == drawn].exp().unique(), torch.tensor([share]))
+
+
+def test_top_p_keeps_at_least_the_likeliest_token() -> None:
+    token, _ = _sample(torch.tensor([[0.0, 3.0, 1.0]]), Sampling(1, top_p=1e-6), torch.Generator())
+    assert token.tolist() == [1]
 
 
 def test_sampling_leaves_no_gradients(small_policy: Policy) -> None:

@@ -11,9 +11,10 @@ from gdpo_bench.advantages import RewardBatch, make_normalizer
 from gdpo_bench.advantages.errors import NormalizerOutputError
 from gdpo_bench.agent.collect import ScorerFailuresError
 from gdpo_bench.agent.evaluation import Evaluation
+from gdpo_bench.agent.learner import DivergedError
 from gdpo_bench.agent.options import EmbeddedConfig, TrainingOptions
 from gdpo_bench.agent.policy import Policy
-from gdpo_bench.agent.trainer import DivergedError, RunResult, Trainer
+from gdpo_bench.agent.trainer import RunResult, Trainer
 from gdpo_bench.agent.warm_start import build_corpus, train
 from gdpo_bench.core import GroupVectorEnv, RewardError, Task, TextEnv, reward
 

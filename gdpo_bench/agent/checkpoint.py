@@ -1,0 +1,123 @@
+"""Checkpoints of a training run: written whole or not at all, checked when they are read.
+
+A checkpoint is a folder `step-00000040/` with the trained weights and the optimizer's moments as safetensors,
+and everything else as `state.json`, which also holds the hashes of the other two.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from gdpo_bench.core import DataError
+from gdpo_bench.files import WriteError, sync_folder
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a run needs to go on as if it had never stopped."""
+
+    step: int
+    """Training steps done."""
+    tensors: Mapping[str, Mapping[str, torch.Tensor]]
+    """File → name → tensor."""
+    state: dict[str, Any]
+    """JSON."""
+
+
+class Checkpoints:
+    """The checkpoints of one run."""
+
+    def __init__(self, folder: Path, keep: int = 2) -> None:
+        """Use a folder, which need not exist.
+
+        Args:
+            folder: Where the checkpoints lie.
+            keep: How many to keep, the newest.
+        """
+        self.folder, self.keep = folder, keep
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint, then remove those that are too many.
+
+        Raises:
+            WriteError: It cannot be written; the older ones are all still there.
+        """
+        folder = self.folder / f"step-{checkpoint.step:08d}"
+        part = self.folder / f".{folder.name}.tmp"
+        try:
+            shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
+            part.mkdir(parents=True)
+            for file, tensors in checkpoint.tensors.items():
+                save_file({name: value.contiguous() for name, value in tensors.items()}, part / file)
+            state = {
+                "format": _FORMAT,
+                "step": checkpoint.step,
+                "sha256": {file: _sha256(part / file) for file in checkpoint.tensors},
+                "state": checkpoint.state,
+            }
+            (part / "state.json").write_text(json.dumps(state), encoding="utf-8")
+            for path in part.iterdir():
+                _flush(path)
+            shutil.rmtree(folder, ignore_errors=True)
+            part.rename(folder)
+            sync_folder(self.folder)
+        except (OSError, SafetensorError) as error:
+            shutil.rmtree(part, ignore_errors=True)
+            raise WriteError(f"Cannot write the checkpoint {folder}: {error}. Older ones are unchanged.") from error
+        for old in self._found()[: -self.keep]:
+            shutil.rmtree(old, ignore_errors=True)
+
+    def newest(self) -> Checkpoint | None:
+        """The last checkpoint, or None where there is none.
+
+        Raises:
+            DataError: The last one is damaged.
+        """
+        found = self._found()
+        return _read(found[-1]) if found else None
+
+    def clear(self) -> None:
+        """Remove all, when the run is done."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _found(self) -> list[Path]:
+        return sorted(self.folder.glob("step-*"))
+
+
+def _read(folder: Path) -> Checkpoint:
+    try:
+        content = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        if content["format"] != _FORMAT:
+            raise ValueError(f"format {content['format']}, this version reads {_FORMAT}")
+        for file, expected in content["sha256"].items():
+            if _sha256(folder / file) != expected:
+                raise ValueError(f"{file} was changed or cut off")
+        tensors = {file: load_file(folder / file) for file in content["sha256"]}
+        return Checkpoint(content["step"], tensors, content["state"])
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise DataError(
+            f"The checkpoint {folder} is damaged ({error}). Delete it to go on from the one before."
+        ) from error
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

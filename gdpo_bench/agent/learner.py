@@ -1,0 +1,245 @@
+"""The learner: from rollouts and their advantages to new weights."""
+
+from __future__ import annotations
+
+import copy
+import math
+from contextlib import nullcontext
+from typing import Any, Literal
+
+import torch
+
+from gdpo_bench.agent.loss import Totals, aggregate, clipped_share, k3, log_ratio, token_gains, token_log_probs
+from gdpo_bench.agent.options import TrainingOptions
+from gdpo_bench.agent.policy import Policy
+from gdpo_bench.agent.rollouts import Rollouts
+from gdpo_bench.core import GdpoBenchError
+
+BETAS = (0.9, 0.95)
+
+
+class DivergedError(GdpoBenchError, RuntimeError):
+    """The loss is no longer a number."""
+
+    def __init__(self, loss: float, step: int, rows: torch.Tensor) -> None:
+        """Compose the message.
+
+        Args:
+            loss: What it became.
+            step: In which training step.
+            rows: The rollouts that it was taken over.
+        """
+        super().__init__(f"The loss became {loss} at step {step}; try a smaller learning_rate.")
+        self.rows = rows
+
+
+class OutOfMemoryError(GdpoBenchError, RuntimeError):
+    """A single rollout is too long to learn from."""
+
+
+def learning_rate(
+    step: int,
+    steps: int,
+    *,
+    peak: float,
+    schedule: Literal["constant", "linear", "cosine"] = "constant",
+    warmup: int = 0,
+) -> float:
+    """The learning rate of a step, counted from 0: rising over `warmup` steps, then falling to 0 at the end."""
+    if step < warmup:
+        return peak * (step + 1) / (warmup + 1)
+    done = (step - warmup) / max(1, steps - warmup)
+    if schedule == "linear":
+        return peak * (1 - done)
+    if schedule == "cosine":
+        return peak * 0.5 * (1 + math.cos(math.pi * done))
+    return peak
+
+
+class Learner:
+    """Updates a policy's weights by the objective that the options describe."""
+
+    def __init__(self, policy: Policy, options: TrainingOptions) -> None:
+        """Begin with fresh optimizer state.
+
+        Args:
+            policy: Trained in place.
+            options: Objective and optimizer.
+        """
+        self.policy, self.options = policy, options
+        self.micro_batch = options.micro_batch
+        self.reference = self._reference() if options.kl_coefficient else None
+        self.optimizer = torch.optim.AdamW(
+            [weights for weights in policy.model.parameters() if weights.requires_grad],
+            lr=options.learning_rate,
+            betas=BETAS,
+            weight_decay=options.weight_decay,
+        )
+
+    def update(
+        self, rollouts: Rollouts, advantages: torch.Tensor, step: int, rng: torch.Generator, *, exact: bool = True
+    ) -> dict[str, float]:
+        """Learn from one step's rollouts.
+
+        Args:
+            rollouts: N rollouts.
+            advantages: (N,).
+            step: Number of the training step, for the schedule.
+            rng: Source of the minibatches' order.
+            exact: Whether the rollouts' log-probabilities are this model's own; if not, they are computed anew and
+                the difference is corrected for.
+
+        Returns:
+            Measures by name, means over the gradient steps.
+
+        Raises:
+            DivergedError: The loss became NaN or infinite.
+            OutOfMemoryError: Not even one rollout fits into memory.
+        """
+        options = self.options
+        rate = learning_rate(
+            step, options.steps, peak=options.learning_rate, schedule=options.schedule, warmup=options.warmup_steps
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.policy.model.train()
+        batch = _Batch(rollouts, advantages, options)
+        if not exact:
+            batch.correct_sampler(self._all_log_probs(self.policy.model, rollouts), options.importance_cap)
+        if self.reference is not None:
+            with self.reference as model:
+                batch.reference = self._all_log_probs(model, rollouts)
+        taken: list[dict[str, float]] = []
+        for _ in range(options.epochs):
+            for rows in torch.randperm(len(advantages), generator=rng).chunk(options.minibatches):
+                taken.append(self._gradient_step(batch, rows, step))
+        means = {name: sum(one[name] for one in taken) / len(taken) for name in taken[0]}
+        return means | batch.measures | {"learning_rate": rate}
+
+    def _gradient_step(self, batch: _Batch, rows: torch.Tensor, step: int) -> dict[str, float]:
+        measures = self._gradients(batch, rows)
+        if not math.isfinite(measures["loss"]):
+            raise DivergedError(measures["loss"], step, rows)
+        weights = [weights for group in self.optimizer.param_groups for weights in group["params"]]
+        norm = torch.nn.utils.clip_grad_norm_(weights, self.options.max_grad_norm)
+        self.optimizer.step()
+        return measures | {"grad_norm": float(norm)}
+
+    def _gradients(self, batch: _Batch, rows: torch.Tensor) -> dict[str, float]:
+        """Fill in the gradients of a minibatch, in parts that fit into memory."""
+        while True:
+            self.optimizer.zero_grad(set_to_none=True)
+            size = min(self.micro_batch or len(rows), len(rows))
+            try:
+                totals = batch.totals(rows)
+                parts = [self._backward(batch, part, totals) for part in rows.split(size)]
+                return {name: sum(part[name] for part in parts) for name in parts[0]}
+            except torch.OutOfMemoryError as error:
+                if size == 1:
+                    raise OutOfMemoryError(
+                        "One rollout alone does not fit into memory; choose a smaller max_new_tokens, a smaller "
+                        "policy, or gradient_checkpointing=true for the policy."
+                    ) from error
+                self.micro_batch = (size + 1) // 2
+            torch.cuda.empty_cache()  # outside of the handler, whose traceback still holds the activations
+
+    def _backward(self, batch: _Batch, rows: torch.Tensor, totals: Totals) -> dict[str, float]:
+        options = self.options
+        drawn, width = batch.narrowed(rows)
+        log_probs = self._log_probs(self.policy.model, batch.rollouts, rows, width)
+        device = log_probs.device
+        drawn = drawn.to(device)
+        old, advantages = batch.old[rows, : width - 1].to(device), batch.advantages[rows].to(device)
+        gains = token_gains(
+            log_probs,
+            old,
+            drawn,
+            advantages,
+            surrogate=options.surrogate,
+            clip_low=options.clip_low,
+            clip_high=options.clip_high,
+        )
+        if batch.importance is not None:
+            gains = gains * batch.importance[rows, : width - 1].to(device)
+
+        def total(tokens: torch.Tensor) -> torch.Tensor:
+            return aggregate(tokens, drawn, totals, options.aggregation, options.max_new_tokens)
+
+        loss = -total(gains)
+        measures: dict[str, float] = {}
+        if batch.reference is not None:
+            divergence = total(k3(log_probs, batch.reference[rows, : width - 1].to(device), drawn))
+            loss = loss + options.kl_coefficient * divergence
+            measures["kl"] = float(divergence.detach())
+        loss.backward()
+        with torch.no_grad():
+            ratio = log_ratio(log_probs, old, drawn, options.surrogate).exp()
+            clipped = clipped_share(ratio, advantages, options.clip_low, options.clip_high).expand_as(drawn) & drawn
+            measures["clipped_share"] = float(clipped.sum()) / max(totals.tokens, 1)
+        return measures | {"loss": float(loss.detach())}
+
+    def _log_probs(self, model: Any, rollouts: Rollouts, rows: torch.Tensor, width: int) -> torch.Tensor:
+        """Log-probabilities (rows, width − 1) of the tokens; padding stands on the right and needs no mask."""
+        token_ids = rollouts.token_ids[rows, :width].to(model.device)
+        return token_log_probs(model(input_ids=token_ids, use_cache=False).logits, token_ids, self.options.temperature)
+
+    @torch.no_grad()
+    def _all_log_probs(self, model: Any, rollouts: Rollouts) -> torch.Tensor:
+        """Log-probabilities (N, L − 1) of all rollouts, on the CPU."""
+        rows = torch.arange(len(rollouts.token_ids))
+        width = rollouts.token_ids.shape[1]
+        parts = rows.split(self.micro_batch or max(1, len(rows) // self.options.minibatches))
+        return torch.cat([self._log_probs(model, rollouts, part, width).cpu() for part in parts])
+
+    def _reference(self) -> Any:
+        """The policy as it is now, as a context that gives the model; adapters are simply switched off."""
+        if hasattr(self.policy.model, "disable_adapter"):
+            return _WithoutAdapter(self.policy.model)
+        return nullcontext(copy.deepcopy(self.policy.model).eval().requires_grad_(False))
+
+
+class _WithoutAdapter:
+    """A LoRA model's base, for as long as the context lasts."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+
+    def __enter__(self) -> Any:
+        self._context = self._model.disable_adapter()
+        self._context.__enter__()
+        return self._model
+
+    def __exit__(self, *exception: Any) -> None:
+        self._context.__exit__(*exception)
+
+
+class _Batch:
+    """One step's rollouts as the objective sees them; column t belongs to token t + 1."""
+
+    def __init__(self, rollouts: Rollouts, advantages: torch.Tensor, options: TrainingOptions) -> None:
+        self.rollouts, self.advantages = rollouts, advantages
+        self.drawn = rollouts.drawn[:, 1:]
+        if options.overlong == "mask":
+            self.drawn = self.drawn & ~rollouts.cut_off[:, None]
+        self.old = rollouts.log_probs[:, 1:]
+        self.importance: torch.Tensor | None = None
+        self.reference: torch.Tensor | None = None
+        self.measures: dict[str, float] = {}
+
+    def correct_sampler(self, log_probs: torch.Tensor, cap: float | None) -> None:
+        """Take the trainer's log-probabilities for the old ones, and weight tokens by how much likelier they are."""
+        difference = torch.where(self.drawn, log_probs - self.old, 0.0)
+        self.measures["sampler_difference"] = float(difference.abs().sum() / self.drawn.sum().clamp(min=1))
+        self.old = log_probs
+        if cap is not None:
+            self.importance = difference.exp().clamp(max=cap)
+
+    def totals(self, rows: torch.Tensor) -> Totals:
+        return Totals(len(rows), int(self.drawn[rows].sum()))
+
+    def narrowed(self, rows: torch.Tensor) -> tuple[torch.Tensor, int]:
+        """What counts of some rollouts (rows, width − 1), and the width that holds it all."""
+        drawn = self.drawn[rows]
+        columns = drawn.any(0).nonzero()
+        width = int(columns[-1]) + 2 if len(columns) else 2
+        return drawn[:, : width - 1], width

@@ -1,0 +1,126 @@
+"""What a run measures at every step: JSON lines always, TensorBoard and Weights & Biases if wanted."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from gdpo_bench.core import GdpoBenchError
+from gdpo_bench.files import WriteError, write_atomically
+
+Logger = Literal["tensorboard", "wandb"]
+
+
+class MissingLoggerError(GdpoBenchError, ImportError):
+    """A logger that is not installed."""
+
+
+class Sink(Protocol):
+    """Takes measures of steps."""
+
+    def write(self, step: int, measures: Mapping[str, float]) -> None:
+        """Take the measures of a step, by name."""
+
+    def close(self) -> None:
+        """Write out what is still held."""
+
+
+class MetricsLog:
+    """`metrics.jsonl`, a line a step, and what else is wanted beside it."""
+
+    def __init__(self, folder: Path, name: str, loggers: Sequence[Logger] = (), *, first_step: int = 0) -> None:
+        """Begin, or go on at a step: lines from there on are of a process that was stopped, and go.
+
+        Args:
+            folder: Where the files go.
+            name: Of the run, for the loggers.
+            loggers: Beside JSON lines.
+            first_step: The first step that will be written.
+
+        Raises:
+            WriteError: The folder cannot be written to.
+            MissingLoggerError: A logger is not installed.
+        """
+        self._path = folder / "metrics.jsonl"
+        write_atomically(self._path, "".join(_lines_before(self._path, first_step)))
+        self._sinks = [_SINKS[logger](folder, name, first_step) for logger in loggers]
+
+    def write(self, step: int, measures: Mapping[str, float]) -> None:
+        """Keep the measures of a step.
+
+        Raises:
+            WriteError: The disk is full.
+        """
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": step, **measures}) + "\n")
+        except OSError as error:
+            raise WriteError(f"Cannot write {self._path}: {error.strerror or error}.") from error
+        for sink in self._sinks:
+            sink.write(step, measures)
+
+    def close(self) -> None:
+        """Close the loggers."""
+        for sink in self._sinks:
+            sink.close()
+
+
+def _lines_before(path: Path, step: int) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    except FileNotFoundError:
+        return []
+    except (OSError, UnicodeDecodeError):  # of a crash; the measures are only there to be looked at
+        return []
+    return [line for line in lines if _step_of(line) < step]
+
+
+def _step_of(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):  # the last line of a process that was killed
+        return float("inf")
+
+
+class _TensorBoard:
+    def __init__(self, folder: Path, name: str, first_step: int) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415
+        except ImportError as error:
+            raise MissingLoggerError("TensorBoard is not installed: pip install 'gdpo-bench[loggers]'.") from error
+        self._writer: Any = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step)
+
+    def write(self, step: int, measures: Mapping[str, float]) -> None:
+        for name, value in measures.items():
+            self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class _WandB:
+    def __init__(self, folder: Path, name: str, first_step: int) -> None:
+        try:
+            import wandb  # noqa: PLC0415
+        except ImportError as error:
+            raise MissingLoggerError("Weights & Biases is not installed: pip install 'gdpo-bench[loggers]'.") from error
+        # Offline unless the user says otherwise: a benchmark does not send anything anywhere by itself.
+        self._run: Any = wandb.init(
+            project=os.environ.get("WANDB_PROJECT", "gdpo-bench"),
+            name=name,
+            dir=folder,
+            mode=os.environ.get("WANDB_MODE", "offline"),
+            config={"first_step": first_step},
+        )
+
+    def write(self, step: int, measures: Mapping[str, float]) -> None:
+        self._run.log(dict(measures), step=step)
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+_SINKS: dict[Logger, Any] = {"tensorboard": _TensorBoard, "wandb": _WandB}
