@@ -9,6 +9,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gdpo_bench.core.errors import DataError
 from gdpo_bench.files import write_atomically
@@ -120,14 +121,17 @@ def _panel(ax: Axes, reward: RewardDeclaration) -> None:
 def _draw(ax: Axes, entry: Entry, reward: str, style: tuple[str, LineStyle]) -> None:
     """One entry's runs, band and mean, at the steps that all its runs share."""
     colour, line = style
-    shared = set.intersection(*(set(result.steps) for result in entry.results))
-    steps = sorted(shared)
-    curves = np.array(
-        [
-            [value for step, value in zip(result.steps, result.rewards[reward].curve, strict=True) if step in shared]
-            for result in entry.results
-        ]
-    )
+    steps, curves = shared_curves(entry, reward)
     ax.fill_between(steps, curves.min(axis=0), curves.max(axis=0), color=colour, alpha=0.15, linewidth=0)
     ax.plot(steps, curves.T, color=colour, linewidth=0.6, alpha=0.45)
     ax.plot(steps, curves.mean(axis=0), color=colour, linestyle=line, linewidth=2)
+
+
+def shared_curves(entry: Entry, reward: str) -> tuple[list[int], NDArray[np.float64]]:
+    """Steps (T,) at which all runs were evaluated, and a reward's curves (R, T) there, one a run."""
+    steps = sorted(set.intersection(*(set(result.steps) for result in entry.results)))
+    curves = []
+    for result in entry.results:
+        at = dict(zip(result.steps, result.rewards[reward].curve, strict=True))
+        curves.append([at[step] for step in steps])
+    return steps, np.array(curves)

@@ -69,9 +69,9 @@ def render_results(entries: Sequence[Entry], baseline: str = BASELINE) -> Render
         Something that a `rich` console prints.
     """
     parts: list[RenderableType] = []
-    for (_, environment), group in _by_environment(entries):
+    for (_, environment), group in by_environment(entries):
         for comparison in compare(group, baseline):
-            parts.append(Text.assemble((environment, "bold"), f"  {comparison.heading}, {_what_was_run(comparison)}"))
+            parts.append(Text.assemble((environment, "bold"), f"  {comparison.heading}, {what_was_run(comparison)}"))
             parts.append(_terminal_table(comparison))
             if comparison.first.track == "advantage":
                 parts.append(Text(_shared_means(comparison)))
@@ -96,7 +96,7 @@ def render_markdown(entries: Sequence[Entry], baseline: str = BASELINE) -> str:
     parts = [TITLE]
     for track, introduction in TRACKS.items():
         parts.append(introduction.format(level=_level(), baseline=baseline))
-        groups = [(key, group) for key, group in _by_environment(entries) if key[0] == track]
+        groups = [(key, group) for key, group in by_environment(entries) if key[0] == track]
         for (_, environment), group in groups:
             parts.append(f"### {environment}\n")
             parts += [_markdown_table(comparison) for comparison in compare(group, baseline)]
@@ -105,7 +105,7 @@ def render_markdown(entries: Sequence[Entry], baseline: str = BASELINE) -> str:
     return "\n".join(parts)
 
 
-def _by_environment(entries: Sequence[Entry]) -> list[tuple[tuple[str, str], list[Entry]]]:
+def by_environment(entries: Sequence[Entry]) -> list[tuple[tuple[str, str], list[Entry]]]:
     """((track, environment id), entries), training first."""
 
     def key(entry: Entry) -> tuple[str, str]:
@@ -120,7 +120,8 @@ def notes(comparison: Comparison) -> list[str]:
     entry = comparison.first
     cells = [cell for row in comparison.rows for cell in row.cells if cell is not None]
     units = {cell.estimate.unit for cell in cells}
-    found = [sentence for row in comparison.rows if (sentence := _verdict(row, comparison))]
+    verdicts = [(row.label, verdict(row, comparison)) for row in comparison.rows]
+    found = [f"Against {comparison.baseline}, {label}: {words}." for label, words in verdicts if words]
     if entry.track == "training":
         if all(cell.estimate.n < 2 for cell in cells):
             found.append("One run each: no intervals. Repeat with more seeds before concluding anything.")
@@ -150,8 +151,8 @@ def notes(comparison: Comparison) -> list[str]:
     return found
 
 
-def _verdict(row: Row, comparison: Comparison) -> str:
-    """In words, where a row's difference to the baseline is more than noise."""
+def verdict(row: Row, comparison: Comparison) -> str:
+    """In words, where a row's difference to the baseline is more than noise; empty where nothing can be said."""
     differences = [
         (column.title, cell.difference)
         for column, cell in zip(comparison.columns, row.cells, strict=True)
@@ -165,7 +166,7 @@ def _verdict(row: Row, comparison: Comparison) -> str:
         for word, above in (("higher", True), ("lower", False))
         if (titles := [title for title, is_above in clear if is_above == above])
     ]
-    return f"Against {comparison.baseline}, {row.label}: {'; '.join(parts) or 'no clear difference'}."
+    return "; ".join(parts) or "no clear difference"
 
 
 def _level() -> str:
@@ -178,20 +179,21 @@ def _number(value: float, decimals: int, sign: str = "") -> str:
     return text.replace("-", sign, 1) if float(text) == 0 else text
 
 
-def _with_interval(value: float, half_width: float | None, decimals: int, sign: str = "") -> str:
+def with_interval(value: float, half_width: float | None, decimals: int, sign: str = "") -> str:
+    """A value and its interval such as `0.85 ±0.12`, or with `sign="+"` `+0.49 ±0.04`."""
     interval = "" if half_width is None else f" ±{half_width:.{decimals}f}"
     return _number(value, decimals, sign) + interval
 
 
-def _lines(cell: Cell, column: Column) -> tuple[str, str]:
+def cell_lines(cell: Cell, column: Column) -> tuple[str, str]:
     """The value and the difference to the baseline, each with its interval; the second may be empty."""
-    value = _with_interval(cell.estimate.mean, cell.estimate.half_width, column.decimals)
+    value = with_interval(cell.estimate.mean, cell.estimate.half_width, column.decimals)
     if cell.difference is None:
         return value, ""
-    return value, _with_interval(cell.difference.mean, cell.difference.half_width, column.decimals, "+")
+    return value, with_interval(cell.difference.mean, cell.difference.half_width, column.decimals, "+")
 
 
-def _diagnostics(comparison: Comparison) -> dict[str, str]:
+def shown_diagnostics(comparison: Comparison) -> dict[str, str]:
     """Diagnostics to show: name → title."""
     if comparison.first.track != "advantage":
         return {}
@@ -199,7 +201,8 @@ def _diagnostics(comparison: Comparison) -> dict[str, str]:
     return {name: title for name, title in DIAGNOSTICS.items() if any(name in r.diagnostics for r in results)}
 
 
-def _diagnostic(row: Row, name: str) -> str:
+def diagnostic_text(row: Row, name: str) -> str:
+    """The mean of a diagnostic over the runs, as its name asks to be written."""
     values = [result.diagnostics[name] for result in row.entry.results if name in result.diagnostics]
     if not values:
         return NOT_APPLICABLE
@@ -212,7 +215,7 @@ def _diagnostic(row: Row, name: str) -> str:
 def _shared_means(comparison: Comparison) -> str:
     """The means of given replies, which no normalizer changes, in a line: a terminal is narrow."""
     cells = zip(comparison.columns, comparison.rows[0].cells, strict=True)
-    means = [f"{column.title} {_lines(cell, column)[0] if cell else NOT_APPLICABLE}" for column, cell in cells]
+    means = [f"{column.title} {cell_lines(cell, column)[0] if cell else NOT_APPLICABLE}" for column, cell in cells]
     return f"Mean rewards of the replies, whatever the normalizer: {', '.join(means)}."
 
 
@@ -220,7 +223,7 @@ def _terminal_table(comparison: Comparison) -> Table:
     columns = comparison.columns if comparison.first.track == "training" else ()
     table = Table(box=SIMPLE_HEAD, leading=1, pad_edge=False)
     table.add_column("normalizer", overflow="fold", min_width=13)
-    for diagnostic in _diagnostics(comparison).values():
+    for diagnostic in shown_diagnostics(comparison).values():
         table.add_column(diagnostic.replace(" ", "\n"), justify="right")
     for column in columns:
         also = f"\n{column.also}" if column.also else ""
@@ -230,7 +233,7 @@ def _terminal_table(comparison: Comparison) -> Table:
         name = Text.assemble(row.label, (f"\n  vs {comparison.baseline}" if compared else "", "dim"))
         table.add_row(
             name,
-            *(_diagnostic(row, diagnostic) for diagnostic in _diagnostics(comparison)),
+            *(diagnostic_text(row, diagnostic) for diagnostic in shown_diagnostics(comparison)),
             *(_terminal_cell(cell, column) for cell, column in zip(row.cells, columns, strict=False)),
         )
     return table
@@ -239,7 +242,7 @@ def _terminal_table(comparison: Comparison) -> Table:
 def _terminal_cell(cell: Cell | None, column: Column) -> Text:
     if cell is None:
         return Text(NOT_APPLICABLE)
-    value, difference = _lines(cell, column)
+    value, difference = cell_lines(cell, column)
     sure = cell.difference is not None and cell.difference.excludes_zero
     return Text.assemble(
         value, (f"\n{difference}{' *' if sure else ''}" if difference else "", "bold" if sure else "dim")
@@ -247,20 +250,20 @@ def _terminal_cell(cell: Cell | None, column: Column) -> Text:
 
 
 def _markdown_table(comparison: Comparison) -> str:
-    titles = ["normalizer", *_diagnostics(comparison).values()]
+    titles = ["normalizer", *shown_diagnostics(comparison).values()]
     titles += [
         f"{column.title}<br>{column.subtitle}" + (f"<br>{column.also}" if column.also else "")
         for column in comparison.columns
     ]
     titles += ["status", "entry"]
-    lines = [f"{_code(comparison.heading)}, {_what_was_run(comparison)}", "", _markdown_row(titles)]
+    lines = [f"{_code(comparison.heading)}, {what_was_run(comparison)}", "", _markdown_row(titles)]
     lines.append(_markdown_row(["---"] * len(titles)))
     for row in comparison.rows:
         lines.append(
             _markdown_row(
                 [
                     _code(row.label) + (" †" if row.dominated_by and row.entry.track == "training" else ""),
-                    *(_diagnostic(row, name) for name in _diagnostics(comparison)),
+                    *(diagnostic_text(row, name) for name in shown_diagnostics(comparison)),
                     *(_markdown_cell(cell, column) for cell, column in zip(row.cells, comparison.columns, strict=True)),
                     row.entry.provenance.status,
                     f"[`{row.entry.id[:8]}`]({entry_path(row.entry, Path()).as_posix()})",
@@ -271,7 +274,7 @@ def _markdown_table(comparison: Comparison) -> str:
     return "\n".join([*lines, *remarks, ""])
 
 
-def _what_was_run(comparison: Comparison) -> str:
+def what_was_run(comparison: Comparison) -> str:
     """Number of runs, steps and tasks; a range where the rows differ."""
     entry = comparison.first
     tasks = entry.environment.num_tasks
@@ -286,7 +289,7 @@ def _what_was_run(comparison: Comparison) -> str:
 def _markdown_cell(cell: Cell | None, column: Column) -> str:
     if cell is None:
         return NOT_APPLICABLE
-    value, difference = _lines(cell, column)
+    value, difference = cell_lines(cell, column)
     if not difference:
         return value
     sure = cell.difference is not None and cell.difference.excludes_zero
