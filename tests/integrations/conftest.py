@@ -1,9 +1,15 @@
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import pytest
 
 from gdpo_bench.core import Gate, Task, TextEnv, registry, reward, split_by_content
+
+if TYPE_CHECKING:
+    from gdpo_bench.agent.policy import Policy
 
 
 class Moody(TextEnv[Task]):
@@ -38,3 +44,59 @@ def moody() -> Iterator[str]:
     for live, saved in ((registry._registry, ours), (gym.registry, gymnasiums)):
         live.clear()
         live.update(saved)
+
+
+@pytest.fixture(scope="session")
+def warm_policy() -> "Policy":
+    """A small policy that has seen some demonstrations, so that its rewards differ."""
+    from gdpo_bench import make_env
+    from gdpo_bench.agent.options import EmbeddedConfig
+    from gdpo_bench.agent.warm_start import build_corpus, train
+
+    envs = {env_id: make_env(env_id) for env_id in ("gdpo/ToolCallingMini-v0", "gdpo/MathMini-v0")}
+    config = EmbeddedConfig(warm_start_steps=200)
+    return train(build_corpus(envs, 2000, seed=0), config, 0, lambda share, text: None)
+
+
+@pytest.fixture
+def policy(warm_policy: "Policy") -> "Policy":
+    """A copy of the small policy, to be trained."""
+    from gdpo_bench.agent.policy import Policy
+
+    return Policy(copy.deepcopy(warm_policy.model), warm_policy.tokenizer)
+
+
+@pytest.fixture
+def run_settings(tmp_path: Path) -> dict[str, Any]:
+    """Of a short training with TRL: 16 rollouts a batch in groups of 4, three steps."""
+    return {
+        "output_dir": str(tmp_path / "run"),
+        "num_generations": 4,
+        "per_device_train_batch_size": 16,
+        "max_steps": 3,
+        "learning_rate": 1e-3,
+        "max_completion_length": 48,
+        "use_cpu": True,
+        "report_to": "none",
+        "save_strategy": "no",
+        "logging_steps": 1,
+        "disable_tqdm": True,
+    }
+
+
+@pytest.fixture
+def trainer_of(run_settings: dict[str, Any]) -> Callable[..., Any]:
+    """Makes a trainer of TRL."""
+
+    def make(cls: Any, policy: "Policy", env: Any, *, weights: Any = None, **settings: Any) -> Any:
+        own = {name: settings.pop(name) for name in ("normalizer", "eval_dataset") if name in settings}
+        return cls(
+            policy.model,
+            env.reward_funcs,
+            args=env.config(weights=weights, **(run_settings | settings)),
+            train_dataset=env.dataset("train"),
+            processing_class=policy.tokenizer,
+            **own,
+        )
+
+    return make

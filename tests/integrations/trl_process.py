@@ -15,7 +15,8 @@ class Recorded(NormalizerGRPOTrainer):
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         replies = [message["content"] for (message,) in completions]
-        self.notes.append({"tasks": [row["task_id"] for row in inputs], "replies": replies})
+        lengths = [len(ids) for ids in completion_ids_list]
+        self.notes.append({"tasks": [row["task_id"] for row in inputs], "replies": replies, "lengths": lengths})
         return super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
 
     def _generate_and_score_completions(self, inputs):
@@ -46,7 +47,7 @@ def main(folder: Path) -> None:
         args=args,
         train_dataset=env.dataset(),
         processing_class=policy.tokenizer,
-        normalizer="gdpo:weights.format=3",
+        normalizer="gdpo:scope=token,weights.format=3",
     )
     trainer.notes = []
     trainer.train()
