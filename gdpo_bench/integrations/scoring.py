@@ -12,14 +12,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gdpo_bench.core.env import tasks_of
+from gdpo_bench.core.env import TextEnv, tasks_of
 from gdpo_bench.core.episodes import EpisodeBatch
-from gdpo_bench.core.errors import DeclarationError, UnavailableError, UnknownNameError
+from gdpo_bench.core.errors import UnavailableError, UnknownNameError
 from gdpo_bench.core.registry import make_env, spec
 from gdpo_bench.core.rewards import RewardSpec
 from gdpo_bench.core.scoring import Scores
 from gdpo_bench.core.task import Task, canonical_json
 from gdpo_bench.core.vector import check_replies
+from gdpo_bench.integrations.errors import IntegrationError
 
 
 @dataclass(frozen=True)
@@ -50,17 +51,13 @@ class Scorer:
 
         Raises:
             UnknownNameError: No such id or option.
-            DeclarationError: The environment takes several replies an episode.
+            IntegrationError: The environment has several turns.
             UnavailableError: What its rewards need is not there on this machine.
         """
         self.env = make_env(env_id, **(options or {}))
         self.env_id = spec(env_id).id
         self.reward_specs = self.env.reward_specs
-        if self.env.max_turns > 1:
-            raise DeclarationError(
-                f"{self.env_id} takes up to {self.env.max_turns} replies an episode, and this trainer hands over one; "
-                "choose an environment of one turn."
-            )
+        check_one_turn(self.env, self.env_id)
         if lacking := self.env.unavailable():
             raise UnavailableError(f"{self.env_id}: {lacking}")
         self._unread = list(self.env.splits)
@@ -113,6 +110,34 @@ class Scorer:
         )
 
 
+def check_one_turn(env: TextEnv[Any], env_id: str) -> None:
+    """Refuse a dialogue, of which the trainer would hand over a single reply.
+
+    Raises:
+        IntegrationError: The environment has several turns.
+    """
+    if env.max_turns > 1:
+        raise IntegrationError(
+            f"{env_id} is a dialogue of up to {env.max_turns} turns, and this trainer's rewards see single replies. "
+            f"Choose an environment of one turn, or train with `python -m gdpo_bench.run --envs {env_id}`."
+        )
+
+
+def read_options(text: str) -> dict[str, Any]:
+    """Options from their JSON.
+
+    Raises:
+        IntegrationError: It is not a JSON object.
+    """
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise IntegrationError(f"Options must be a JSON object such as {{}}; got {text!r}: {error}.") from error
+    if not isinstance(found, dict):
+        raise IntegrationError(f"Options must be a JSON object such as {{}}; got {text!r}.")
+    return found
+
+
 _scorers: dict[tuple[str, str], Scorer] = {}
 _making = threading.Lock()
 
@@ -126,11 +151,11 @@ def scorer(env_id: str, options: Mapping[str, Any] | str | None = None) -> Score
 
     Raises:
         UnknownNameError: No such id or option.
-        DeclarationError: The environment takes several replies an episode.
+        IntegrationError: The environment has several turns.
         UnavailableError: What its rewards need is not there on this machine.
     """
-    found: Mapping[str, Any] = json.loads(options) if isinstance(options, str) else options or {}
-    key = (env_id, canonical_json(dict(found)))
+    found = read_options(options) if isinstance(options, str) else dict(options or {})
+    key = (env_id, canonical_json(found))
     with _making:
         if key not in _scorers:
             _scorers[key] = Scorer(env_id, found)

@@ -5,7 +5,8 @@ import threading
 import pytest
 
 from gdpo_bench import Gate, Task, TextEnv, make_vec, register, reward
-from gdpo_bench.core import DeclarationError, UnavailableError, UnknownNameError
+from gdpo_bench.core import UnavailableError, UnknownNameError
+from gdpo_bench.integrations.errors import IntegrationError
 from gdpo_bench.integrations.scoring import scorer
 
 
@@ -89,8 +90,14 @@ def test_an_unknown_task_is_named():
 
 
 def test_an_environment_of_several_turns_is_refused():
-    with pytest.raises(DeclarationError, match="choose an environment of one turn"):
+    with pytest.raises(IntegrationError, match="Choose an environment of one turn"):
         scorer("gdpo/ToolDialog-v0")
+
+
+@pytest.mark.parametrize("options", ["{", "[1]", "nothing"])
+def test_options_that_are_no_object_are_refused(options):
+    with pytest.raises(IntegrationError, match="must be a JSON object"):
+        scorer("gdpo/MathMini-v0", options)
 
 
 def test_an_environment_that_cannot_score_here_says_why():

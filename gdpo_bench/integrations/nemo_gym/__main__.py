@@ -1,0 +1,31 @@
+"""Write a resources server of NeMo Gym for an environment.
+
+python -m gdpo_bench.integrations.nemo_gym gdpo/ToolCallingMini-v0 --out resources_servers/tools
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import tyro
+
+from gdpo_bench.cli_errors import run_cli
+from gdpo_bench.integrations.nemo_gym.contract import write_server
+from gdpo_bench.jobs.job import EnvChoice
+
+
+def main(env: tyro.conf.Positional[str], *, out: Path) -> None:
+    """Write `app.py`, `configs/` and `data/` of a resources server.
+
+    Args:
+        env: Id, with options as in a job: `gdpo/ToolCallingMini-v0:format_rate=0.04`.
+        out: `resources_servers/<name>` in the folder from which NeMo Gym is started.
+    """
+    choice = EnvChoice.model_validate(env)
+    for path in write_server(choice.id, out, **choice.options):
+        print(path)
+
+
+if __name__ == "__main__":
+    sys.exit(run_cli(lambda: tyro.cli(main, prog="python -m gdpo_bench.integrations.nemo_gym")))

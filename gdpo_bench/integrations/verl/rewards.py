@@ -1,0 +1,97 @@
+"""An environment's rewards as verl's `compute_score`.
+
+    reward.custom_reward_function.path=pkg://gdpo_bench.integrations.verl
+    reward.custom_reward_function.name=compute_score
+
+verl makes an array of each key and averages it, so every reply gets every key and none is None or NaN: a
+reward that is not applicable, or whose scorer failed, is 0.0 and says so in two further keys.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gdpo_bench.core.errors import UnknownNameError
+from gdpo_bench.core.rewards import RewardSpec
+from gdpo_bench.integrations.scoring import scorer
+from gdpo_bench.integrations.verl.columns import APPLICABLE, FAILED, OPTIONS, REWARD
+
+_SHOWN_CHARACTERS = 500
+_log = logging.getLogger(__name__)
+_announced: set[tuple[str, str]] = set()
+
+
+def compute_score(
+    data_source: str,
+    solution_str: str,
+    ground_truth: str,
+    extra_info: Mapping[str, Any] | None = None,
+    weights: Mapping[str, float] | None = None,
+    **_: Any,
+) -> dict[str, float]:
+    """The rewards of one reply.
+
+    Args:
+        data_source: The environment's id.
+        solution_str: The reply.
+        ground_truth: The task's id.
+        extra_info: With `options`, the environment's options as JSON; everything else is ignored.
+        weights: Reward → weight in `score`; one left out keeps its declared weight. From
+            `reward.custom_reward_function.reward_kwargs.weights`. Our estimators have weights of their own.
+        **_: What verl adds for reward models.
+
+    Returns:
+        `score`, Σ weight · reward over the rewards that apply and did not fail; and for each reward
+        `reward/<name>`, `reward/<name>/applicable` and `reward/<name>/failed`; all finite.
+
+    Raises:
+        UnknownNameError: No such environment, option, task or reward.
+        UnavailableError: What the rewards need is not there on this machine.
+    """
+    return compute_scores([data_source], [solution_str], [ground_truth], [extra_info], weights)[0]
+
+
+def compute_scores(
+    data_sources: Sequence[str],
+    solution_strs: Sequence[str],
+    ground_truths: Sequence[str],
+    extra_infos: Sequence[Mapping[str, Any] | None],
+    weights: Mapping[str, float] | None = None,
+    **_: Any,
+) -> list[dict[str, float]]:
+    """The rewards of N replies at once, for verl's `batch` reward manager; otherwise as `compute_score`."""
+    found: list[dict[str, float]] = [{} for _ in solution_strs]
+    batches: dict[tuple[str, str], list[int]] = {}
+    for i, (source, info) in enumerate(zip(data_sources, extra_infos, strict=True)):
+        batches.setdefault((str(source), str((info or {}).get(OPTIONS) or "{}")), []).append(i)
+    for (source, options), rows in batches.items():
+        score = scorer(source, options)
+        factors = score_weights(score.env_id, score.reward_specs, weights)
+        scores = score([str(ground_truths[i]) for i in rows], [solution_strs[i] for i in rows])
+        for failure in scores.failures:
+            if (failure.environment, failure.reward) not in _announced:
+                _announced.add((failure.environment, failure.reward))
+                _log.warning("%s (said once a reward and process)", str(failure)[:_SHOWN_CHARACTERS])
+        columns = (scores.values.tolist(), scores.applicable.tolist(), scores.failed.tolist())
+        for i, values, applicable, failed in zip(rows, *columns, strict=True):
+            found[i]["score"] = sum(weight * value for weight, value in zip(factors, values, strict=True))
+            for k, spec in enumerate(score.reward_specs):
+                found[i][f"{REWARD}{spec.name}"] = values[k]
+                found[i][f"{REWARD}{spec.name}{APPLICABLE}"] = float(applicable[k])
+                found[i][f"{REWARD}{spec.name}{FAILED}"] = float(failed[k])
+    return found
+
+
+def score_weights(env_id: str, specs: Sequence[RewardSpec], weights: Mapping[str, float] | None) -> list[float]:
+    """The K weights in the order of the specs: declared ones, but for those given by name.
+
+    Raises:
+        UnknownNameError: A weight for a reward that does not exist.
+    """
+    known = {spec.name: spec.weight for spec in specs}
+    for name in weights or {}:
+        if name not in known:
+            raise UnknownNameError(f"reward of {env_id} in weights", name, known)
+    return [float(weight) for weight in (known | dict(weights or {})).values()]
