@@ -1,0 +1,273 @@
+"""The vLLM backend against transformers, on the real engine.
+
+tox -e vllm
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+import torch
+from scipy.stats import chisquare
+
+import gdpo_bench
+from gdpo_bench.advantages import make_normalizer
+from gdpo_bench.agent.backend import Completion, Sampling
+from gdpo_bench.agent.collect import collect
+from gdpo_bench.agent.loss import token_log_probs
+from gdpo_bench.agent.options import TrainingOptions
+from gdpo_bench.agent.policy import ContextError, Policy
+from gdpo_bench.agent.rollout import TransformersBackend, _nucleus
+from gdpo_bench.agent.trainer import RunResult, Trainer
+from gdpo_bench.agent.vllm_backend import VLLMBackend
+from gdpo_bench.agent.weight_sync import WeightSyncError
+from gdpo_bench.core import GroupVectorEnv, Task, TextEnv, reward
+
+from .vllm_engine import CONTEXT, change, make_policy, needs_vllm
+
+pytestmark = needs_vllm
+TWELVE = Sampling(12)
+PROMPTS = [[5, 6, 7], [9], [20, 21, 22, 23, 24, 25, 26]]
+
+
+@pytest.fixture(scope="module", params=["tied", "untied"])
+def running(request: pytest.FixtureRequest) -> Iterator[tuple[VLLMBackend, Policy]]:
+    policy = make_policy(tied=request.param == "tied")
+    backend = VLLMBackend(policy)
+    yield backend, policy
+    backend.close()
+
+
+@pytest.fixture
+def engine(running: tuple[VLLMBackend, Policy]) -> Iterator[tuple[VLLMBackend, Policy]]:
+    """A backend and its policy, both as at the start."""
+    backend, policy = running
+    state = {name: weights.clone() for name, weights in policy.model.state_dict().items()}
+    yield running
+    policy.model.load_state_dict(state)
+    backend.update_weights(policy)
+
+
+def draw(backend: VLLMBackend, n: int = 2, seed: int = 0, sampling: Sampling = TWELVE) -> list[Completion]:
+    return backend.generate(PROMPTS, n, sampling, torch.Generator().manual_seed(seed))
+
+
+def trainer_log_probs(policy: Policy, prompt: list[int], completion: Completion, sampling: Sampling) -> list[float]:
+    """Log-probabilities of a completion in a fresh forward pass of transformers."""
+    token_ids = torch.tensor([prompt + completion.token_ids])
+    with torch.no_grad():
+        logits = policy.model(input_ids=token_ids).logits / sampling.temperature
+    if sampling.top_p < 1:
+        logits = _nucleus(logits.log_softmax(-1)[0], sampling.top_p)[None]
+    return token_log_probs(logits, token_ids)[0, len(prompt) - 1 :].tolist()
+
+
+def differences(policy: Policy, completions: list[Completion], sampling: Sampling = TWELVE) -> torch.Tensor:
+    """|sampler − trainer| of every token."""
+    n = len(completions) // len(PROMPTS)
+    pairs = [
+        (completion.log_probs, trainer_log_probs(policy, PROMPTS[i // n], completion, sampling))
+        for i, completion in enumerate(completions)
+    ]
+    return torch.cat([(torch.tensor(sampler) - torch.tensor(trainer)).abs() for sampler, trainer in pairs])
+
+
+@pytest.mark.parametrize("sampling", [Sampling(12), Sampling(12, 0.6), Sampling(12, 1.7), Sampling(12, 1.0, 0.5)])
+def test_log_probs_are_those_of_transformers_at_the_sampling_temperature(
+    engine: tuple[VLLMBackend, Policy], sampling: Sampling
+) -> None:
+    backend, policy = engine
+    assert differences(policy, draw(backend, n=8, sampling=sampling), sampling).max() < 1e-4
+
+
+def test_log_probs_follow_an_update_when_it_is_sent_and_not_before(engine: tuple[VLLMBackend, Policy]) -> None:
+    backend, policy = engine
+    change(policy)
+    assert differences(policy, draw(backend, n=8)).mean() > 0.01
+    backend.update_weights(policy)
+    assert differences(policy, draw(backend, n=8)).max() < 1e-4
+
+
+def test_a_prompts_cached_prefix_is_forgotten_with_the_weights(engine: tuple[VLLMBackend, Policy]) -> None:
+    backend, policy = engine
+    prompt = (list(range(10, 100)) * 4)[:300]  # longer than a block of the cache
+    for _ in range(2):
+        change(policy)
+        backend.update_weights(policy)
+        (completion,) = backend.generate([prompt], 1, Sampling(4), torch.Generator().manual_seed(0))
+        expected = trainer_log_probs(policy, prompt, completion, Sampling(4))
+        assert completion.log_probs == pytest.approx(expected, abs=1e-4)
+
+
+class Spoiled(Policy):
+    """Sends one tensor that is not the model's."""
+
+    wrong = ""
+
+    def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
+        for name, tensor in super().weights():
+            yield name, 1.5 * tensor if name == self.wrong else tensor
+
+
+@pytest.mark.parametrize(
+    "name", ["lm_head.weight", "model.embed_tokens.weight", "model.layers.1.mlp.down_proj.weight", "model.norm.weight"]
+)
+def test_one_wrong_tensor_is_noticed(engine: tuple[VLLMBackend, Policy], name: str) -> None:
+    backend, policy = engine
+    spoiled = Spoiled(policy.model, policy.tokenizer)
+    object.__setattr__(spoiled, "wrong", name)
+    with pytest.raises(WeightSyncError, match="differ by"):
+        backend.update_weights(spoiled)
+    backend.update_weights(policy)
+
+
+def test_weights_that_never_arrive_are_noticed(
+    engine: tuple[VLLMBackend, Policy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend, policy = engine
+    change(policy)
+    monkeypatch.setattr(Policy, "weights", lambda self: iter(()))
+    with pytest.raises(WeightSyncError, match="differ by"):
+        backend.update_weights(policy)
+
+
+def test_same_seed_same_completions_and_another_seed_others(engine: tuple[VLLMBackend, Policy]) -> None:
+    backend, _ = engine
+    assert draw(backend, seed=3) == draw(backend, seed=3)
+    assert draw(backend, seed=3) != draw(backend, seed=4)
+
+
+def test_completions_of_a_group_differ(engine: tuple[VLLMBackend, Policy]) -> None:
+    backend, _ = engine
+    completions = draw(backend, n=8)
+    assert len({tuple(completion.token_ids) for completion in completions}) == len(completions)
+
+
+def test_completions_of_a_prompt_are_adjacent_and_temperature_0_is_greedy(engine: tuple[VLLMBackend, Policy]) -> None:
+    backend, policy = engine
+    sampling = Sampling(8, 0)
+    rng = torch.Generator()
+    assert [completion.token_ids for completion in draw(backend, n=3, sampling=sampling)] == [
+        completion.token_ids for completion in TransformersBackend(policy).generate(PROMPTS, 3, sampling, rng)
+    ]
+
+
+def test_tokens_are_drawn_by_their_probabilities(engine: tuple[VLLMBackend, Policy]) -> None:
+    backend, policy = engine
+    draws = 3000
+    completions = backend.generate([PROMPTS[0]], draws, Sampling(1), torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        probabilities = policy.model(input_ids=torch.tensor([PROMPTS[0]])).logits[0, -1].double().softmax(-1)
+    counts = Counter(completion.token_ids[0] for completion in completions)
+    common = [t for t in range(len(probabilities)) if probabilities[t] * draws >= 10]
+    observed = [counts[t] for t in common]
+    expected = [float(probabilities[t]) * draws for t in common]
+    observed.append(draws - sum(observed))
+    expected.append(draws - sum(expected))
+    assert len(common) > 10
+    assert chisquare(observed, expected).pvalue > 1e-3
+
+
+def test_completion_ends_with_the_end_token_or_at_the_limit(engine: tuple[VLLMBackend, Policy]) -> None:
+    backend, policy = engine
+    with torch.no_grad():
+        policy.model.get_output_embeddings().weight[policy.end_token] *= 3  # so that it is drawn at times
+    backend.update_weights(policy)
+    completions = draw(backend, n=60)
+    assert {completion.finish_reason for completion in completions} == {"stop", "length"}
+    for completion in completions:
+        assert len(completion.token_ids) == len(completion.log_probs)
+        if completion.finish_reason == "stop":
+            assert completion.token_ids.index(policy.end_token) == len(completion.token_ids) - 1
+        else:
+            assert policy.end_token not in completion.token_ids
+            assert len(completion.token_ids) == 12
+
+
+def test_a_completion_ends_where_the_context_is_full_and_a_prompt_that_fills_it_is_refused(
+    engine: tuple[VLLMBackend, Policy],
+) -> None:
+    backend, _ = engine
+    sampling, rng = Sampling(20), torch.Generator().manual_seed(0)
+    (completion,) = backend.generate([[5] * (CONTEXT - 7)], 1, sampling, rng)
+    assert len(completion.token_ids) == 7
+    with pytest.raises(ContextError, match="A prompt has 4096 tokens, but vLLM runs with 4096"):
+        backend.generate([[5], [5] * CONTEXT], 1, sampling, rng)
+
+
+def test_more_completions_than_run_at_a_time_and_more_tokens_than_a_prefill_holds(
+    engine: tuple[VLLMBackend, Policy],
+) -> None:
+    backend, policy = engine
+    prompts = [[5 + i] * 480 for i in range(90)]
+    completions = backend.generate(prompts, 8, Sampling(3), torch.Generator().manual_seed(0))
+    assert len(completions) == 720
+    for i in (0, 1, 400, 719):
+        expected = trainer_log_probs(policy, prompts[i // 8], completions[i], Sampling(3))
+        assert completions[i].log_probs == pytest.approx(expected, abs=1e-4)
+
+
+def train(policy: Policy, backend: VLLMBackend, env: GroupVectorEnv, eval_env: GroupVectorEnv) -> RunResult:
+    options = TrainingOptions(
+        steps=3, prompts=3, group_size=4, eval_every=3, eval_prompts=2, max_new_tokens=6, learning_rate=3e-3
+    )
+    normalizer = make_normalizer("gdpo")
+    trainer = Trainer(
+        policy, env, eval_env, normalizer=normalizer, options=options, weights={}, seed=0, backend=backend
+    )
+    return trainer.run()
+
+
+class Parity(TextEnv[Task]):
+    """Any policy earns something at times."""
+
+    def tasks(self, split: str) -> Sequence[Task]:
+        return [Task(f"Task {i} of {split}") for i in range(6)]
+
+    @reward(low=0, high=1, kind="binary")
+    def even(self, task: Task, reply: str) -> bool:
+        return len(reply) % 2 == 0
+
+    @reward(low=0, high=1)
+    def early(self, task: Task, reply: str) -> float:
+        return sum(character < "a" for character in reply) / max(1, len(reply))
+
+
+def test_the_trainer_trains_and_the_engine_keeps_up(
+    engine: tuple[VLLMBackend, Policy], vec: Callable[..., GroupVectorEnv]
+) -> None:
+    backend, policy = engine
+    before = policy.model.state_dict()["model.norm.weight"].clone()
+    result = train(policy, backend, vec(Parity, 3, 4), vec(Parity, 2, 2, split="eval"))
+    assert [evaluation.step for evaluation in result.evaluations] == [0, 3]
+    assert (policy.model.state_dict()["model.norm.weight"] - before).abs().mean() > 1e-3
+    assert differences(policy, draw(backend)).max() < 1e-4
+
+
+class Caller(Policy):
+    """Random tokens that the environment reads as a call, or else as a response: more turns for some rollouts."""
+
+    def decode(self, completions: Sequence[Sequence[int]]) -> list[str]:
+        call = '<tool_call>\n{"name": "calculate", "parameters": {"expression": "1+2"}}\n</tool_call>'
+        return [f"<think>so</think>\n{call if ids[0] % 3 else '<response>3</response>'}" for ids in completions]
+
+
+def test_dialogues_are_played_turn_by_turn_and_trained_on(engine: tuple[VLLMBackend, Policy]) -> None:
+    backend, policy = engine
+    caller = Caller(policy.model, policy.tokenizer)
+
+    def make(prompts: int, group: int, split: str = "train") -> GroupVectorEnv:
+        return gdpo_bench.make_vec("gdpo/ToolDialog-v0", num_prompts=prompts, group_size=group, split=split)
+
+    rng = torch.Generator().manual_seed(0)
+    rollouts = collect(make(2, 3), caller, backend, sampling=Sampling(3), rng=rng, seed=0)
+    drawn = rollouts.drawn[:, 1:]
+    assert (drawn & ~rollouts.drawn[:, :-1]).sum(1).max() > 2  # turns
+    with torch.no_grad():
+        again = token_log_probs(policy.model(input_ids=rollouts.token_ids).logits, rollouts.token_ids)
+    torch.testing.assert_close(again[drawn], rollouts.log_probs[:, 1:][drawn], atol=1e-4, rtol=0)
+
+    before = policy.model.state_dict()["model.norm.weight"].clone()
+    train(caller, backend, make(3, 4), make(2, 2, "eval"))
+    assert (policy.model.state_dict()["model.norm.weight"] - before).abs().mean() > 1e-3
+    assert differences(policy, draw(backend)).max() < 1e-4
