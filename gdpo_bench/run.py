@@ -34,34 +34,43 @@ def run(
     normalizers: tuple[str, ...] = (),
     seeds: tuple[str, ...] = (),
     steps: int | None = None,
+    training: tuple[str, ...] = (),
+    runtime: tuple[str, ...] = (),
     policy: str | None = None,
     rollout: str | None = None,
     out: Path = Path("runs"),
     data_dir: str | None = None,
     resume: bool = False,
+    engine: str = "local",
 ) -> int:
     """Run a benchmark job: every environment × every normalizer × every seed.
 
     Options given here replace those of the job file. Lists are separated by spaces or commas.
 
     Args:
-        job: A job file (YAML) or a bundled preset: default, baselines, tiny. Without it and without
-            options, `default` runs.
+        job: A job file (YAML) or a bundled preset: default, baselines, tiny, paper-tool, paper-math,
+            paper-code. Without it and without options, `default` runs.
         envs: Environment ids, with options: gdpo/ToolCallingMini-v0:format_rate=0.04.
         normalizers: Names, with options: gdpo:eps=1e-4, or module:function of your own.
         seeds: Seeds of the runs; warm_start:rl for another warm start than 0.
         steps: Training steps.
-        policy: mini, oracle (reference replies), or replay:FILE (given replies, JSON lines).
-        rollout: What draws completions in training.
+        training: Training options: epochs=2 clip_high=0.28; docs/training.md lists them.
+        runtime: How runs are carried out: device=cuda checkpoint_every=10 loggers=[tensorboard].
+        policy: mini, small or base (embedded), hf:NAME_OR_FOLDER (a Hugging Face model), oracle (reference
+            replies), or replay:FILE (given replies, JSON lines).
+        rollout: What draws completions in training: transformers or vllm.
         out: Folder for run folders.
         data_dir: Folder with data sets, laid out as the environments' documentation says.
         resume: Go on with the newest unfinished run of the same job.
+        engine: Where runs take place: local (the cores of this machine), ray (RAY_ADDRESS, or Ray on this
+            machine), or ray:ADDRESS, with options: ray:10.0.0.1:6379:gpus=1,retries=5.
 
     Returns:
         0; 1 if some runs failed.
     """
     console = make_console()
-    from gdpo_bench.jobs.folder import RunFolder  # noqa: PLC0415 (these import torch; --help need not wait)
+    from gdpo_bench.jobs.engines import parse_engine  # noqa: PLC0415 (these import torch; --help need not wait)
+    from gdpo_bench.jobs.folder import RunFolder  # noqa: PLC0415
     from gdpo_bench.jobs.frozen import score_frozen  # noqa: PLC0415
     from gdpo_bench.jobs.plan import plan  # noqa: PLC0415
     from gdpo_bench.jobs.report import write_report  # noqa: PLC0415
@@ -70,13 +79,18 @@ def run(
     lists = {"envs": envs, "normalizers": normalizers, "seeds": seeds}
     texts = {"policy": policy, "rollout": rollout, "data_dir": data_dir}
     given: dict[str, Any] = {name: _split(words) for name, words in lists.items() if words}
-    chosen = _job(job, given | {name: text for name, text in texts.items() if text is not None}, steps)
+    place = parse_engine(engine)
+    given |= {name: text for name, text in texts.items() if text is not None}
+    options = {"training": ({"steps": steps} if steps is not None else {}) | _assignments(training)}
+    chosen = _job(job, given, options | {"runtime": _assignments(runtime)})
     if chosen.data_dir is not None:
         os.environ["GDPO_BENCH_DATA"] = chosen.data_dir
     planned = plan(chosen)
     for text in planned.left_out:
         console.print(text, markup=False)
-    if planned.policy.kind != "embedded":
+    if not planned.policy.trained:
+        if place.kind != "local":
+            console.print(f"Policy {chosen.policy} is not trained: it is scored in this process, without {engine}.")
         entries = score_frozen(planned, _command(), console)  # first: a file that cannot be read leaves no folder
         write_report(entries, RunFolder.create(out, chosen), console)
         return 0
@@ -85,14 +99,21 @@ def run(
         found = f"Resuming {folder.path}." if folder else "There is no run of this job to resume; starting one."
         console.print(found, markup=False)
     folder = folder or RunFolder.create(out, chosen)
-    entries, failed = train(planned, folder, _command(), console)
+    entries, failed = train(planned, folder, _command(), console, place)
     write_report(entries, folder, console)
     if failed:
         print(f"{failed} runs failed; the others are in {folder.path}. --resume tries again.", file=sys.stderr)
     return 1 if failed else 0
 
 
-def _job(source: str | None, given: dict[str, Any], steps: int | None) -> Job:
+def _assignments(words: Sequence[str]) -> dict[str, Any]:
+    """`["a=1", "b=[x,y]"]` as a mapping, values read as YAML."""
+    from gdpo_bench.jobs.job import parse_assignment  # noqa: PLC0415
+
+    return dict(map(parse_assignment, words))
+
+
+def _job(source: str | None, given: dict[str, Any], options: dict[str, dict[str, Any]]) -> Job:
     """The job file's content with the command line's options put over it."""
     from gdpo_bench.jobs.job import Job, check  # noqa: PLC0415
 
@@ -106,8 +127,8 @@ def _job(source: str | None, given: dict[str, Any], steps: int | None) -> Job:
     if "envs" in given:
         values.pop("optional", None)  # who names an environment wants it
     values |= given
-    if steps is not None:
-        values["training"] = values.get("training", {}) | {"steps": steps}
+    for group, changed in options.items():
+        values[group] = values.get(group, {}) | changed
     return check(values)
 
 

@@ -93,7 +93,7 @@ def test_misuse_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture
         ([*ORACLE, "--normalizers", "os:no_such_function"], "normalizer in module os 'no_such_function'"),
         ([*ORACLE, "--seeds", "one"], "expected a number, warm_start:rl, or"),
         ([*ORACLE, "--seeds=-1"], "expected a number, warm_start:rl, or"),
-        ([*ORACLE, "--steps", "0"], "training.steps: Input should be greater than 0"),
+        ([*ORACLE, "--steps=-1"], "training.steps: Input should be greater than or equal to 0"),
         ([*ORACLE, "--rollout", "vlmm"], "Unknown rollout backend 'vlmm'"),
         ([*ORACLE, "--out", "file"], "Cannot make the run folder"),
         (["run", "--policy", "orcale"], "Did you mean 'oracle'"),
@@ -181,15 +181,15 @@ def test_options_replace_those_of_the_job_file(empty_folder: Path) -> None:
     (empty_folder / "my.yaml").write_text(
         f"envs: [{ENV}]\nnormalizers: [grpo, gdpo]\nseeds: [4]\ntraining: {{steps: 9, prompts: 3}}\n"
     )
-    job = run_module._job("my.yaml", {"normalizers": ["gdpo:eps=1e-3"], "policy": "oracle"}, 2)
+    job = run_module._job("my.yaml", {"normalizers": ["gdpo:eps=1e-3"], "policy": "oracle"}, {"training": {"steps": 2}})
     assert [choice.label for choice in job.normalizers] == ["gdpo:eps=0.001"]
     assert (job.name, job.policy, job.training.steps, job.training.prompts) == ("my", "oracle", 2, 3)
     assert [seed.rl for seed in job.seeds] == [4]
 
 
 def test_without_arguments_the_default_job_runs() -> None:
-    assert run_module._job(None, {}, None) == Job.load("default")
-    assert run_module._job(None, {}, 5).training.steps == 5
+    assert run_module._job(None, {}, {}) == Job.load("default")
+    assert run_module._job(None, {}, {"training": {"steps": 5}}).training.steps == 5
 
 
 @pytest.mark.parametrize("env_id", [ENV, "gdpo/ToolCallingMini-v0", "gdpo/ToolDialog-v0"])

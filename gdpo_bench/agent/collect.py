@@ -30,6 +30,7 @@ def collect(
     sampling: Sampling,
     rng: torch.Generator,
     seed: int | None = None,
+    task_ids: Sequence[str] | None = None,
 ) -> Rollouts:
     """Reset the environment and play its episodes until all are over.
 
@@ -40,6 +41,7 @@ def collect(
         sampling: How to draw; the limit on tokens holds for each turn.
         rng: Source of randomness.
         seed: Fixes the order of tasks from this reset on.
+        task_ids: The P tasks, instead of the next ones in that order.
 
     Returns:
         The rollouts.
@@ -48,7 +50,7 @@ def collect(
         RewardError: A reward is not what its declaration allows.
         ContextError: A prompt leaves no room for a reply.
     """
-    _, info = env.reset(seed=seed)
+    _, info = env.reset(seed=seed, options=None if task_ids is None else {"task_ids": task_ids})
     scores = Scores.empty(env.num_envs, env.reward_dim)
     # A model needs something to go on from, also where the prompt is empty.
     rows = [_Row(policy.encode(messages) or [policy.end_token]) for messages in info["messages"]]

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from typing import Any
 
-from gdpo_bench.core import RewardSpec
+import torch
+
+from gdpo_bench.agent.backend import RolloutBackend, Sampling
+from gdpo_bench.agent.collect import collect
+from gdpo_bench.agent.policy import Policy
+from gdpo_bench.core import RewardSpec, make_vec
 from gdpo_bench.core.rewards import Metric
 from gdpo_bench.core.scoring import Scores
+
+EVAL_SEED = 777
+"""The held-out tasks and their sampling noise are the same for all runs, which are compared in pairs."""
+_CHUNK = 64
+"""Tasks that are played side by side."""
 
 
 @dataclass(frozen=True)
@@ -45,3 +57,35 @@ def evaluate(scores: Scores, specs: Sequence[RewardSpec], step: int = 0) -> Eval
             full = float((scores.raw[judged, k] >= spec.high).mean())
             metrics[spec.metric] = full if spec.full_marks_count() else 1 - full
     return Evaluation(step, rewards, metrics, applicable)
+
+
+def evaluate_suite(
+    env_id: str,
+    options: Mapping[str, Any],
+    policy: Policy,
+    backend: RolloutBackend,
+    *,
+    sampling: Sampling,
+    group_size: int,
+) -> Evaluation:
+    """Measure a policy on every held-out task of an environment.
+
+    Args:
+        env_id: The environment.
+        options: Its options.
+        policy: Encodes prompts and decodes replies.
+        backend: Draws completions.
+        sampling: How to draw.
+        group_size: Rollouts a task.
+
+    Returns:
+        The means over all rollouts.
+    """
+    tasks = make_vec(env_id, 1, 1, "eval", **options).tasks
+    rng = torch.Generator().manual_seed(EVAL_SEED)
+    parts = []
+    for start in range(0, len(tasks), _CHUNK):
+        ids = [task.id for task in tasks[start : start + _CHUNK]]
+        env = make_vec(env_id, len(ids), group_size, "eval", **options)
+        parts.append(collect(env, policy, backend, sampling=sampling, rng=rng, task_ids=ids).scores)
+    return evaluate(reduce(Scores.stack, parts), env.reward_specs)

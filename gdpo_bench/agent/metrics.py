@@ -31,7 +31,7 @@ class Sink(Protocol):
 class MetricsLog:
     """`metrics.jsonl`, a line a step, and what else is wanted beside it."""
 
-    def __init__(self, folder: Path, name: str, loggers: Sequence[Logger] = (), *, first_step: int = 0) -> None:
+    def __init__(self, folder: Path, name: str, loggers: Sequence[Logger] = (), first_step: int = 0) -> None:
         """Begin, or go on at a step: lines from there on are of a process that was stopped, and go.
 
         Args:

@@ -125,5 +125,49 @@ class EmbeddedConfig:
             raise ValueError("hidden_size must be a multiple of 2 · heads, and heads one of key_value_heads")
 
 
-EMBEDDED_CONFIGS = {"mini": EmbeddedConfig()}
-"""Embedded policies by name."""
+EMBEDDED_CONFIGS = {
+    "mini": EmbeddedConfig(),
+    "small": EmbeddedConfig(
+        hidden_size=256,
+        layers=4,
+        heads=8,
+        key_value_heads=4,
+        intermediate_size=768,
+        vocabulary=1024,
+        positions=2048,
+        warm_start_lr=2e-3,
+    ),
+    "base": EmbeddedConfig(
+        hidden_size=768,
+        layers=12,
+        heads=12,
+        key_value_heads=12,
+        intermediate_size=2048,
+        vocabulary=4096,
+        positions=4096,
+        warm_start_batch=64,
+        warm_start_lr=6e-4,
+        warm_start_examples=60_000,
+    ),
+}
+"""Embedded policies by name: 0.12, 3.2 and 88 million parameters."""
+
+
+@dataclass(frozen=True)
+class PretrainedConfig:
+    """A Hugging Face causal language model, and how it is trained."""
+
+    model: str
+    """Its name on the hub, or a folder."""
+    revision: str | None = None
+    """Commit, branch or tag on the hub; absent: the newest."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Of weights and optimizer; `auto` is float32 on a CPU and bfloat16 on a GPU."""
+    gradient_checkpointing: bool = False
+    """Compute activations twice instead of keeping them: less memory, slower."""
+    lora_rank: NonNegativeInt = 0
+    """Train adapters of this rank (LoRA, arXiv 2106.09685) and not the weights themselves; 0: the weights."""
+    lora_alpha: PositiveFloat = 32.0
+    """Adapters are scaled by lora_alpha / lora_rank."""
+    lora_targets: str = "all-linear"
+    """Layers with adapters: `all-linear`, or a regular expression over their names."""

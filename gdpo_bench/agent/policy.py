@@ -45,6 +45,10 @@ class Policy:
         except (OSError, ValueError, SafetensorError) as error:
             raise DataError(f"{folder} does not hold a whole policy ({error}); delete it to make it anew.") from error
 
+    def to(self, device: str) -> Policy:
+        """The policy with its model moved to a device."""
+        return Policy(self.model.to(device), self.tokenizer)
+
     def encode(self, messages: Sequence[Message]) -> list[int]:
         """Token ids of a conversation, ready for the policy's reply.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import torch
@@ -78,19 +79,12 @@ def concatenate(parts: Sequence[Rollouts]) -> Rollouts:
         return torch.cat([F.pad(tensor, (0, width - tensor.shape[1])) for tensor in tensors])
 
     offsets = np.cumsum([0, *(int(part.groups.max(initial=-1)) + 1 for part in parts)])
-    scores = [part.scores for part in parts]
     return Rollouts(
         padded("token_ids"),
         padded("drawn"),
         padded("log_probs"),
         torch.cat([part.cut_off for part in parts]),
-        Scores(
-            np.concatenate([s.values for s in scores]),
-            np.concatenate([s.raw for s in scores]),
-            np.concatenate([s.applicable for s in scores]),
-            np.concatenate([s.failed for s in scores]),
-            [failure for s in scores for failure in s.failures],
-        ),
+        reduce(Scores.stack, (part.scores for part in parts)),
         np.concatenate([part.groups + offset for part, offset in zip(parts, offsets[:-1], strict=True)]),
         sum(part.scoring_s for part in parts),
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from gdpo_bench.advantages import Normalizer, compute_advantages, diagnose, keep
 from gdpo_bench.agent.backend import RolloutBackend
 from gdpo_bench.agent.checkpoint import Checkpoint, Checkpoints
 from gdpo_bench.agent.collect import SHOWN_CHARACTERS, check_failures, collect
-from gdpo_bench.agent.evaluation import Evaluation, evaluate
+from gdpo_bench.agent.evaluation import EVAL_SEED, Evaluation, evaluate
 from gdpo_bench.agent.learner import Learner
 from gdpo_bench.agent.metrics import MetricsLog
 from gdpo_bench.agent.options import TrainingOptions
@@ -28,8 +29,6 @@ from gdpo_bench.agent.rollouts import Rollouts, concatenate
 from gdpo_bench.agent.snapshot import restore_learner, snapshot_learner
 from gdpo_bench.core import GroupVectorEnv
 
-_EVAL_SEED = 777
-"""The held-out tasks and their sampling noise are the same for all runs, which are compared in pairs."""
 _FAILURES = 3
 """So many failures of reward functions are kept, to be shown."""
 
@@ -54,6 +53,13 @@ StepReport = Callable[[int, Evaluation | None], None]
 """Called after every training step with its number, and with the evaluation where there was one."""
 
 
+class OpenLog(Protocol):
+    """Opens the log of measures."""
+
+    def __call__(self, *, first_step: int) -> MetricsLog:
+        """The log, ready for a step."""
+
+
 class Trainer:
     """Trains a policy on an environment with a normalizer."""
 
@@ -70,7 +76,7 @@ class Trainer:
         backend: RolloutBackend | None = None,
         checkpoints: Checkpoints | None = None,
         checkpoint_every: int = 1,
-        metrics: Callable[[int], MetricsLog] | None = None,
+        open_log: OpenLog | None = None,
     ) -> None:
         """Set up a run.
 
@@ -85,12 +91,12 @@ class Trainer:
             backend: Draws completions; from the policy itself by default.
             checkpoints: Where to keep the run's state, and to go on from.
             checkpoint_every: Steps between checkpoints.
-            metrics: Opens the log of measures at the step that the run begins with.
+            open_log: Opens the log of measures at the step that the run begins with.
         """
         self.policy, self.env, self.eval_env = policy, env, eval_env
         self.normalizer, self.weights, self.options, self.seed = normalizer, weights, options, seed
         self.backend = backend or TransformersBackend(policy)
-        self.checkpoints, self.checkpoint_every, self.open_metrics = checkpoints, checkpoint_every, metrics
+        self.checkpoints, self.checkpoint_every, self.open_log = checkpoints, checkpoint_every, open_log
         self.rng = torch.Generator().manual_seed(seed)
         self.learner = Learner(policy, options)
         self.result = RunResult()
@@ -115,7 +121,7 @@ class Trainer:
         """
         steps, result = self.options.steps, self.result
         first = self._restore()
-        log = self.open_metrics(first) if self.open_metrics else None
+        log = self.open_log(first_step=first) if self.open_log else None
         clock = time.perf_counter()
         for step in range(first, steps + 1):
             evaluation = None
@@ -138,9 +144,9 @@ class Trainer:
         return result
 
     def _evaluate(self, step: int) -> Evaluation:
-        rng = torch.Generator().manual_seed(_EVAL_SEED)
+        rng = torch.Generator().manual_seed(EVAL_SEED)
         rollouts = collect(
-            self.eval_env, self.policy, self.backend, sampling=self.options.eval_sampling, rng=rng, seed=_EVAL_SEED
+            self.eval_env, self.policy, self.backend, sampling=self.options.eval_sampling, rng=rng, seed=EVAL_SEED
         )
         check_failures(rollouts.scores, self.options.max_failed_share)
         self.result.tokens += int(rollouts.drawn.sum())

@@ -94,7 +94,11 @@ def _turns(env: TextEnv[Any], task: Task, script: Script) -> Iterator[tuple[str,
 
 
 def warm_start(
-    corpus: Corpus, config: EmbeddedConfig, seed: int, progress: Progress = lambda share, text: None
+    corpus: Corpus,
+    config: EmbeddedConfig,
+    seed: int,
+    progress: Progress = lambda share, text: None,
+    device: str = "cpu",
 ) -> Path:
     """The warm-started policy for a corpus, from the cache or trained now.
 
@@ -103,6 +107,7 @@ def warm_start(
         config: Size and training settings.
         seed: Fixes weights and batches.
         progress: Told how far the training is.
+        device: Where to train.
 
     Returns:
         The policy's folder in the cache; `Policy.load` reads it.
@@ -116,7 +121,8 @@ def warm_start(
             "corpus": content_hash(corpus, 64),
             "seed": seed,
             "versions": {name: metadata.version(name) for name in ("torch", "transformers", "tokenizers")},
-            "instructions": torch.backends.cpu.get_cpu_capability(),  # they differ in the last bits
+            # Kinds of processors differ in the last bits.
+            "instructions": torch.backends.cpu.get_cpu_capability() if device == "cpu" else device,
         }
     )
     root = Path(os.environ.get("GDPO_BENCH_CACHE") or user_cache_path("gdpo-bench")) / "warm_start"
@@ -124,7 +130,7 @@ def warm_start(
     if not (folder / "config.json").exists():
         try:
             root.mkdir(parents=True, exist_ok=True)  # before the training, which takes longer
-            _save(train(corpus, config, seed, progress), {"seed": seed, **asdict(config)}, folder)
+            _save(train(corpus, config, seed, progress, device), {"seed": seed, **asdict(config)}, folder)
         except (OSError, SafetensorError) as error:
             raise WriteError(
                 f"Cannot keep the warm-started policy in {root}: {error}. Name another folder with GDPO_BENCH_CACHE."
@@ -148,9 +154,10 @@ def _save(policy: Policy, origin: dict[str, Any], folder: Path) -> None:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def train(corpus: Corpus, config: EmbeddedConfig, seed: int, progress: Progress) -> Policy:
+def train(corpus: Corpus, config: EmbeddedConfig, seed: int, progress: Progress, device: str = "cpu") -> Policy:
     """Train a fresh policy to imitate a corpus: AdamW, cosine schedule, loss on replies only."""
     policy = build_policy(config, itertools.chain.from_iterable(corpus[:_TOKENIZER_EXAMPLES]), seed)
+    policy.model.to(device)
     ids, labels, lengths = _encode(policy, corpus)
     rng = np.random.default_rng(seed)
     optimizer = torch.optim.AdamW(policy.model.parameters(), lr=config.warm_start_lr, weight_decay=0.01)
@@ -168,8 +175,9 @@ def train(corpus: Corpus, config: EmbeddedConfig, seed: int, progress: Progress)
         for group in optimizer.param_groups:
             group["lr"] = config.warm_start_lr * min(1.0, (step + 1) / 20) * decay
         # Padding stands on the right, where causal attention never looks at it: no mask is needed.
-        logits = policy.model(input_ids=ids[rows, :width], use_cache=False).logits[:, :-1]
-        loss = F.cross_entropy(logits.flatten(0, 1), labels[rows, 1:width].flatten(), ignore_index=_IGNORED)
+        logits = policy.model(input_ids=ids[rows, :width].to(device), use_cache=False).logits[:, :-1]
+        targets = labels[rows, 1:width].to(device)
+        loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=_IGNORED)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(policy.model.parameters(), 1.0)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from gdpo_bench.core.cores import usable_cores
 from gdpo_bench.core.errors import GdpoBenchError
@@ -66,6 +66,26 @@ class Failed:
 
 
 Event = Progressed | Finished | Failed
+
+
+class Engine(Protocol):
+    """Where tasks run. Leaving its context ends what still runs."""
+
+    def __enter__(self) -> Self:
+        """Nothing more to be started."""
+
+    def __exit__(self, *exception: object) -> None:
+        """End all processes of ours."""
+
+    def run(self, tasks: Sequence[Task]) -> Iterator[Event]:
+        """Run tasks, begun in their order, and yield what happens, as it happens.
+
+        Each task ends with one `Finished` or `Failed`, after which nothing more is heard of it; a failed one
+        leaves the others alone. Events name tasks by position.
+
+        Raises:
+            GdpoBenchError: There is nothing left to run tasks on.
+        """
 
 
 class LocalEngine:
@@ -167,39 +187,41 @@ def _serve(connection: Connection) -> None:
         except OSError:
             os._exit(1)  # the parent is gone
 
-    _single_thread()
+    single_thread()
     while True:
         try:
             task: Callable[[Report], Any] = connection.recv()
         except (EOFError, ConnectionResetError):
             return
         except Exception:  # a task that cannot be unpickled here
-            answer = _defect()
+            outcome = defect()
         else:
-            answer = _answer(task, report)
+            outcome = answer(task, report)
         try:
-            connection.send(answer)
+            connection.send(outcome)
         except OSError:
             return
         except Exception:  # a result that cannot be pickled
-            connection.send(_defect())
+            connection.send(defect())
 
 
-def _answer(task: Callable[[Report], Any], report: Report) -> tuple[str, Any]:
+def answer(task: Callable[[Report], Any], report: Report) -> tuple[str, Any]:
+    """Do a task; returns `("result", it)`, or `("error", …)` with what `Failed` takes beside the number."""
     try:
         return "result", task(report)
     except GdpoBenchError as error:
         return "error", (str(error), True)
     except Exception:
-        return _defect()
+        return defect()
 
 
-def _defect() -> tuple[str, Any]:
+def defect() -> tuple[str, Any]:
     """The exception that is being handled, as an answer."""
     return "error", (traceback.format_exc(), False)
 
 
-def _single_thread() -> None:
+def single_thread() -> None:
+    """Let torch compute with one thread in this process."""
     import torch  # noqa: PLC0415 (only workers need it)
 
     torch.set_num_threads(1)

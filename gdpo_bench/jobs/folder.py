@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -22,7 +23,7 @@ _RECORD = TypeAdapter(RunRecord)
 
 
 class RunFolder:
-    """`OUT/<job name>-<job hash>[-n]/`, with `job.yaml`, `results/`, `entries/` and the report."""
+    """`OUT/<job name>-<job hash>[-n]/`, with `job.yaml`, `work/`, `results/`, `entries/` and the report."""
 
     def __init__(self, path: Path) -> None:
         """Use a folder.
@@ -61,15 +62,20 @@ class RunFolder:
         found = [(int(match[1] or 1), path) for path in _folders(out) if (match := name.fullmatch(path.name))]
         return cls(max(found)[1]) if found else None
 
+    def files(self, task: TrainingTask) -> Path:
+        """The folder for what a run writes while it goes on."""
+        return self.path / "work" / self._result(task).stem
+
     def _result(self, task: TrainingTask) -> Path:
         choices = [choice.model_dump() for choice in (task.env, task.normalizer, task.seed)]
-        key = content_hash([*choices, task.weights, task.warm_start.corpus, task.fingerprint], 8)
+        key = content_hash([*choices, task.weights, task.policy.key, task.fingerprint], 8)
         readable = re.sub(r"[^A-Za-z0-9_.-]+", "_", task.label.replace(":", "-"))[:_NAME_LENGTH]
         return self.path / "results" / f"{readable}.{key}.json"
 
     def save(self, task: TrainingTask, record: RunRecord) -> None:
-        """Keep the result of a run."""
+        """Keep the result of a run; its checkpoints are no longer needed."""
         write_atomically(self._result(task), json.dumps(asdict(record), indent=1, sort_keys=True) + "\n")
+        shutil.rmtree(self.files(task) / "checkpoints", ignore_errors=True)
 
     def load(self, task: TrainingTask) -> RunRecord | None:
         """The result of a run, or None where there is none yet.

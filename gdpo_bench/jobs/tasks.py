@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from gdpo_bench.agent.evaluation import Evaluation
-from gdpo_bench.agent.options import EmbeddedConfig, TrainingOptions
-from gdpo_bench.core import content_hash, make_env, make_vec, spec
+from pydantic import JsonValue
+
+from gdpo_bench.agent.options import EmbeddedConfig, PretrainedConfig, TrainingOptions
+from gdpo_bench.agent.vllm_options import VLLMOptions
+from gdpo_bench.core import content_hash, make_env, spec
 from gdpo_bench.core.rewards import Metric
 from gdpo_bench.jobs.engine import Report
-from gdpo_bench.jobs.job import EnvChoice, NormalizerChoice, SeedPair
+from gdpo_bench.jobs.job import EnvChoice, NormalizerChoice, RuntimeOptions, SeedPair
+
+if TYPE_CHECKING:
+    from gdpo_bench.agent.policy import Policy
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,35 @@ class WarmStarted:
     corpus: str
     """Content hash of the demonstrations that it imitates."""
 
+    @property
+    def key(self) -> str:
+        """Equal for equal policies of a job."""
+        return self.corpus
+
+    def load(self, device: str) -> Policy:
+        """The policy, on a device."""
+        from gdpo_bench.agent.policy import Policy  # noqa: PLC0415 (imports torch)
+
+        return Policy.load(self.folder).to(device)
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A policy that is given."""
+
+    config: PretrainedConfig
+
+    @property
+    def key(self) -> str:
+        """Equal for equal policies of a job."""
+        return content_hash(asdict(self.config))
+
+    def load(self, device: str) -> Policy:
+        """The policy, on a device."""
+        from gdpo_bench.agent.pretrained import load_pretrained  # noqa: PLC0415 (imports torch)
+
+        return load_pretrained(self.config, device)
+
 
 @dataclass(frozen=True)
 class WarmStartTask:
@@ -31,6 +65,7 @@ class WarmStartTask:
     """Whose demonstrations."""
     config: EmbeddedConfig
     seed: int
+    device: str = "cpu"
 
     @property
     def label(self) -> str:
@@ -48,10 +83,10 @@ class WarmStartTask:
 
         envs = {spec(choice.id).id: make_env(choice.id, **choice.options) for choice in self.envs}
         corpus = build_corpus(envs, self.config.warm_start_examples, self.seed)
-        return WarmStarted(warm_start(corpus, self.config, self.seed, report), content_hash(corpus))
+        return WarmStarted(warm_start(corpus, self.config, self.seed, report, self.device), content_hash(corpus))
 
 
-@dataclass(frozen=True)
+@dataclass
 class RunRecord:
     """What one training run measured, as its result file holds it."""
 
@@ -68,6 +103,10 @@ class RunRecord:
     wall_s: float
     failures: list[str] = field(default_factory=list)
     """What reward functions failed on, the first few; too few to stop the run."""
+    policy: dict[str, JsonValue] = field(default_factory=dict)
+    """What says exactly which pretrained policy it was."""
+    suites: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Suite → reward or canonical metric → value of the trained policy."""
 
 
 @dataclass(frozen=True)
@@ -80,51 +119,24 @@ class TrainingTask:
     weights: dict[str, float]
     """Reward → weight, for all rewards of the environment."""
     training: TrainingOptions
-    warm_start: WarmStarted = field(repr=False)
+    policy: WarmStarted | Pretrained = field(repr=False)
     fingerprint: str = field(default="", repr=False)
     """Hash of what the names above stood for: the environment's tasks, the normalizer's source."""
+    vllm: VLLMOptions | None = None
+    """Draw completions with vLLM, and how; None: with transformers."""
+    device: str = "cpu"
+    suites: tuple[EnvChoice, ...] = ()
+    runtime: RuntimeOptions = field(default=RuntimeOptions(), repr=False)
+    files: Path | None = field(default=None, repr=False)
+    """Folder for checkpoints and measures."""
 
     @property
     def label(self) -> str:
         """For the progress display."""
-        return f"{self.env.id.rpartition('/')[2]} {self.normalizer.label} seed {self.seed.warm_start}:{self.seed.rl}"
+        return f"{self.env.id.rpartition('/')[2]} {self.normalizer.label} seed {self.seed.label}"
 
     def __call__(self, report: Report) -> RunRecord:
         """Do it."""
-        from gdpo_bench.advantages import make_normalizer  # noqa: PLC0415 (imports torch)
-        from gdpo_bench.agent.policy import Policy  # noqa: PLC0415
-        from gdpo_bench.agent.trainer import Trainer  # noqa: PLC0415
+        from gdpo_bench.jobs.runs import train_run  # noqa: PLC0415 (imports torch)
 
-        options = self.training
-        shown = ""
-
-        def tell(step: int, evaluation: Evaluation | None) -> None:
-            nonlocal shown
-            if evaluation is not None:
-                shown = "  ".join(f"{name} {value:.2f}" for name, value in evaluation.rewards.items())
-            report(step / options.steps, shown)
-
-        result = Trainer(
-            Policy.load(self.warm_start.folder),
-            make_vec(self.env.id, options.prompts, options.group_size, "train", **self.env.options),
-            make_vec(self.env.id, options.eval_prompts, options.eval_group_size, "eval", **self.env.options),
-            normalizer=make_normalizer(self.normalizer.normalizer, **self.normalizer.options),
-            options=options,
-            weights=self.weights,
-            seed=self.seed.rl,
-        ).run(tell)
-        return _record(result)
-
-
-def _record(result: Any) -> RunRecord:
-    evaluations = result.evaluations
-    return RunRecord(
-        steps=[evaluation.step for evaluation in evaluations],
-        rewards={name: [e.rewards[name] for e in evaluations] for name in evaluations[-1].rewards},
-        metrics={name: [e.metrics[name] for e in evaluations] for name in evaluations[-1].metrics},
-        applicable=evaluations[-1].applicable,
-        diagnostics=result.diagnostics,
-        tokens=result.tokens,
-        wall_s=result.wall_s,
-        failures=result.failures,
-    )
+        return train_run(self, report)

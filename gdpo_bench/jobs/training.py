@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
 from random import Random
+from typing import Any
 
 from rich.console import Console
 
+from gdpo_bench.agent.options import PretrainedConfig
 from gdpo_bench.core import content_hash
 from gdpo_bench.core.cores import usable_cores
 from gdpo_bench.core.errors import GdpoBenchError
-from gdpo_bench.jobs.engine import LocalEngine
+from gdpo_bench.jobs.engine import Engine, LocalEngine
+from gdpo_bench.jobs.engines import EngineChoice
 from gdpo_bench.jobs.folder import RunFolder
+from gdpo_bench.jobs.job import SeedPair
 from gdpo_bench.jobs.plan import Plan, PlannedEnv, PlannedNormalizer
 from gdpo_bench.jobs.progress import show_failure, watch
-from gdpo_bench.jobs.tasks import RunRecord, TrainingTask, WarmStarted, WarmStartTask
+from gdpo_bench.jobs.tasks import Pretrained, RunRecord, TrainingTask, WarmStarted, WarmStartTask
 from gdpo_bench.leaderboard import Curve, Entry, PolicyConfig, Seed, SeedResult, collect_provenance, make_entry
 
 
@@ -32,7 +36,16 @@ class PlannedRun:
     task: TrainingTask
 
 
-def train(plan: Plan, folder: RunFolder, command: str, console: Console) -> tuple[list[Entry], int]:
+PolicyOf = Callable[[PlannedEnv, SeedPair], WarmStarted | Pretrained]
+
+
+def train(
+    plan: Plan,
+    folder: RunFolder,
+    command: str,
+    console: Console,
+    engine: EngineChoice = EngineChoice(),  # noqa: B008 (frozen)
+) -> tuple[list[Entry], int]:
     """Train all runs that the folder does not hold yet.
 
     Args:
@@ -40,22 +53,21 @@ def train(plan: Plan, folder: RunFolder, command: str, console: Console) -> tupl
         folder: Where results are kept.
         command: What repeats the job, for the entries.
         console: Shows progress.
+        engine: Where the runs take place.
 
     Returns:
         An entry for each environment × normalizer whose seeds are all finished, and how many
         runs failed.
     """
-    for env in plan.envs:
+    for env in plan.envs if plan.policy.kind == "embedded" else ():
         if next(iter(env.env.demonstrations(Random(0))), None) is None:
             console.print(
                 f"{env.description.id} offers no demonstrations: the policy begins without any of its replies, and may "
                 "never earn a reward there. Define `demonstrations(rng)` in the environment.",
                 style="yellow",
             )
-    # One worker for the warm start would do, but the others may import torch meanwhile.
-    with LocalEngine(min(usable_cores(), _count(plan))) as engine:
-        warm_starts = _warm_starts(plan, engine, console)
-        runs = list(_planned_runs(plan, warm_starts))
+    with _start(engine, _count(plan)) as running:
+        runs = list(_planned_runs(plan, folder, _policies(plan, running, console)))
         missing = [run.task for run in runs if folder.load(run.task) is None]
         if len(missing) < len(runs):
             console.print(f"{len(runs) - len(missing)} of {len(runs)} runs are finished already.")
@@ -65,22 +77,35 @@ def train(plan: Plan, folder: RunFolder, command: str, console: Console) -> tupl
             for failure in record.failures:
                 show_failure(console, failure)
 
-        failures = watch(console, "training", missing, engine.run(missing), finished)
+        failures = watch(console, "training", missing, running.run(missing), finished)
     return list(_entries(plan, folder, runs, command)), len(failures)
+
+
+def _start(choice: EngineChoice, runs: int) -> Engine:
+    if choice.kind == "ray":
+        from gdpo_bench.jobs.ray_engine import RayEngine  # noqa: PLC0415 (an optional dependency)
+
+        return RayEngine(choice.address, choice.ray)
+    # One worker for the warm start would do, but the others may import torch meanwhile.
+    return LocalEngine(min(usable_cores(), runs))
 
 
 def _count(plan: Plan) -> int:
     return len(plan.envs) * len(plan.normalizers) * len(plan.job.seeds)
 
 
-def _warm_starts(plan: Plan, engine: LocalEngine, console: Console) -> dict[str, WarmStarted]:
-    """Warm-started policies by the key of their task."""
-    tasks = {
-        task.key: task
-        for seed in plan.job.seeds
-        for env in plan.envs
-        for task in [_warm_start_task(plan, env, seed.warm_start)]
-    }
+def _policies(plan: Plan, engine: Engine, console: Console) -> PolicyOf:
+    """What each run begins from; embedded policies are made now."""
+    config = plan.policy.config
+    assert config is not None
+    if isinstance(config, PretrainedConfig):
+        given = Pretrained(config)
+        return lambda env, seed: given
+
+    def task_of(env: PlannedEnv, seed: SeedPair) -> WarmStartTask:
+        return WarmStartTask(plan.warm_start_envs(env), config, seed.warm_start, plan.device)
+
+    tasks = {task.key: task for seed in plan.job.seeds for env in plan.envs for task in [task_of(env, seed)]}
     keys, started = list(tasks), dict[str, WarmStarted]()
     failures = watch(
         console,
@@ -91,25 +116,27 @@ def _warm_starts(plan: Plan, engine: LocalEngine, console: Console) -> dict[str,
     )
     if failures:
         raise RunFailuresError(f"The warm start failed: {failures[0].message}")
-    return started
+    return lambda env, seed: started[task_of(env, seed).key]
 
 
-def _warm_start_task(plan: Plan, env: PlannedEnv, seed: int) -> WarmStartTask:
-    assert plan.policy.config is not None
-    return WarmStartTask(plan.warm_start_envs(env), plan.policy.config, seed)
-
-
-def _planned_runs(plan: Plan, warm_starts: dict[str, WarmStarted]) -> Iterator[PlannedRun]:
+def _planned_runs(plan: Plan, folder: RunFolder, policy_of: PolicyOf) -> Iterator[PlannedRun]:
     for seed in plan.job.seeds:  # outermost, so that an interrupted job has whole seeds to compare
         for env in plan.envs:
-            warm_start = warm_starts[_warm_start_task(plan, env, seed.warm_start).key]
             for normalizer in plan.normalizers:
-                weights = normalizer.weights(env.specs)
-                fingerprint = content_hash([env.description.model_dump(mode="json"), normalizer.options])
                 task = TrainingTask(
-                    env.choice, normalizer.choice, seed, weights, plan.job.training, warm_start, fingerprint
+                    env.choice,
+                    normalizer.choice,
+                    seed,
+                    normalizer.weights(env.specs),
+                    plan.job.training,
+                    policy_of(env, seed),
+                    content_hash([env.description.model_dump(mode="json"), normalizer.options]),
+                    plan.vllm,
+                    plan.device,
+                    plan.job.suites,
+                    plan.job.runtime,
                 )
-                yield PlannedRun(env, normalizer, task)
+                yield PlannedRun(env, normalizer, replace(task, files=folder.files(task)))
 
 
 def _entries(plan: Plan, folder: RunFolder, runs: list[PlannedRun], command: str) -> Iterator[Entry]:
@@ -125,7 +152,7 @@ def _entries(plan: Plan, folder: RunFolder, runs: list[PlannedRun], command: str
                 division=plan.division,
                 environment=env.description,
                 normalizer=normalizer.describe(env.specs),
-                policy=_describe_policy(plan, env, tasks),
+                policy=_describe_policy(plan, env, tasks, finished[0]),
                 training=plan.job.training.model_dump(mode="json"),
                 results=[_result(task, record) for task, record in zip(tasks, finished, strict=True)],
                 provenance=collect_provenance(
@@ -136,22 +163,18 @@ def _entries(plan: Plan, folder: RunFolder, runs: list[PlannedRun], command: str
             )
 
 
-def _describe_policy(plan: Plan, env: PlannedEnv, tasks: list[TrainingTask]) -> PolicyConfig:
+def _describe_policy(plan: Plan, env: PlannedEnv, tasks: list[TrainingTask], record: RunRecord) -> PolicyConfig:
     assert plan.policy.config is not None
-    return PolicyConfig(
-        name=plan.policy.name,
-        details={
-            "config": asdict(plan.policy.config),
-            "rollout": plan.job.rollout,
-            "warm_start_envs": [choice.model_dump(mode="json") for choice in plan.warm_start_envs(env)],
-            "warm_start_corpus": {str(task.seed.warm_start): task.warm_start.corpus for task in tasks},
-        },
-    )
+    details: dict[str, Any] = {"config": asdict(plan.policy.config), "rollout": plan.job.rollout}
+    if plan.policy.kind == "embedded":
+        details["warm_start_envs"] = [choice.model_dump(mode="json") for choice in plan.warm_start_envs(env)]
+        details["warm_start_corpus"] = {str(task.seed.warm_start): task.policy.key for task in tasks}
+    return PolicyConfig(name=plan.policy.name, details=details | record.policy)
 
 
 def _result(task: TrainingTask, record: RunRecord) -> SeedResult:
     return SeedResult(
-        seed=Seed(warm_start=task.seed.warm_start, rl=task.seed.rl),
+        seed=Seed(warm_start=task.seed.warm_start if isinstance(task.policy, WarmStarted) else None, rl=task.seed.rl),
         steps=record.steps,
         rewards={name: Curve.of(curve) for name, curve in record.rewards.items()},
         metrics={name: Curve.of(curve) for name, curve in record.metrics.items()},

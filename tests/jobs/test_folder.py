@@ -59,10 +59,10 @@ def test_each_run_has_its_own_file_and_what_changed_is_run_again(folder: RunFold
         task(rl=1),
         task(fingerprint="the plug-in was edited"),
         dataclasses.replace(task(), weights={"format": 2.0}),
-        dataclasses.replace(task(), warm_start=WarmStarted(Path("x"), "other demonstrations")),
+        dataclasses.replace(task(), policy=WarmStarted(Path("x"), "other demonstrations")),
     ]
     assert [folder.load(other) for other in others] == [None] * len(others)
-    moved = dataclasses.replace(task(), warm_start=WarmStarted(Path("elsewhere"), "abc"))
+    moved = dataclasses.replace(task(), policy=WarmStarted(Path("elsewhere"), "abc"))
     assert folder.load(moved) == RECORD
 
 

@@ -21,7 +21,8 @@ def complaint(text: str) -> str:
 def test_every_preset_can_be_planned(name: str) -> None:
     job = Job.load(name)
     assert job.name == name
-    assert len(plan(job).envs) == len(job.envs)
+    found = plan(job)
+    assert len(found.envs) + len(found.left_out) == len(job.envs)
 
 
 def test_default_preset_is_the_documented_comparison() -> None:
@@ -119,7 +120,7 @@ def test_choices_that_cannot_be_read_are_named(text: str) -> None:
             4,
             ["training.steps: Input should be a valid integer", "'many'"],
         ),
-        (f"envs: [{ENV}]\ntraining: {{steps: 0}}", 2, ["greater than 0", "got 0"]),
+        (f"envs: [{ENV}]\ntraining: {{steps: -1}}", 2, ["greater than or equal to 0", "got -1"]),
         (f"envs: [{ENV}]\ntraining: {{learning_rate: .inf}}", 2, ["finite", "got inf"]),
         (f"envs: [{ENV}]\ntraining: {{max_failed_share: 2}}", 2, ["less than or equal to 1"]),
         (f"envs: [{ENV}]\nnormalizers:\n- gdpo:eps=.nan", 3, ["normalizers.0.options: numbers must be finite"]),
@@ -225,8 +226,8 @@ def test_options_of_the_policy_are_checked() -> None:
     assert (chosen.warm_start_steps, chosen.warm_start_lr, chosen.layers) == (20, 1e-3, 2)
     assert parse_policy("replay:a:b=c.jsonl").file == "a:b=c.jsonl"
     for text, message in [
-        ("mini:layers=x", r"mini\.layers: Input should be a valid integer.*'x'"),
-        ("mini:layers=0", r"mini\.layers: .*greater than 0"),
+        ("mini:layers=x", r"Policy 'mini': layers: Input should be a valid integer.*'x'"),
+        ("mini:layers=0", r"layers: .*greater than 0"),
         ("mini:heads=3", "hidden_size must be a multiple"),
         ("mini:warm_start_lr=.inf", "finite"),
         ("oracle:x=1", "'oracle' has no options"),
@@ -234,7 +235,7 @@ def test_options_of_the_policy_are_checked() -> None:
         with pytest.raises(JobError, match=message):
             parse_policy(text)
     for text, message in [
-        ("minni", r"Unknown policy 'minni'. Did you mean 'mini'\? Known: mini, oracle, replay:FILE"),
+        ("minni", r"Unknown policy 'minni'. Did you mean 'mini'\? Known: base, hf:MODEL, mini, oracle, replay:FILE, small"),
         ("mini:warm_start_step=3", "Did you mean 'warm_start_steps'"),
     ]:
         with pytest.raises(UnknownNameError, match=message):

@@ -1,0 +1,141 @@
+"""Hugging Face models as policies: loaded, prepared for training, and refused with a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from huggingface_hub.errors import HfHubHTTPError
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from gdpo_bench.agent.options import PretrainedConfig
+from gdpo_bench.agent.policy import Policy
+from gdpo_bench.core import DataError, GdpoBenchError, content_hash
+
+
+class DeviceError(GdpoBenchError, RuntimeError):
+    """A device that this machine does not have."""
+
+
+def choose_device(wanted: str) -> str:
+    """The device for a policy.
+
+    Args:
+        wanted: `cpu`, `cuda`, or `auto` for a GPU where there is one.
+
+    Returns:
+        `cpu` or `cuda`.
+
+    Raises:
+        DeviceError: A GPU is asked for and torch finds none.
+    """
+    if wanted == "cuda" and not torch.cuda.is_available():
+        built = "" if torch.version.cuda else f" The installed torch {torch.__version__} is a build without CUDA."
+        raise DeviceError(f"device=cuda, but torch finds no GPU here; choose device=cpu or auto.{built}")
+    return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def check_pretrained(config: PretrainedConfig) -> None:
+    """Look for what a policy needs, without loading its weights.
+
+    Raises:
+        DataError: There is no such model, or it lacks a tokenizer or a chat template.
+        GdpoBenchError: LoRA is asked for and peft is not installed.
+    """
+    with _explained(config):
+        AutoConfig.from_pretrained(config.model, revision=config.revision)
+    _load_tokenizer(config)
+    if config.lora_rank:
+        _import_peft()
+
+
+def load_pretrained(config: PretrainedConfig, device: str) -> Policy:
+    """Load a model for training.
+
+    Args:
+        config: Which, and how it is trained.
+        device: Where to.
+
+    Returns:
+        The policy; with LoRA only its adapters are trainable.
+
+    Raises:
+        DataError: There is no such model, or it lacks a tokenizer or a chat template.
+        GdpoBenchError: LoRA is asked for and peft is not installed.
+    """
+    tokenizer = _load_tokenizer(config)
+    dtype = config.dtype
+    if dtype == "auto":
+        dtype = "float32" if device == "cpu" else "bfloat16"
+    with _explained(config):
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            config.model, revision=config.revision, dtype=getattr(torch, dtype)
+        )
+    if config.gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if config.lora_rank:
+        peft = _import_peft()
+        lora = peft.LoraConfig(
+            r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules=config.lora_targets, task_type="CAUSAL_LM"
+        )
+        model = peft.get_peft_model(model, lora)
+    return Policy(model.to(device), tokenizer)
+
+
+def pinned(policy: Policy) -> dict[str, Any]:
+    """What says exactly which policy this is, for a leaderboard entry."""
+    model = policy.model
+    return {
+        "commit": getattr(model.config, "_commit_hash", None),
+        "chat_template": content_hash(policy.tokenizer.chat_template),
+        "parameters": sum(weights.numel() for weights in model.parameters()),
+        "trainable": sum(weights.numel() for weights in model.parameters() if weights.requires_grad),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "device": model.device.type,
+    }
+
+
+def _load_tokenizer(config: PretrainedConfig) -> Any:
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(config.model, revision=config.revision, padding_side="left")
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        raise DataError(
+            f"{config.model} has no tokenizer that transformers can read; save one beside the model with "
+            f"`tokenizer.save_pretrained`. ({_first_line(error)})"
+        ) from error
+    if tokenizer.chat_template is None:
+        raise DataError(
+            f"The tokenizer of {config.model} has no chat template, by which messages become a prompt; choose an "
+            "instruction-tuned model, or set `tokenizer.chat_template` and save it in a folder."
+        )
+    if tokenizer.eos_token_id is None:
+        raise DataError(f"The tokenizer of {config.model} has no end token (eos_token), by which a reply ends.")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+@contextmanager
+def _explained(config: PretrainedConfig) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, KeyError, SafetensorError, HfHubHTTPError) as error:
+        raise DataError(
+            f"Cannot load the model {config.model}: {_first_line(error)} It must be a folder in the Hugging Face "
+            "layout or the name of a causal language model on the hub."
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0][:300]
+
+
+def _import_peft() -> Any:
+    try:
+        import peft  # noqa: PLC0415
+    except ImportError as error:
+        raise GdpoBenchError("LoRA needs peft: pip install 'gdpo-bench[lora]'.") from error
+    return peft

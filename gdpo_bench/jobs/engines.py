@@ -1,0 +1,65 @@
+"""Which engine runs a job's tasks, as `--engine` names it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from gdpo_bench.core.errors import UnknownNameError
+from gdpo_bench.jobs.job import JobError, parse_choice
+
+
+@dataclass(frozen=True)
+class RayOptions:
+    """What tasks ask of a Ray cluster."""
+
+    cpus: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1
+    """Cores of a task; it computes with one thread, whatever this says."""
+    gpus: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0
+    """GPUs of a task; 0.5 puts two tasks on one."""
+    retries: Annotated[int, Field(ge=0)] = 3
+    """How often a task is started again whose process or node died."""
+    wait_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 60
+    """Seconds that a cluster has to grow, while none of its nodes has room for a task."""
+
+
+@dataclass(frozen=True)
+class EngineChoice:
+    """Where the tasks of a job run; it takes no part in what they compute."""
+
+    kind: Literal["local", "ray"] = "local"
+    address: str | None = None
+    """Of the Ray cluster; without it Ray's own rule: `RAY_ADDRESS`, one that runs here, a new one here."""
+    ray: RayOptions = RayOptions()
+
+
+def parse_engine(text: str) -> EngineChoice:
+    """Read `local`, `ray`, or `ray:ADDRESS`, the latter two with options: `ray:10.0.0.1:6379:gpus=1,retries=5`.
+
+    Raises:
+        UnknownNameError: No such engine, or no such option.
+        JobError: A value that the option cannot have, or Ray Client's address.
+    """
+    name, options = parse_choice(text)
+    kind, _, address = name.partition(":")
+    if kind == "local" and not address and not options:
+        return EngineChoice()
+    if kind != "ray":
+        raise UnknownNameError("engine", text, ["local", "ray", "ray:ADDRESS"])
+    for option in options:
+        if option not in RayOptions.__dataclass_fields__:
+            raise UnknownNameError("option of engine 'ray'", option, RayOptions.__dataclass_fields__)
+    return EngineChoice("ray", address or None, _ray_options(text, options))
+
+
+def _ray_options(text: str, options: dict[str, Any]) -> RayOptions:
+    try:
+        return TypeAdapter(RayOptions).validate_python(options)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}, got {problem['input']!r}"
+            for problem in error.errors()
+        )
+        raise JobError(f"Engine {text!r}: {problems}.") from error
