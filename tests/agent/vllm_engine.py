@@ -15,7 +15,7 @@ TEXTS = ["What is 1+2? It is 3.", "<think>so 4</think><answer>5</answer>", "abra
 CONTEXT = 4096  # the prompts of ToolDialog are long in tokens of these texts
 
 needs_vllm = pytest.mark.skipif(
-    importlib.util.find_spec("vllm") is None and os.environ.get("TOX_ENV_NAME") != "vllm",
+    importlib.util.find_spec("vllm") is None and "GDPO_BENCH_NEEDS_VLLM" not in os.environ,
     reason="vLLM is not installed: tox -e vllm",
 )
 
