@@ -108,7 +108,8 @@ class Outcome:
 
     status: Status
     stdout: str = ""
-    """Always text: bytes that are not UTF-8 are escaped as `\\xff`."""
+    """Always text: bytes that are not UTF-8 are escaped as `\\xff`. Only its first 4,000 characters unless `status` is
+    OK."""
     value: Any = None
     """What the call returned, as plain builtin objects of exact type (subclasses become their builtin base);
     `Opaque` where it is something else. None for `stdio`, and unless `status` is OK."""

@@ -129,7 +129,16 @@ def test_memory_is_limited(tight: SandboxPool, source: str) -> None:
 def test_output_is_limited(tight: SandboxPool, source: str) -> None:
     outcome = run(tight, source)
     assert outcome.status is Status.OUTPUT_LIMIT
-    assert len(outcome.stdout) <= LIMITS.output_bytes
+    assert len(outcome.stdout) <= 4_000
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [("b'x' * 9_000", "x" * 4_000), ("'😀'.encode() * 2_400", "😀" * 2_400), ("b'ab\\xff'", "ab\\xff")],
+)
+def test_of_a_test_that_fails_the_beginning_of_its_output_is_kept(tight: SandboxPool, written: str, kept: str) -> None:
+    outcome = run(tight, f"import os\nos.write(1, {written})\n1 / 0")
+    assert (outcome.status, outcome.stdout) == (Status.RUNTIME_ERROR, kept)
 
 
 def test_output_up_to_the_limit_is_all_there(tight: SandboxPool) -> None:

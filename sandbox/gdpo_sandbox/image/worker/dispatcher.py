@@ -22,6 +22,8 @@ from .frames import ClosedError, FrameReader, pack_json
 from .process import AT_START, BOX, EMPTY, HOST, REAP, TO_CALL, TO_RUN, Answer, Process, kill_all
 
 _STDERR_CHARACTERS, _ERROR_CHARACTERS = 2_000, 500
+_FAILED_STDOUT_CHARACTERS = 4_000
+"""Of a test that did not end well: nothing in it can be right, and decoding a megabyte of junk takes half a second."""
 _SEND_CHARACTERS, _SEND_EVERY_S = 1 << 16, 0.25
 _CLEAN_WITHIN_S = 5.0
 
@@ -143,9 +145,14 @@ class Dispatcher:
             status = "memory limit"
         if overflow:
             status = "output limit"
+        if status == "ok":
+            text = stdout.decode("utf-8", "backslashreplace")
+        else:  # a character has four bytes at most
+            start = stdout[: 4 * _FAILED_STDOUT_CHARACTERS]
+            text = start.decode("utf-8", "backslashreplace")[:_FAILED_STDOUT_CHARACTERS]
         return {
             "status": status,
-            "stdout": stdout.decode("utf-8", "backslashreplace"),
+            "stdout": text,
             "value": answer.details.get("value") if status == "ok" else None,
             "error": error[:_ERROR_CHARACTERS],
             "stderr": stderr.decode("utf-8", "backslashreplace")[-_STDERR_CHARACTERS:],
