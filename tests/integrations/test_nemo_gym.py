@@ -6,8 +6,10 @@ https://github.com/NVIDIA-NeMo/RL/blob/7ea279abfbeb698b092856d0dab61e7cf39bc909/
 
 import json
 import math
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -104,9 +106,19 @@ def test_a_written_server_has_the_tasks_and_a_configuration(tmp_path):
     assert rows[0]["responses_create_params"] == {"input": env.messages(env.tasks("eval")[0])}
     assert rows[0]["options"] == {"format_rate": 0.04}
     assert "GdpoBenchServer" in (tmp_path / "tools/app.py").read_text()
+    assert (tmp_path / "tools/requirements.txt").read_text().split() == ["nemo-gym", "gdpo-bench"]
     text = (tmp_path / "tools/configs/tools.yaml").read_text()
     assert "tools_simple_agent:" in text
     assert "SERVER" not in text
+
+
+def test_nemo_gyms_own_command_accepts_a_written_server(tmp_path):
+    pytest.importorskip("nemo_gym", reason="nemo-gym is not installed")
+    write_server(ENV, tmp_path / "resources_servers/tools")
+    command = [shutil.which("gym", path=Path(sys.executable).parent), "env", "validate", "--resources-server", "tools"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Config is valid" in done.stdout
 
 
 class TestServer:

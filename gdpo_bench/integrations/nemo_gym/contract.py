@@ -117,7 +117,7 @@ def reply_text(output: Sequence[Any]) -> str:
 
 
 def write_server(env_id: str, folder: Path, **options: Any) -> list[Path]:
-    """Write a resources server: `app.py`, its configuration, and each split as `data/<split>.jsonl`.
+    """Write a resources server: program, requirements, configuration, and each split as `data/<split>.jsonl`.
 
     Args:
         env_id: A registered id, or `module:namespace/Name-v0`.
@@ -138,10 +138,11 @@ def write_server(env_id: str, folder: Path, **options: Any) -> list[Path]:
     (folder / "configs").mkdir(exist_ok=True)
     config = folder / "configs" / f"{folder.name}.yaml"
     template = Path(__file__).parent / "config"
-    shutil.copy(template / "app.py", folder / "app.py")
+    written = [folder / "app.py", folder / "requirements.txt", config]
+    for path in written[:2]:
+        shutil.copy(template / path.name, path)
     text = (template / "server.yaml").read_text(encoding="utf-8")
     config.write_text(text.replace("SERVER", folder.name).replace("ENVIRONMENT", env_id), encoding="utf-8")
-    written = [folder / "app.py", config]
     for split in env.splits:
         path = folder / "data" / f"{split}.jsonl"
         with path.open("w", encoding="utf-8") as lines:
