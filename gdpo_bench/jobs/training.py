@@ -136,7 +136,7 @@ def _planned_runs(plan: Plan, folder: RunFolder, policy_of: PolicyOf) -> Iterato
                     plan.job.suites,
                     plan.job.runtime,
                 )
-                yield PlannedRun(env, normalizer, replace(task, files=folder.files(task)))
+                yield PlannedRun(env, normalizer, replace(task, files=folder.files(task).absolute()))
 
 
 def _entries(plan: Plan, folder: RunFolder, runs: list[PlannedRun], command: str) -> Iterator[Entry]:
