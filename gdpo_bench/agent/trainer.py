@@ -119,8 +119,8 @@ class Trainer:
             DataError: The last checkpoint is damaged.
             WriteError: A checkpoint or the log cannot be written.
         """
-        steps, result = self.options.steps, self.result
         first = self._restore()
+        steps, result = self.options.steps, self.result
         log = self.open_log(first_step=first) if self.open_log else None
         clock = time.perf_counter()
         for step in range(first, steps + 1):

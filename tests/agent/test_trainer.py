@@ -1,6 +1,9 @@
 import copy
 import dataclasses
+import json
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -9,14 +12,18 @@ import torch
 
 from gdpo_bench.advantages import RewardBatch, make_normalizer
 from gdpo_bench.advantages.errors import NormalizerOutputError
+from gdpo_bench.agent.backend import Sampling
+from gdpo_bench.agent.checkpoint import Checkpoints
 from gdpo_bench.agent.collect import ScorerFailuresError
-from gdpo_bench.agent.evaluation import Evaluation
+from gdpo_bench.agent.evaluation import Evaluation, evaluate_suite
 from gdpo_bench.agent.learner import DivergedError
+from gdpo_bench.agent.metrics import MetricsLog
 from gdpo_bench.agent.options import EmbeddedConfig, TrainingOptions
 from gdpo_bench.agent.policy import Policy
+from gdpo_bench.agent.rollout import TransformersBackend
 from gdpo_bench.agent.trainer import RunResult, Trainer
 from gdpo_bench.agent.warm_start import build_corpus, train
-from gdpo_bench.core import GroupVectorEnv, RewardError, Task, TextEnv, reward
+from gdpo_bench.core import DataError, GroupVectorEnv, RewardError, Task, TextEnv, reward
 
 Vec = Callable[..., GroupVectorEnv]
 TINY = TrainingOptions(
@@ -203,3 +210,141 @@ def test_reward_outside_its_range_stops_the_run_and_is_named(imitator: Policy, v
 def test_unusual_sizes_run(imitator: Policy, vec: Vec, changed: dict[str, int]) -> None:
     result, _ = run(imitator, vec, options=TINY.model_copy(update=changed))
     assert len(result.evaluations) == 3
+
+
+class Silent(Letters):
+    """Says nothing about two of three prompts."""
+
+    @reward(low=0, high=1, kind="binary")
+    def wanted(self, task: Task, reply: str) -> bool | None:
+        return reply == "a" if task.prompt[7] in "147" else None
+
+    @reward(low=0, high=1, kind="binary")
+    def letter(self, task: Task, reply: str) -> bool | None:
+        return None
+
+
+def test_dynamic_sampling_trains_on_groups_with_a_signal_as_far_as_they_can_be_had(imitator: Policy, vec: Vec) -> None:
+    seen: list[RewardBatch] = []
+
+    def spy(batch: RewardBatch) -> torch.Tensor:
+        seen.append(batch)
+        return make_normalizer("gdpo")(batch)
+
+    run(imitator, vec, Silent, normalizer=spy, options=TINY.model_copy(update={"steps": 1}))
+    plain = seen[-1]
+    assert len(plain) == 8
+    changed = {"steps": 3, "group_size": 8, "learning_rate": 1e-6, "dynamic_sampling": True, "max_draws": 12}
+    options = TINY.model_copy(update=changed)
+    run(imitator, vec, Silent, normalizer=spy, options=options)
+    final = seen[-1]
+    assert len(final) == 16
+    for group in final.groups.unique():
+        assert len(final.rewards[final.groups == group].unique(dim=0)) > 1
+
+
+def test_dynamic_sampling_gives_up_after_so_many_draws(imitator: Policy, vec: Vec) -> None:
+    drawn = []
+
+    class Counting(Silent):
+        @reward(low=0, high=1, kind="binary")
+        def wanted(self, task: Task, reply: str) -> bool | None:
+            drawn.append(task)
+            return None
+
+    options = TINY.model_copy(update={"steps": 1, "eval_every": 5, "dynamic_sampling": True, "max_draws": 3})
+    _, weights = run(imitator, vec, Counting, options=options)
+    assert len(drawn) == 3 * 8 + 2 * 2 * 2
+    assert all(torch.equal(weights[name], tensor) for name, tensor in imitator.model.state_dict().items())
+
+
+class StoppedError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("stop", [1, 2, 5])
+def test_a_run_that_was_stopped_goes_on_to_the_same_numbers_bit_for_bit(
+    imitator: Policy, vec: Vec, tmp_path: Path, stop: int
+) -> None:
+    options = TINY.model_copy(update={"steps": 6, "eval_every": 2, "warmup_steps": 2, "schedule": "cosine"})
+
+    def train_with(checkpoints: Checkpoints | None, report: Any) -> tuple[RunResult, dict[str, torch.Tensor]]:
+        own = Policy(copy.deepcopy(imitator.model), imitator.tokenizer)
+        trainer = Trainer(
+            own,
+            vec(Letters, options.prompts, options.group_size, "train"),
+            vec(Letters, options.eval_prompts, options.eval_group_size, "eval"),
+            normalizer=make_normalizer("gdpo"),
+            options=options,
+            weights={"wanted": 1.0, "letter": 1.0},
+            seed=3,
+            checkpoints=checkpoints,
+            open_log=partial(MetricsLog, tmp_path, "run") if checkpoints else None,
+        )
+        return trainer.run(report), own.model.state_dict()
+
+    def stopping(step: int, evaluation: Evaluation | None) -> None:
+        if step == stop:
+            raise StoppedError
+
+    whole, weights = train_with(None, lambda step, evaluation: None)
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    with pytest.raises(StoppedError):
+        train_with(checkpoints, stopping)
+    resumed_at: list[int] = []
+    resumed, again = train_with(checkpoints, lambda step, evaluation: resumed_at.append(step))
+    assert resumed_at[0] == stop
+    assert measured(resumed) == measured(whole)
+    assert all(torch.equal(weights[name], again[name]) for name in weights)
+    steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert steps == list(range(7))
+
+
+def test_a_checkpoint_of_another_policy_is_refused(
+    imitator: Policy, small_policy: Policy, vec: Vec, tmp_path: Path
+) -> None:
+    checkpoints = Checkpoints(tmp_path)
+
+    def trainer(policy: Policy) -> Trainer:
+        return Trainer(
+            Policy(copy.deepcopy(policy.model), policy.tokenizer),
+            vec(Letters, TINY.prompts, TINY.group_size, "train"),
+            vec(Letters, TINY.eval_prompts, TINY.eval_group_size, "eval"),
+            normalizer=make_normalizer("gdpo"),
+            options=TINY,
+            weights={"wanted": 1.0, "letter": 1.0},
+            seed=0,
+            checkpoints=checkpoints,
+        )
+
+    trainer(imitator).run()
+    with pytest.raises(DataError, match="of another policy than this run's"):
+        trainer(small_policy).run()
+
+
+def test_no_steps_only_evaluate(imitator: Policy, vec: Vec) -> None:
+    result, weights = run(imitator, vec, options=TINY.model_copy(update={"steps": 0}))
+    assert [evaluation.step for evaluation in result.evaluations] == [0]
+    assert all(torch.equal(weights[name], tensor) for name, tensor in imitator.model.state_dict().items())
+
+
+def test_evaluation_has_its_own_sampling(imitator: Policy, vec: Vec) -> None:
+    greedy = {"eval_temperature": 0.0, "eval_group_size": 4, "steps": 0}
+    result, _ = run(imitator, vec, options=TINY.model_copy(update=greedy))
+    # The likeliest reply is always the same, so that each prompt's rollouts agree.
+    assert result.evaluations[0].rewards["wanted"] in (0.0, 0.5, 1.0)
+
+
+def test_a_suite_is_every_held_out_task_once_a_rollout(imitator: Policy, vec: Vec) -> None:
+    seen: list[str] = []
+
+    class Counting(Letters):
+        @reward(low=0, high=1, kind="binary", metric="accuracy")
+        def wanted(self, task: Task, reply: str) -> bool:
+            seen.append(task.prompt)
+            return reply == "a"
+
+    env = vec(Counting, 1, 1, "eval")
+    found = evaluate_suite(env.env_id, {}, imitator, TransformersBackend(imitator), sampling=Sampling(4), group_size=3)
+    assert sorted(seen) == sorted([task.prompt for task in env.tasks] * 3)
+    assert found.metrics["accuracy"] == found.rewards["wanted"]

@@ -1,0 +1,195 @@
+import copy
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from gdpo_bench.agent.learner import DivergedError, Learner, OutOfMemoryError, learning_rate
+from gdpo_bench.agent.options import TrainingOptions
+from gdpo_bench.agent.policy import Policy
+from gdpo_bench.agent.rollouts import Rollouts, concatenate
+from gdpo_bench.core.scoring import Scores
+
+N, L = 6, 9
+OPTIONS = TrainingOptions(minibatches=1, learning_rate=1e-2, max_new_tokens=L)
+
+
+def make_rollouts(policy: Policy, seed: int = 0, rows: int = N) -> Rollouts:
+    """Rollouts of random tokens, with the log-probabilities that the policy gives them."""
+    rng = torch.Generator().manual_seed(seed)
+    token_ids = torch.randint(2, 200, (rows, L), generator=rng)
+    drawn = torch.zeros(rows, L, dtype=torch.bool)
+    for row in range(rows):
+        drawn[row, 2 : 4 + row] = True
+    learner = Learner(policy, OPTIONS)
+    blank = Rollouts(
+        token_ids,
+        drawn,
+        torch.zeros(rows, L),
+        torch.arange(rows) % 2 == 1,
+        Scores.empty(rows, 1),
+        np.arange(rows) // 2,
+    )
+    log_probs = torch.zeros(rows, L)
+    log_probs[:, 1:] = learner._all_log_probs(policy.model, blank) * drawn[:, 1:]
+    return Rollouts(token_ids, drawn, log_probs, blank.cut_off, blank.scores, blank.groups)
+
+
+ADVANTAGES = torch.tensor([1.0, -1.0, 0.5, 0.0, 2.0, -2.0], dtype=torch.float64)
+
+
+def learn(policy: Policy, rollouts: Rollouts, seed: int = 0, **options: Any) -> tuple[dict[str, torch.Tensor], Any]:
+    """The weights after one update of a copy of the policy, and what was measured."""
+    own = Policy(copy.deepcopy(policy.model), policy.tokenizer)
+    exact = options.pop("exact", True)
+    learner = Learner(own, OPTIONS.model_copy(update=options))
+    measures = learner.update(rollouts, ADVANTAGES, 0, torch.Generator().manual_seed(seed), exact=exact)
+    return own.model.state_dict(), measures
+
+
+def close(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], tolerance: float = 1e-5) -> bool:
+    """On average: Adam makes a step of full size even of a gradient that is only rounding."""
+    return all((one[name] - other[name]).abs().mean() < tolerance for name in one)
+
+
+@pytest.mark.parametrize("aggregation", ["sequence_mean", "token_mean", "constant"])
+@pytest.mark.parametrize("surrogate", ["ppo", "gspo", "cispo"])
+def test_micro_batches_give_the_same_update(small_policy: Policy, aggregation: str, surrogate: str) -> None:
+    rollouts = make_rollouts(small_policy)
+    options = {"aggregation": aggregation, "surrogate": surrogate, "kl_coefficient": 0.1, "epochs": 2}
+    whole, measured = learn(small_policy, rollouts, **options)
+    parts, again = learn(small_policy, rollouts, micro_batch=2, **options)
+    assert close(whole, parts)
+    assert measured == pytest.approx(again, abs=1e-4)
+    assert not close(whole, small_policy.model.state_dict(), 1e-3)
+
+
+def test_when_memory_runs_out_smaller_parts_give_the_same_update(
+    small_policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rollouts = make_rollouts(small_policy)
+    expected, _ = learn(small_policy, rollouts)
+    sizes = []
+    original = Learner._backward
+
+    def limited(self: Learner, batch: Any, rows: torch.Tensor, totals: Any) -> Any:
+        sizes.append(len(rows))
+        if len(rows) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return original(self, batch, rows, totals)
+
+    monkeypatch.setattr(Learner, "_backward", limited)
+    found, _ = learn(small_policy, rollouts)
+    assert sizes == [6, 3, 2, 2, 2]
+    assert close(expected, found)
+
+
+def test_a_rollout_that_never_fits_is_an_error_that_says_what_to_do(
+    small_policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rollouts = make_rollouts(small_policy)
+
+    def never(*arguments: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Learner, "_backward", never)
+    with pytest.raises(OutOfMemoryError, match="smaller max_new_tokens"):
+        learn(small_policy, rollouts)
+
+
+def test_without_a_coefficient_no_reference_is_kept_and_with_a_large_one_the_policy_stays(small_policy: Policy) -> None:
+    assert Learner(small_policy, OPTIONS).reference is None
+    rollouts = make_rollouts(small_policy)
+
+    def moved(**options: Any) -> float:
+        own = Policy(copy.deepcopy(small_policy.model), small_policy.tokenizer)
+        learner = Learner(own, OPTIONS.model_copy(update={"learning_rate": 1e-3, **options}))
+        for step in range(8):
+            learner.update(rollouts, ADVANTAGES, step, torch.Generator().manual_seed(step))
+        change = learner._all_log_probs(own.model, rollouts) - rollouts.log_probs[:, 1:]
+        return float((change * rollouts.drawn[:, 1:]).abs().mean())
+
+    assert moved(kl_coefficient=100.0) < 0.3 * moved()
+
+
+def test_replies_that_were_cut_off_carry_no_loss_when_masked(small_policy: Policy) -> None:
+    rollouts = make_rollouts(small_policy)
+    masked, _ = learn(small_policy, rollouts, overlong="mask", aggregation="token_mean")
+    without = Rollouts(
+        rollouts.token_ids,
+        rollouts.drawn & ~rollouts.cut_off[:, None],
+        rollouts.log_probs,
+        rollouts.cut_off,
+        rollouts.scores,
+        rollouts.groups,
+    )
+    expected, _ = learn(small_policy, without, aggregation="token_mean")
+    kept, _ = learn(small_policy, rollouts, aggregation="token_mean")
+    assert close(masked, expected)
+    assert not close(masked, kept, 1e-4)
+
+
+def test_a_sampler_that_disagrees_is_corrected_for_up_to_the_cap(small_policy: Policy) -> None:
+    rollouts = make_rollouts(small_policy)
+    plain, _ = learn(small_policy, rollouts)
+    agreeing, measures = learn(small_policy, rollouts, exact=False)
+    assert close(plain, agreeing)
+    assert measures["sampler_difference"] == pytest.approx(0, abs=1e-5)
+    # Where the sampler thought all tokens e times less likely, each counts as much more, up to the cap.
+    other = Rollouts(
+        rollouts.token_ids,
+        rollouts.drawn,
+        rollouts.log_probs - rollouts.drawn.float(),
+        rollouts.cut_off,
+        rollouts.scores,
+        rollouts.groups,
+    )
+    losses = {cap: learn(small_policy, other, exact=False, importance_cap=cap)[1]["loss"] for cap in (None, 2.0, 100.0)}
+    assert losses[2.0] == pytest.approx(2.0 * losses[None], rel=1e-4)
+    assert losses[100.0] == pytest.approx(math.e * losses[None], rel=1e-4)
+
+
+def test_epochs_and_minibatches_take_so_many_gradient_steps(small_policy: Policy) -> None:
+    own = Policy(copy.deepcopy(small_policy.model), small_policy.tokenizer)
+    learner = Learner(own, OPTIONS.model_copy(update={"epochs": 3, "minibatches": 2}))
+    learner.update(make_rollouts(small_policy), ADVANTAGES, 0, torch.Generator())
+    assert {int(state["step"]) for state in learner.optimizer.state.values()} == {6}
+
+
+def test_a_loss_that_is_no_number_names_its_rollouts(small_policy: Policy) -> None:
+    rollouts = make_rollouts(small_policy)
+    rollouts.log_probs[3, 3] = math.nan
+    with pytest.raises(DivergedError, match="nan at step 0") as caught:
+        learn(small_policy, rollouts)
+    assert 3 in caught.value.rows.tolist()
+
+
+def test_schedules_rise_to_the_peak_and_fall_to_nothing() -> None:
+    linear = [learning_rate(step, 10, peak=1.0, schedule="linear", warmup=2) for step in range(11)]
+    assert linear[:3] == pytest.approx([1 / 3, 2 / 3, 1.0])
+    assert linear[6] == pytest.approx(0.5)
+    assert linear[10] == 0
+    assert learning_rate(5, 10, peak=2.0, schedule="cosine") == pytest.approx(1.0)
+    assert learning_rate(9, 10, peak=2.0) == 2.0
+
+
+def test_rollouts_are_put_together_and_taken_apart(small_policy: Policy) -> None:
+    first, second = make_rollouts(small_policy), make_rollouts(small_policy, seed=1, rows=4)
+    shorter = Rollouts(
+        second.token_ids[:, :7],
+        second.drawn[:, :7],
+        second.log_probs[:, :7],
+        second.cut_off,
+        second.scores,
+        second.groups,
+    )
+    both = concatenate([first, shorter])
+    assert both.groups.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    assert both.token_ids.shape == (10, L)
+    assert both.token_ids[6:, 7:].sum() == 0
+    assert both.drawn[6:, 7:].sum() == 0
+    back = both.select(torch.arange(10) < 6)
+    assert torch.equal(back.token_ids, first.token_ids)
+    assert back.groups.tolist() == first.groups.tolist()
