@@ -3,6 +3,7 @@
 tox -e vllm
 """
 
+import copy
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
@@ -20,6 +21,7 @@ from gdpo_bench.agent.policy import ContextError, Policy
 from gdpo_bench.agent.rollout import TransformersBackend, _nucleus
 from gdpo_bench.agent.trainer import RunResult, Trainer
 from gdpo_bench.agent.vllm_backend import VLLMBackend
+from gdpo_bench.agent.vllm_options import VLLMOptions
 from gdpo_bench.agent.weight_sync import WeightSyncError
 from gdpo_bench.core import GroupVectorEnv, Task, TextEnv, reward
 
@@ -131,6 +133,23 @@ def test_weights_that_never_arrive_are_noticed(
         backend.update_weights(policy)
 
 
+def test_adapters_are_merged_on_the_way_and_stay_apart_in_the_trainer(engine: tuple[VLLMBackend, Policy]) -> None:
+    peft = pytest.importorskip("peft", reason="PEFT is not installed: tox -e vllm")
+    backend, policy = engine
+    config = peft.LoraConfig(r=4, target_modules=["q_proj", "down_proj"], task_type="CAUSAL_LM")
+    adapted = Policy(peft.get_peft_model(copy.deepcopy(policy.model), config), policy.tokenizer)
+    rng = torch.Generator().manual_seed(2)
+    for name, weights in adapted.model.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(weights, std=0.1, generator=rng)
+    before = {name: weights.clone() for name, weights in adapted.model.state_dict().items()}
+    backend.update_weights(adapted)
+    completions = draw(backend)
+    assert differences(adapted, completions).max() < 1e-4
+    assert differences(policy, completions).mean() > 0.01
+    torch.testing.assert_close(dict(adapted.model.state_dict()), before, atol=1e-6, rtol=0)
+
+
 def test_same_seed_same_completions_and_another_seed_others(engine: tuple[VLLMBackend, Policy]) -> None:
     backend, _ = engine
     assert draw(backend, seed=3) == draw(backend, seed=3)
@@ -216,6 +235,21 @@ def train(policy: Policy, backend: VLLMBackend, env: GroupVectorEnv, eval_env: G
         policy, env, eval_env, normalizer=normalizer, options=options, weights={}, seed=0, backend=backend
     )
     return trainer.run()
+
+
+def test_an_engine_that_sleeps_wakes_for_an_update_or_a_completion(
+    engine: tuple[VLLMBackend, Policy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend, policy = engine
+    awake = draw(backend)
+    monkeypatch.setattr(backend, "_options", VLLMOptions(sleep_level=1))  # on a CPU only the scheduler sleeps
+    executor = backend._llm.llm_engine.engine_core.engine_core.model_executor
+    for wake in (lambda: backend.update_weights(policy), lambda: draw(backend)):
+        backend.sleep()
+        assert executor.is_sleeping
+        wake()
+        assert not executor.is_sleeping
+        assert draw(backend) == awake
 
 
 class Parity(TextEnv[Task]):
