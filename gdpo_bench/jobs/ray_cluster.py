@@ -36,7 +36,7 @@ def connect(address: str | None) -> bool:
 
     Args:
         address: `HOST:PORT`, `auto` (one that runs on this machine), `local` (a new one on this machine), or
-            `None` for Ray's own rule: `RAY_ADDRESS`, then `auto`, then `local`.
+            `None` for Ray's own rule: `RAY_ADDRESS`, then what `ray start` started here, then `local`.
 
     Returns:
         Whether the cluster is a new one of our own.
@@ -50,30 +50,32 @@ def connect(address: str | None) -> bool:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray  # noqa: PLC0415 (optional)
 
-    address = address or os.environ.get("RAY_ADDRESS") or None
-    if address not in (None, "auto", "local"):
+    address = address or os.environ.get("RAY_ADDRESS") or _started_here() or "local"
+    if address not in ("auto", "local"):
         _probe(address)
-    quiet = {"logging_level": "ERROR", "log_to_driver": False}
+    settings: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
+    if address == "local":
+        settings |= {
+            "num_cpus": usable_cores(),
+            "object_store_memory": _OBJECT_STORE_BYTES,
+            "include_dashboard": False,
+        }
     try:
-        if address != "local":
-            try:
-                ray.init(address or "auto", runtime_env=_environment(remote=True), **quiet)
-                return False
-            except ConnectionError:
-                if address is not None:
-                    raise
-        ray.init(
-            "local",
-            num_cpus=usable_cores(),
-            object_store_memory=_OBJECT_STORE_BYTES,
-            include_dashboard=False,
-            runtime_env=_environment(remote=False),
-            **quiet,
-        )
+        ray.init(address, runtime_env=_environment(remote=address != "local"), **settings)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        what = "start Ray on this machine" if address in (None, "local") else f"connect to Ray at {address}"
+        what = "start Ray on this machine" if address == "local" else f"connect to Ray at {address}"
         raise RayEngineError(f"Cannot {what}: {error}") from error
-    return True
+    return address == "local"
+
+
+def _started_here() -> str | None:
+    """Address of the cluster that `ray start` started on this machine, as Ray finds it itself."""
+    try:
+        address = Path(os.environ.get("RAY_TMPDIR") or "/tmp", "ray", "ray_current_cluster").read_text().strip()
+        _probe(address)
+        return address
+    except (OSError, RayEngineError):  # none, or one that was killed, for which Ray would wait
+        return None
 
 
 def _probe(address: str) -> None:

@@ -36,7 +36,7 @@ class RayEngine:
         """Connect to a cluster, or start Ray on this machine.
 
         Args:
-            address: `HOST:PORT`, `auto` or `local`; `RAY_ADDRESS`, one that runs here or a new one here if absent.
+            address: `HOST:PORT`, `auto` or `local`; `RAY_ADDRESS`, one started here, or a new one if absent.
             options: What tasks ask for, and how often they are started again.
 
         Raises:

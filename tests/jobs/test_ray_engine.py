@@ -213,6 +213,20 @@ def test_address_that_does_not_answer_is_an_error_in_bounded_time(monkeypatch: p
     assert time.monotonic() - started < 30
 
 
+def test_without_an_address_the_cluster_that_was_started_here_is_taken_unless_it_is_dead(
+    cluster: Any, away: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(away))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert ray_cluster._started_here() is None
+    (away / "ray").mkdir()
+    note = away / "ray" / "ray_current_cluster"
+    note.write_text("127.0.0.1:1\n")
+    assert ray_cluster._started_here() is None
+    note.write_text(cluster.address + "\n")
+    assert ray_cluster._started_here() == cluster.address
+
+
 def test_only_variables_of_tasks_are_passed_on_and_paths_are_absolute() -> None:
     found = passed_on(
         {"GDPO_BENCH_DATA": "data", "DOCKER_HOST": "unix:///x", "HF_TOKEN": "secret", "OMP_NUM_THREADS": "8"}
