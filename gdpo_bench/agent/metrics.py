@@ -112,7 +112,7 @@ class _WandB:
             project=os.environ.get("WANDB_PROJECT", "gdpo-bench"),
             name=name,
             dir=folder,
-            mode=os.environ.get("WANDB_MODE", "offline"),
+            mode=None if "WANDB_MODE" in os.environ else "offline",
             config={"first_step": first_step},
         )
 

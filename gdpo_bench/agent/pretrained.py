@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -45,6 +46,8 @@ def check_pretrained(config: PretrainedConfig) -> None:
         DataError: There is no such model, or it lacks a tokenizer or a chat template.
         GdpoBenchError: LoRA is asked for and peft is not installed.
     """
+    if config.model.startswith((".", "/", "~")) and not Path(config.model).expanduser().is_dir():
+        raise DataError(f"There is no folder {config.model} with a model.")
     with _explained(config):
         AutoConfig.from_pretrained(config.model, revision=config.revision)
     _load_tokenizer(config)
@@ -75,7 +78,9 @@ def load_pretrained(config: PretrainedConfig, device: str) -> Policy:
             config.model, revision=config.revision, dtype=getattr(torch, dtype)
         )
     if config.gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        # transformers 5.23 renamed it.
+        enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
+        enable({"use_reentrant": False})
     if config.lora_rank:
         peft = _import_peft()
         lora = peft.LoraConfig(
@@ -101,6 +106,8 @@ def pinned(policy: Policy) -> dict[str, Any]:
 def _load_tokenizer(config: PretrainedConfig) -> Any:
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(config.model, revision=config.revision, padding_side="left")
+        if len(tokenizer) < 2:  # what transformers makes of the model's kind alone
+            raise ValueError("its files are not there")
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         raise DataError(
             f"{config.model} has no tokenizer that transformers can read; save one beside the model with "

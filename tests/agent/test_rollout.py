@@ -1,10 +1,12 @@
 from collections import Counter
+from typing import Any
 
 import pytest
 import torch
 from scipy.stats import chisquare
 
 from gdpo_bench.agent.backend import Completion, Sampling
+from gdpo_bench.agent.errors import OutOfMemoryError
 from gdpo_bench.agent.loss import token_log_probs
 from gdpo_bench.agent.policy import Policy
 from gdpo_bench.agent.rollout import TransformersBackend, _sample
@@ -54,6 +56,35 @@ def test_completion_ends_with_the_end_token_or_at_the_limit(small_policy: Policy
         else:
             assert end not in completion.token_ids
             assert len(completion.token_ids) == 12
+
+
+def test_when_memory_runs_out_fewer_prompts_are_drawn_at_once(
+    small_policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    original = TransformersBackend._generate
+
+    def limited(self: TransformersBackend, prompts: Any, *arguments: Any) -> Any:
+        asked.append(len(prompts))
+        if len(prompts) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return original(self, prompts, *arguments)
+
+    monkeypatch.setattr(TransformersBackend, "_generate", limited)
+    prompts = [[token] for token in range(5, 10)]
+    completions = generate(small_policy, prompts, n=2, temperature=0)
+    assert asked == [5, 2, 2, 1]
+    monkeypatch.undo()
+    assert [c.token_ids for c in completions] == [c.token_ids for c in generate(small_policy, prompts, temperature=0)]
+
+
+def test_one_prompt_that_does_not_fit_is_an_error(small_policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*arguments: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(TransformersBackend, "_generate", never)
+    with pytest.raises(OutOfMemoryError, match="smaller group_size"):
+        generate(small_policy, PROMPTS)
 
 
 def test_end_token_as_the_last_of_the_limit_is_a_stop(small_policy: Policy) -> None:

@@ -1,0 +1,155 @@
+"""Hugging Face models as policies: a small one in a folder stands for all."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from gdpo_bench.agent.backend import Sampling
+from gdpo_bench.agent.embedded import build_policy
+from gdpo_bench.agent.options import PretrainedConfig
+from gdpo_bench.agent.policy import ContextError, Policy
+from gdpo_bench.agent.pretrained import DeviceError, check_pretrained, choose_device, load_pretrained, pinned
+from gdpo_bench.agent.rollout import TransformersBackend
+from gdpo_bench.core import DataError
+
+from .conftest import SMALL, TEXTS
+
+CHATML = (
+    "{% if messages[0]['role'] != 'system' %}{{ '[system]You are helpful.<eos>\n' }}{% endif %}"
+    "{% for message in messages %}{{ '[' + message['role'] + ']' + message['content'] + '<eos>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '[assistant]' }}{% endif %}"
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with a chat template like those of instruction-tuned models."""
+    path = tmp_path_factory.mktemp("model")
+    policy = build_policy(SMALL, TEXTS, seed=0)
+    policy.tokenizer.chat_template = CHATML
+    policy.model.save_pretrained(path)
+    policy.tokenizer.save_pretrained(path)
+    return path
+
+
+def load(folder: Path, **options: Any) -> Policy:
+    return load_pretrained(PretrainedConfig(str(folder), **options), "cpu")
+
+
+def test_prompt_is_what_the_chat_template_makes_of_it(folder: Path) -> None:
+    policy = load(folder)
+    prompt = policy.tokenizer.decode(policy.encode([{"role": "user", "content": "2+2?"}]))
+    assert prompt == "[system]You are helpful.<eos>\n[user]2+2?<eos>\n[assistant]"
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_what_the_environment_answers_continues_the_conversation_as_the_template_writes_it(
+    folder: Path, finished: bool
+) -> None:
+    policy = load(folder)
+    begin = [{"role": "user", "content": "2+2?"}]
+    reply, answer = {"role": "assistant", "content": "4"}, {"role": "tool", "content": "no"}
+    drawn = policy.tokenizer("4" + ("<eos>" if finished else ""), add_special_tokens=False)["input_ids"]
+    tokens = policy.encode(begin) + drawn + policy.encode_answer(answer, finished=finished)  # type: ignore[arg-type]
+    whole = policy.tokenizer.apply_chat_template([*begin, reply, answer], tokenize=False, add_generation_prompt=True)
+    assert policy.tokenizer.decode(tokens) == whole
+
+
+def test_precision_follows_the_device_unless_it_is_named(folder: Path) -> None:
+    assert load(folder).model.dtype == torch.float32
+    assert load(folder, dtype="bfloat16").model.dtype == torch.bfloat16
+
+
+def test_with_lora_only_adapters_are_trained_and_merged_weights_draw_the_same(folder: Path) -> None:
+    policy = load(folder, lora_rank=2)
+    trained = [name for name, weights in policy.model.named_parameters() if weights.requires_grad]
+    assert trained
+    assert all("lora" in name for name in trained)
+    with torch.no_grad():
+        for name, weights in policy.model.named_parameters():
+            if "lora_B" in name:
+                weights.normal_()
+    merged = load(folder)
+    assert {name for name, _ in policy.weights()} == set(merged.model.state_dict())
+    merged.model.load_state_dict({name: value.clone() for name, value in policy.weights()})
+    ids = torch.randint(2, 200, (2, 7))
+    with torch.no_grad():
+        torch.testing.assert_close(merged.model(ids).logits, policy.model(ids).logits, atol=1e-4, rtol=1e-4)
+        assert not torch.allclose(load(folder).model(ids).logits, merged.model(ids).logits, atol=1e-2)
+
+
+def test_gradient_checkpointing_gives_the_same_gradients(folder: Path) -> None:
+    def gradient(**options: Any) -> torch.Tensor:
+        policy = load(folder, **options)
+        policy.model.train()
+        policy.model(torch.arange(2, 12)[None], use_cache=False).logits.sum().backward()
+        return policy.model.get_input_embeddings().weight.grad
+
+    torch.testing.assert_close(gradient(gradient_checkpointing=True), gradient())
+
+
+def test_entry_pins_the_template_and_what_is_trained(folder: Path) -> None:
+    whole, adapters = pinned(load(folder)), pinned(load(folder, lora_rank=2))
+    assert whole["parameters"] == whole["trainable"] > 0
+    assert 0 < adapters["trainable"] < adapters["parameters"]
+    assert whole["chat_template"] == adapters["chat_template"]
+    assert (whole["dtype"], whole["device"]) == ("float32", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        (["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"], "has no tokenizer"),
+        (["chat_template.jinja"], "has no chat template.*choose an instruction-tuned model"),
+        (["config.json"], "Cannot load the model"),
+    ],
+)
+def test_a_folder_that_lacks_something_is_refused_before_anything_runs(
+    folder: Path, tmp_path: Path, missing: list[str], message: str
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(folder, broken)
+    for name in missing:
+        (broken / name).unlink()
+    with pytest.raises(DataError, match=message):
+        check_pretrained(PretrainedConfig(str(broken)))
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"There is no folder .*nowhere with a model"):
+        check_pretrained(PretrainedConfig(str(tmp_path / "nowhere")))
+
+
+def test_damaged_weights_are_an_error_of_ours(folder: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(folder, broken)
+    (broken / "model.safetensors").write_bytes(b"half")
+    with pytest.raises(DataError, match="Cannot load the model"):
+        load(broken)
+
+
+def test_a_gpu_that_is_not_there_is_an_error_and_auto_takes_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device("auto") == "cpu"
+    with pytest.raises(DeviceError, match="torch finds no GPU here; choose device=cpu or auto"):
+        choose_device("cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_device("auto") == "cuda"
+
+
+def test_a_prompt_that_leaves_no_room_is_an_error_that_says_what_to_do(folder: Path) -> None:
+    policy = load(folder)
+    policy.check_room(500, 12, "abc")
+    with pytest.raises(ContextError, match=r"task abc has 500 tokens.*13 may be added.*reads 512 at most"):
+        policy.check_room(500, 13, "abc")
+
+
+def test_half_precision_draws_and_tells_log_probabilities_in_single(folder: Path) -> None:
+    policy = load(folder, dtype="bfloat16")
+    rng = torch.Generator().manual_seed(0)
+    drawn = TransformersBackend(policy).generate([[5, 6, 7], [8]], 2, Sampling(4), rng)
+    assert len(drawn) == 4
+    assert all(log_prob <= 0 for completion in drawn for log_prob in completion.log_probs)
