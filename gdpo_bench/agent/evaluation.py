@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
-import torch
-
 from gdpo_bench.agent.backend import RolloutBackend, Sampling
 from gdpo_bench.agent.collect import collect
 from gdpo_bench.agent.policy import Policy
+from gdpo_bench.agent.world import World
 from gdpo_bench.core import RewardSpec, make_vec
 from gdpo_bench.core.rewards import Metric
 from gdpo_bench.core.scoring import Scores
@@ -67,6 +66,7 @@ def evaluate_suite(
     *,
     sampling: Sampling,
     group_size: int,
+    world: World = World(),  # noqa: B008 (no state)
 ) -> Evaluation:
     """Measure a policy on every held-out task of an environment.
 
@@ -77,15 +77,21 @@ def evaluate_suite(
         backend: Draws completions.
         sampling: How to draw.
         group_size: Rollouts a task.
+        world: The processes, each of which plays its share of the tasks.
 
     Returns:
         The means over all rollouts.
     """
-    tasks = make_vec(env_id, 1, 1, "eval", **options).tasks
-    rng = torch.Generator().manual_seed(EVAL_SEED)
-    parts = []
-    for start in range(0, len(tasks), _CHUNK):
-        ids = [task.id for task in tasks[start : start + _CHUNK]]
-        env = make_vec(env_id, len(ids), group_size, "eval", **options)
-        parts.append(collect(env, policy, backend, sampling=sampling, rng=rng, task_ids=ids).scores)
-    return evaluate(reduce(Scores.stack, parts), env.reward_specs)
+    env = make_vec(env_id, 1, 1, "eval", **options)
+    tasks = world.share(env.tasks)
+    rng = world.generator(EVAL_SEED)
+
+    def play() -> Scores:
+        scores = Scores.empty(0, env.reward_dim)
+        for start in range(0, len(tasks), _CHUNK):
+            ids = [task.id for task in tasks[start : start + _CHUNK]]
+            part = make_vec(env_id, len(ids), group_size, "eval", **options)
+            scores = scores.stack(collect(part, policy, backend, sampling=sampling, rng=rng, task_ids=ids).scores)
+        return scores
+
+    return evaluate(reduce(Scores.stack, world.gather(play)), env.reward_specs)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any, Literal
 
 import torch
 
+from gdpo_bench.agent.errors import OutOfMemoryError
 from gdpo_bench.agent.loss import Totals, aggregate, clipped_share, k3, log_ratio, token_gains, token_log_probs
 from gdpo_bench.agent.options import TrainingOptions
 from gdpo_bench.agent.policy import Policy
 from gdpo_bench.agent.rollouts import Rollouts
+from gdpo_bench.agent.sharding import make_weights
+from gdpo_bench.agent.world import World
 from gdpo_bench.core import GdpoBenchError
 
 BETAS = (0.9, 0.95)
@@ -31,10 +35,6 @@ class DivergedError(GdpoBenchError, RuntimeError):
         """
         super().__init__(f"The loss became {loss} at step {step}; try a smaller learning_rate.")
         self.rows = rows
-
-
-class OutOfMemoryError(GdpoBenchError, RuntimeError):
-    """A single rollout is too long to learn from."""
 
 
 def learning_rate(
@@ -59,18 +59,20 @@ def learning_rate(
 class Learner:
     """Updates a policy's weights by the objective that the options describe."""
 
-    def __init__(self, policy: Policy, options: TrainingOptions) -> None:
+    def __init__(self, policy: Policy, options: TrainingOptions, world: World = World()) -> None:  # noqa: B008 (no state)
         """Begin with fresh optimizer state.
 
         Args:
             policy: Trained in place.
             options: Objective and optimizer.
+            world: The processes that learn together, each from its share of every minibatch.
         """
-        self.policy, self.options = policy, options
+        self.policy, self.options, self.world = policy, options, world
         self.micro_batch = options.micro_batch
         self.reference = self._reference() if options.kl_coefficient else None
+        self.weights = make_weights(policy.model, world)
         self.optimizer = torch.optim.AdamW(
-            [weights for weights in policy.model.parameters() if weights.requires_grad],
+            self.weights.trained,
             lr=options.learning_rate,
             betas=BETAS,
             weight_decay=options.weight_decay,
@@ -82,10 +84,10 @@ class Learner:
         """Learn from one step's rollouts.
 
         Args:
-            rollouts: N rollouts.
+            rollouts: N rollouts, of all processes.
             advantages: (N,).
             step: Number of the training step, for the schedule.
-            rng: Source of the minibatches' order.
+            rng: Source of the minibatches' order, in the first process.
             exact: Whether the rollouts' log-probabilities are this model's own; if not, they are computed anew and
                 the difference is corrected for.
 
@@ -111,7 +113,8 @@ class Learner:
                 batch.reference = self._all_log_probs(model, rollouts)
         taken: list[dict[str, float]] = []
         for _ in range(options.epochs):
-            for rows in torch.randperm(len(advantages), generator=rng).chunk(options.minibatches):
+            order = self.world.first(lambda: torch.randperm(len(advantages), generator=rng))
+            for rows in order.chunk(options.minibatches):
                 taken.append(self._gradient_step(batch, rows, step))
         means = {name: sum(one[name] for one in taken) / len(taken) for name in taken[0]}
         return means | batch.measures | {"learning_rate": rate}
@@ -120,28 +123,38 @@ class Learner:
         measures = self._gradients(batch, rows)
         if not math.isfinite(measures["loss"]):
             raise DivergedError(measures["loss"], step, rows)
-        weights = [weights for group in self.optimizer.param_groups for weights in group["params"]]
-        norm = torch.nn.utils.clip_grad_norm_(weights, self.options.max_grad_norm)
+        self.weights.reduce_gradients()
+        norm = torch.nn.utils.clip_grad_norm_(self.weights.trained, self.options.max_grad_norm)
         self.optimizer.step()
-        return measures | {"grad_norm": float(norm)}
+        self.weights.renew()
+        return measures | {"grad_norm": float(self.weights.whole(norm))}
 
     def _gradients(self, batch: _Batch, rows: torch.Tensor) -> dict[str, float]:
-        """Fill in the gradients of a minibatch, in parts that fit into memory."""
+        """Fill in the gradients of a minibatch, in parts that fit into every process's memory."""
+        largest = math.ceil(len(rows) / self.world.size)
         while True:
             self.optimizer.zero_grad(set_to_none=True)
-            size = min(self.micro_batch or len(rows), len(rows))
-            try:
-                totals = batch.totals(rows)
-                parts = [self._backward(batch, part, totals) for part in rows.split(size)]
-                return {name: sum(part[name] for part in parts) for name in parts[0]}
-            except torch.OutOfMemoryError as error:
-                if size == 1:
-                    raise OutOfMemoryError(
-                        "One rollout alone does not fit into memory; choose a smaller max_new_tokens, a smaller "
-                        "policy, or gradient_checkpointing=true for the policy."
-                    ) from error
-                self.micro_batch = (size + 1) // 2
-            torch.cuda.empty_cache()  # outside of the handler, whose traceback still holds the activations
+            size = min(self.micro_batch or largest, largest)
+            found = self.world.gather(lambda size=size: self._passes(batch, rows, size))  # type: ignore[misc]
+            measures = [one for one in found if one is not None]
+            if len(measures) == len(found):
+                return _added(measures)
+            if size == 1:
+                raise OutOfMemoryError(
+                    "One rollout alone does not fit into memory; choose a smaller max_new_tokens, a smaller "
+                    "policy, or gradient_checkpointing=true for the policy."
+                )
+            self.micro_batch = (size + 1) // 2
+            self.weights.discard_gradients()
+            torch.cuda.empty_cache()
+
+    def _passes(self, batch: _Batch, rows: torch.Tensor, size: int) -> dict[str, float] | None:
+        """Gradients of this process's share of a minibatch; None where memory runs out."""
+        totals, share = batch.totals(rows), self.world.share(rows)
+        try:
+            return _added([self._backward(batch, part, totals) for part in share.split(size) if len(part)])
+        except torch.OutOfMemoryError:
+            return None  # and not on from here: the error's traceback still holds the activations
 
     def _backward(self, batch: _Batch, rows: torch.Tensor, totals: Totals) -> dict[str, float]:
         options = self.options
@@ -188,14 +201,28 @@ class Learner:
         """Log-probabilities (N, L − 1) of all rollouts, on the CPU."""
         rows = torch.arange(len(rollouts.token_ids))
         width = rollouts.token_ids.shape[1]
-        parts = rows.split(self.micro_batch or max(1, len(rows) // self.options.minibatches))
-        return torch.cat([self._log_probs(model, rollouts, part, width).cpu() for part in parts])
+        size = self.micro_batch or max(1, len(rows) // self.options.minibatches // self.world.size)
+        shares = self.world.gather(
+            lambda: torch.cat(
+                [self._log_probs(model, rollouts, part, width).cpu() for part in self.world.share(rows).split(size)]
+            )
+        )
+        found = torch.empty(len(rows), width - 1)
+        for rank, part in enumerate(shares):
+            found[rank :: self.world.size] = part
+        return found
 
     def _reference(self) -> Any:
         """The policy as it is now, as a context that gives the model; adapters are simply switched off."""
         if hasattr(self.policy.model, "disable_adapter"):
             return _WithoutAdapter(self.policy.model)
         return nullcontext(copy.deepcopy(self.policy.model).eval().requires_grad_(False))
+
+
+def _added(parts: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Measures of parts as one's; a process that had no rows has none."""
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {name: sum(part.get(name, 0.0) for part in parts) for name in names}
 
 
 class _WithoutAdapter:

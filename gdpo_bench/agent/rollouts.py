@@ -72,6 +72,8 @@ def concatenate(parts: Sequence[Rollouts]) -> Rollouts:
     Args:
         parts: At least one batch.
     """
+    if len(parts) == 1:
+        return parts[0]
     width = max(part.token_ids.shape[1] for part in parts)
 
     def padded(name: str) -> torch.Tensor:

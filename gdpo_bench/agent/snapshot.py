@@ -16,37 +16,40 @@ _WEIGHTS, _MOMENTS = "weights.safetensors", "optimizer.safetensors"
 def snapshot_learner(learner: Learner) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, Any]]:
     """What a learner needs to go on.
 
+    All processes call this at the same time; the tensors are whole, and there for the first one.
+
     Returns:
         File → name → tensor, and the rest as JSON.
     """
-    moments = {
-        f"{number}.{name}": value
-        for number, values in learner.optimizer.state_dict()["state"].items()
-        for name, value in values.items()
-    }
-    return {_WEIGHTS: _trained(learner), _MOMENTS: moments}, {"micro_batch": learner.micro_batch}
+    moments = {}
+    for number, values in learner.optimizer.state_dict()["state"].items():
+        for name, value in values.items():
+            whole = learner.weights.whole(value)
+            if learner.world.is_first:  # elsewhere they would only take up memory
+                moments[f"{number}.{name}"] = whole
+    return {_WEIGHTS: learner.weights.named(), _MOMENTS: moments}, {"micro_batch": learner.micro_batch}
 
 
-@torch.no_grad()
 def restore_learner(learner: Learner, checkpoint: Checkpoint) -> None:
-    """Take over what `snapshot_learner` gave.
+    """Take over what `snapshot_learner` gave, in all processes at the same time.
+
+    Args:
+        learner: Of the same policy.
+        checkpoint: Its tensors are read in the first process only.
 
     Raises:
         DataError: The checkpoint is of another policy.
     """
-    weights, trained = checkpoint.tensors[_WEIGHTS], _trained(learner)
-    if {name: value.shape for name, value in weights.items()} != {n: value.shape for n, value in trained.items()}:
+    world, tensors = learner.world, checkpoint.tensors
+    trained = learner.weights.named()
+    shapes = world.first(lambda: {name: value.shape for name, value in tensors[_WEIGHTS].items()})
+    if shapes != {name: value.shape for name, value in trained.items()}:
         raise DataError("The checkpoint is of another policy than this run's; delete it to start anew.")
-    for name, value in trained.items():
-        value.copy_(weights[name])
+    learner.weights.assign(lambda name: world.first(lambda: tensors[_WEIGHTS][name]))
     state: dict[int, dict[str, torch.Tensor]] = {}
-    for key, value in checkpoint.tensors[_MOMENTS].items():
+    for key in world.first(lambda: list(tensors[_MOMENTS])):
         number, _, name = key.partition(".")
-        state.setdefault(int(number), {})[name] = value
+        value = world.first(lambda key=key: tensors[_MOMENTS][key])  # type: ignore[misc]
+        state.setdefault(int(number), {})[name] = learner.weights.spread(value, int(number))
     learner.optimizer.load_state_dict(learner.optimizer.state_dict() | {"state": state})
     learner.micro_batch = checkpoint.state["micro_batch"]
-
-
-def _trained(learner: Learner) -> dict[str, torch.Tensor]:
-    """The weights that change, by name, each once where two names share one."""
-    return {name: value.data for name, value in learner.policy.model.named_parameters() if value.requires_grad}

@@ -16,7 +16,7 @@ import torch
 from pydantic import TypeAdapter
 
 from gdpo_bench.advantages import Normalizer, compute_advantages, diagnose, keep_groups
-from gdpo_bench.agent.backend import RolloutBackend
+from gdpo_bench.agent.backend import RolloutBackend, Sampling
 from gdpo_bench.agent.checkpoint import Checkpoint, Checkpoints
 from gdpo_bench.agent.collect import SHOWN_CHARACTERS, check_failures, collect
 from gdpo_bench.agent.evaluation import EVAL_SEED, Evaluation, evaluate
@@ -27,7 +27,8 @@ from gdpo_bench.agent.policy import Policy
 from gdpo_bench.agent.rollout import TransformersBackend
 from gdpo_bench.agent.rollouts import Rollouts, concatenate
 from gdpo_bench.agent.snapshot import restore_learner, snapshot_learner
-from gdpo_bench.core import GroupVectorEnv
+from gdpo_bench.agent.world import World
+from gdpo_bench.core import DataError, GroupVectorEnv
 
 _FAILURES = 3
 """So many failures of reward functions are kept, to be shown."""
@@ -77,6 +78,7 @@ class Trainer:
         checkpoints: Checkpoints | None = None,
         checkpoint_every: int = 1,
         open_log: OpenLog | None = None,
+        world: World = World(),  # noqa: B008 (no state)
     ) -> None:
         """Set up a run.
 
@@ -92,13 +94,18 @@ class Trainer:
             checkpoints: Where to keep the run's state, and to go on from.
             checkpoint_every: Steps between checkpoints.
             open_log: Opens the log of measures at the step that the run begins with.
+            world: The processes that train together: each plays its share of the prompts, and the first one writes.
+
+        Raises:
+            DeclarationError: The processes cannot share the prompts evenly.
         """
-        self.policy, self.env, self.eval_env = policy, env, eval_env
+        self.policy, self.world = policy, world
+        self.env, self.eval_env = (one.shard(world.rank, world.size) for one in (env, eval_env))
         self.normalizer, self.weights, self.options, self.seed = normalizer, weights, options, seed
         self.backend = backend or TransformersBackend(policy)
         self.checkpoints, self.checkpoint_every, self.open_log = checkpoints, checkpoint_every, open_log
-        self.rng = torch.Generator().manual_seed(seed)
-        self.learner = Learner(policy, options)
+        self.rng = world.generator(seed)
+        self.learner = Learner(policy, options, world)
         self.result = RunResult()
         self._diagnostics: list[dict[str, float]] = []
 
@@ -121,7 +128,7 @@ class Trainer:
         """
         first = self._restore()
         steps, result = self.options.steps, self.result
-        log = self.open_log(first_step=first) if self.open_log else None
+        log = self.open_log(first_step=first) if self.open_log and self.world.is_first else None
         clock = time.perf_counter()
         for step in range(first, steps + 1):
             evaluation = None
@@ -136,7 +143,7 @@ class Trainer:
                 log.write(step, measures)
             result.wall_s, clock = result.wall_s + time.perf_counter() - clock, time.perf_counter()
             if self.checkpoints and step < steps and (step + 1) % self.checkpoint_every == 0:
-                self.checkpoints.save(self._checkpoint(step + 1))
+                self._save(self.checkpoints, step + 1)
         if log:
             log.close()
         names = self._diagnostics[0] if self._diagnostics else ()
@@ -144,12 +151,8 @@ class Trainer:
         return result
 
     def _evaluate(self, step: int) -> Evaluation:
-        rng = torch.Generator().manual_seed(EVAL_SEED)
-        rollouts = collect(
-            self.eval_env, self.policy, self.backend, sampling=self.options.eval_sampling, rng=rng, seed=EVAL_SEED
-        )
-        check_failures(rollouts.scores, self.options.max_failed_share)
-        self.result.tokens += int(rollouts.drawn.sum())
+        rng = self.world.generator(EVAL_SEED)
+        rollouts = self._play(self.eval_env, self.options.eval_sampling, rng, EVAL_SEED)
         return evaluate(rollouts.scores, self.eval_env.reward_specs, step)
 
     def _step(self, step: int) -> dict[str, float]:
@@ -182,7 +185,7 @@ class Trainer:
         if not self.options.dynamic_sampling:
             return rollouts
         kept = self._with_signal(rollouts)
-        wanted = self.env.num_prompts
+        wanted = _groups(rollouts)
         for _ in range(self.options.max_draws - 1):
             if _groups(kept) >= wanted:
                 break
@@ -191,10 +194,18 @@ class Trainer:
         return kept if len(kept) else rollouts
 
     def _draw(self, seed: int | None) -> Rollouts:
-        rollouts = collect(self.env, self.policy, self.backend, sampling=self.options.sampling, rng=self.rng, seed=seed)
-        check_failures(rollouts.scores, self.options.max_failed_share)
+        rollouts = self._play(self.env, self.options.sampling, self.rng, seed)
         new = rollouts.scores.failures[: _FAILURES - len(self.result.failures)]
         self.result.failures += [f"{failure!s:.{SHOWN_CHARACTERS}}" for failure in new]
+        return rollouts
+
+    def _play(self, env: GroupVectorEnv, sampling: Sampling, rng: torch.Generator, seed: int | None) -> Rollouts:
+        """The rollouts of all processes, in all of them."""
+        parts = self.world.gather(
+            lambda: collect(env, self.policy, self.backend, sampling=sampling, rng=rng, seed=seed)
+        )
+        rollouts = concatenate(parts)
+        check_failures(rollouts.scores, self.options.max_failed_share)
         self.result.tokens += int(rollouts.drawn.sum())
         return rollouts
 
@@ -202,35 +213,49 @@ class Trainer:
         return rollouts.select(keep_groups(self._advantages(rollouts), rollouts.groups))
 
     def _advantages(self, rollouts: Rollouts) -> torch.Tensor:
-        return compute_advantages(
-            self.normalizer,
-            rollouts.scores.values,
-            rollouts.groups,
-            specs=self.env.reward_specs,
-            weights=self.weights,
-            lengths=rollouts.lengths,
-            applicable=rollouts.scores.applicable,
-            failed=rollouts.scores.failed,
+        # By one process: a normalizer of the user's own may hold a state, or draw random numbers.
+        return self.world.first(
+            lambda: compute_advantages(
+                self.normalizer,
+                rollouts.scores.values,
+                rollouts.groups,
+                specs=self.env.reward_specs,
+                weights=self.weights,
+                lengths=rollouts.lengths,
+                applicable=rollouts.scores.applicable,
+                failed=rollouts.scores.failed,
+            )
         )
 
-    def _checkpoint(self, step: int) -> Checkpoint:
+    def _save(self, checkpoints: Checkpoints, step: int) -> None:
         tensors, state = snapshot_learner(self.learner)
         state |= {
-            "rng": self.rng.get_state().tolist(),
+            "rngs": self.world.gather(lambda: self.rng.get_state().tolist()),
             "tasks": self.env.queue_state(),
             "result": asdict(self.result),
             "diagnostics": self._diagnostics,
         }
-        return Checkpoint(step, tensors, state)
+        self.world.first(lambda: checkpoints.save(Checkpoint(step, tensors, state)))
 
     def _restore(self) -> int:
         """Take over the last checkpoint; returns how many steps are done."""
-        found = self.checkpoints.newest() if self.checkpoints else None
+        checkpoints, world = self.checkpoints, self.world
+        if checkpoints is None:
+            return 0
+        own = world.together(lambda: checkpoints.newest() if world.is_first else None)
+        told = world.first(lambda: own and Checkpoint(own.step, {}, own.state))
+        found = own or told
         if found is None:
             return 0
+        rngs = found.state["rngs"]
+        if len(rngs) != world.size:
+            raise DataError(
+                f"The checkpoint in {checkpoints.folder} is of {len(rngs)} processes, whose sampling noise this run "
+                f"cannot go on with in {world.size}; start as many again, or delete it to start anew."
+            )
         restore_learner(self.learner, found)
         self.backend.update_weights(self.policy)
-        self.rng.set_state(torch.tensor(found.state["rng"], dtype=torch.uint8))
+        self.rng.set_state(torch.tensor(rngs[world.rank], dtype=torch.uint8))
         self.env.restore_queue(found.state["tasks"])
         self.result = _RESULT.validate_python(found.state["result"])
         self._diagnostics = found.state["diagnostics"]

@@ -67,8 +67,35 @@ class GroupVectorEnv(VectorEnv[tuple[str, ...], Replies, NDArray[Any]]):
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.metadata = {"autoreset_mode": AutoresetMode.DISABLED}
+        self._skipped = (0, 0)
+        """Tasks that a reset draws for others, before and after its own."""
         self._queue: TaskQueue[Any] | None = None
         self._batch: EpisodeBatch | None = None
+
+    def shard(self, rank: int, size: int) -> GroupVectorEnv:
+        """The part of one of several processes that play these P prompts together.
+
+        All of them draw the same tasks in the same order, given the same seeds, and each plays P / size of them;
+        their parts one after the other are what one process would play.
+
+        Args:
+            rank: Number of the part, from 0.
+            size: How many parts; 1 gives this environment itself.
+
+        Raises:
+            DeclarationError: P is not a multiple of `size`.
+        """
+        if size == 1:
+            return self
+        if self.num_prompts % size:
+            raise DeclarationError(
+                f"{self.env_id}: {self.num_prompts} prompts cannot be shared evenly by {size} processes; choose a "
+                f"multiple of {size}."
+            )
+        own = self.num_prompts // size
+        part = GroupVectorEnv(self.text_env, self.env_id, own, self.group_size, self.split)
+        part._skipped = (rank * own, (size - 1 - rank) * own)
+        return part
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[tuple[str, ...], Info]:
         """Begin N episodes on the next P tasks.
@@ -89,7 +116,8 @@ class GroupVectorEnv(VectorEnv[tuple[str, ...], Replies, NDArray[Any]]):
             self._queue = TaskQueue(self.tasks, self.np_random)
         chosen = (options or {}).get("task_ids")
         if chosen is None:
-            prompts = self._queue.take(self.num_prompts)
+            before, after = self._skipped
+            prompts = self._queue.take(before + self.num_prompts + after)[before : before + self.num_prompts]
         elif len(chosen) == self.num_prompts:
             prompts = pick(self.tasks, chosen)
         else:

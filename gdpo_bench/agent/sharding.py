@@ -1,0 +1,165 @@
+"""A model's weights as the optimizer sees them: all in this process, or spread over several by FSDP2.
+
+Spread weights are whole again but for the moment in which the optimizer steps. So rollouts and passes over
+micro-batches are those of a single process, and processes may take different numbers of them, stop at different
+lengths and run out of memory alone: nobody waits for anybody. Gradients are added up once a gradient step. What
+is spread is the optimizer's state; each GPU must hold weights and gradients whole, as rollouts ask for anyway.
+
+Source: `torch.distributed.fsdp.fully_shard`, with `set_requires_gradient_sync(False)` until the last pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from gdpo_bench.agent.world import World
+from gdpo_bench.core import GdpoBenchError
+
+
+class Weights:
+    """The weights of a model in one process."""
+
+    def __init__(self, model: Any) -> None:
+        """Take a model as it is.
+
+        Args:
+            model: A transformers model, perhaps with adapters.
+        """
+        self.model = model
+        self.trained: list[Any] = [weights for weights in model.parameters() if weights.requires_grad]
+        """What the optimizer changes."""
+
+    def named(self) -> dict[str, Any]:
+        """The whole weights that are trained, by name, each once where two names share one."""
+        return {name: value.data for name, value in self.model.named_parameters() if value.requires_grad}
+
+    @torch.no_grad()
+    def assign(self, value_of: Callable[[str], torch.Tensor]) -> None:
+        """Overwrite the weights that are trained with whole values by name."""
+        for name, weights in self.named().items():
+            weights.copy_(value_of(name))
+
+    def reduce_gradients(self) -> None:
+        """Add up the processes' gradients, for the optimizer to step."""
+
+    def renew(self) -> None:
+        """Compute with the weights that the optimizer made."""
+
+    def discard_gradients(self) -> None:
+        """Forget the gradients of passes of which one failed."""
+        self.model.zero_grad(set_to_none=True)
+
+    def whole(self, value: torch.Tensor) -> torch.Tensor:
+        """All of a tensor of the optimizer."""
+        return value
+
+    def spread(self, value: torch.Tensor, number: int) -> torch.Tensor:
+        """A whole tensor laid out like the optimizer's weights of that number."""
+        return value
+
+
+class ShardedWeights(Weights):
+    """The weights of a model in several processes, in which `Weights`' methods are called at the same time."""
+
+    def __init__(self, model: Any, world: World) -> None:
+        """Spread a model's weights.
+
+        Args:
+            model: The same in all processes; changed in place.
+            world: The processes.
+
+        Raises:
+            GdpoBenchError: This torch is too old.
+        """
+        self._world = world
+        mesh = init_device_mesh(model.device.type, (world.size,))
+        self._parts = [*_blocks(model), model]
+        for part in self._parts:
+            _fully_shard(part, mesh)
+        super().__init__(model)
+        model.set_requires_gradient_sync(False)
+        self._gather()
+
+    @torch.no_grad()
+    def assign(self, value_of: Callable[[str], torch.Tensor]) -> None:
+        """See `Weights.assign`."""
+        self._scatter()
+        for name, weights in self.named().items():
+            weights.to_local().copy_(_laid_out_like(value_of(name), weights).to_local())
+        self._gather()
+
+    def reduce_gradients(self) -> None:
+        """See `Weights.reduce_gradients`."""
+        model = self.model
+        model.set_requires_gradient_sync(True)
+        model.set_reshard_after_backward(True)
+        # FSDP adds up what has accumulated in a backward pass; this one, over a token, adds nothing of its own.
+        token = torch.zeros(1, 1, dtype=torch.long, device=model.device)
+        with self._world.in_step():
+            (model(input_ids=token, use_cache=False).logits.sum() * 0).backward()
+        model.set_requires_gradient_sync(False)
+        model.set_reshard_after_backward(False)
+
+    def renew(self) -> None:
+        """See `Weights.renew`."""
+        self._gather()
+
+    def discard_gradients(self) -> None:
+        """See `Weights.discard_gradients`."""
+        super().discard_gradients()
+        self.model.reset_iter_state()
+        self._gather()
+
+    def whole(self, value: torch.Tensor) -> torch.Tensor:
+        """See `Weights.whole`; on the CPU, since there may be no room for it elsewhere."""
+        with self._world.in_step():
+            return value.full_tensor().cpu() if isinstance(value, DTensor) else value
+
+    def spread(self, value: torch.Tensor, number: int) -> torch.Tensor:
+        """See `Weights.spread`."""
+        weights = self.trained[number]
+        return _laid_out_like(value, weights) if value.shape == weights.shape else value
+
+    def _gather(self) -> None:
+        with self._world.in_step():
+            for part in self._parts:
+                part.unshard()
+
+    def _scatter(self) -> None:
+        for part in self._parts:
+            part.reshard()
+
+
+def make_weights(model: Any, world: World) -> Weights:
+    """A model's weights, spread if there is more than one process; the model is changed in place."""
+    return ShardedWeights(model, world) if world.size > 1 else Weights(model)
+
+
+def _blocks(model: Any) -> Iterator[Any]:
+    """The decoder's blocks, by transformers' own list of modules that belong together."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    kinds = set(base._no_split_modules or ())
+    return (module for module in base.modules() if type(module).__name__ in kinds)
+
+
+def _fully_shard(module: Any, mesh: Any) -> None:
+    from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard  # noqa: PLC0415 (new in 2.6)
+
+    if not hasattr(FSDPModule, "reset_iter_state"):
+        raise GdpoBenchError(f"Training in several processes needs torch 2.13 or newer; this is {torch.__version__}.")
+    policy = MixedPrecisionPolicy(reduce_dtype=torch.float32)
+    fully_shard(module, mesh=mesh, reshard_after_forward=False, mp_policy=policy)
+    module.set_reshard_after_backward(False, recurse=False)
+    # Losses are divided by the sizes of the whole minibatch already: gradients are to be added up, not averaged.
+    module.set_gradient_divide_factor(1.0)
+    module.set_force_sum_reduction_for_comms(True)
+
+
+def _laid_out_like(value: torch.Tensor, weights: Any) -> Any:
+    # None: every process has the whole value, nothing is sent.
+    return distribute_tensor(value.to(weights.device), weights.device_mesh, weights.placements, src_data_rank=None)
