@@ -6,6 +6,7 @@ python -m gdpo_bench.leaderboard validate
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,11 @@ from gdpo_bench.cli_errors import run_cli
 from gdpo_bench.core.errors import DataError, GdpoBenchError
 from gdpo_bench.files import write_atomically
 from gdpo_bench.leaderboard.entries import EntryError
-from gdpo_bench.leaderboard.schema import json_schema_text
+from gdpo_bench.leaderboard.pairs import compare_pair, render_pair
+from gdpo_bench.leaderboard.plots import plot_profiles
+from gdpo_bench.leaderboard.pooled import pool
+from gdpo_bench.leaderboard.pooled_table import render_pooled
+from gdpo_bench.leaderboard.schema import Entry, Track, json_schema_text
 from gdpo_bench.leaderboard.store import (
     RUN_FOLDER,
     SCHEMA_FILE,
@@ -28,6 +33,7 @@ from gdpo_bench.leaderboard.store import (
     read_filed_entry,
 )
 from gdpo_bench.leaderboard.table import render_markdown
+from gdpo_bench.terminal import make_console
 
 ROOT = Path("leaderboards")
 TABLE_FILE = "README.md"
@@ -87,30 +93,42 @@ def table(root: Path = ROOT, check: bool = False) -> int:
     return 0
 
 
-def submit(paths: tyro.conf.Positional[tuple[Path, ...]], root: Path = ROOT) -> int:
-    """Check entries, file them on the leaderboard, and regenerate its table.
+def compare(
+    first: tyro.conf.Positional[str],
+    second: tyro.conf.Positional[str],
+    root: Path = ROOT,
+    anyway: bool = False,
+) -> None:
+    """Compare two entries, reward by reward, over the seeds that both ran.
 
     Args:
-        paths: Entry files, or folders of runs (whose entries lie in `entries/`).
-        root: The leaderboard's folder; created if missing.
-
-    Returns:
-        0; entries that are on the board already are no error.
+        first: An entry: its file, or the first digits of its id.
+        second: The entry that it is compared with.
+        root: The leaderboard's folder, for ids.
+        anyway: Compare also what was not run alike, and say so.
 
     Raises:
-        EntryError: An entry is invalid, or the board is damaged. Nothing was filed.
-        DataError: No path is given, or one does not exist or holds no entries. Nothing was filed.
+        DataError: There is no such entry, or the two differ in more than the normalizer.
     """
-    if not paths:
-        raise DataError("Nothing to submit; name entry files or the folders of runs.")
-    entries = [read_entry(file) for path in paths for file in _entries_below(path, required=True)]
-    board = Board.read(root) if root.exists() else Board(root)
-    _refuse_damaged(board)
-    for entry in sorted(entries, key=lambda entry: entry.supersedes is not None):
-        path = board.file(entry)
-        what = f"{entry.normalizer.name} on {entry.environment.id}"
-        print(f"Filed {what}: {path}" if path else f"On the board already, same numbers: {what} ({entry.id})")
-    return table(root)
+    make_console().print(render_pair(compare_pair(_find(first, root), _find(second, root), anyway)))
+
+
+def profile(root: Path = ROOT, track: Track = "training", out: Path | None = None) -> None:
+    """Pool all environments of a track: interquartile means, and performance profiles as a picture.
+
+    Args:
+        root: The leaderboard's folder, or that of a run.
+        track: Track to pool.
+        out: PNG file for the profiles; no picture if absent.
+
+    Raises:
+        DataError: Fewer than two environments were run alike.
+    """
+    views = pool(_current(root), track)
+    make_console().print(render_pooled(views))
+    if out:
+        plot_profiles(views, out)
+        print(f"Wrote {out}.")
 
 
 def schema(root: Path = ROOT) -> None:
@@ -126,7 +144,7 @@ def schema(root: Path = ROOT) -> None:
 def build_app() -> SubcommandApp:
     """The subcommands, to run or to mount under another command."""
     app = SubcommandApp()
-    for command in (validate, table, submit, schema):
+    for command in (validate, table, compare, profile, submit, schema):
         app.command(command)
     return app
 
@@ -150,6 +168,29 @@ def _entries_below(path: Path, required: bool = False) -> list[Path]:
     if required and not files:
         raise DataError(f"No entries in {path}; the folder of a finished run holds them in {RUN_FOLDER}/.")
     return files
+
+
+def _find(name: str, root: Path) -> Entry:
+    """The entry in a file, or the one on the board whose id begins so."""
+    if Path(name).is_file():
+        return read_entry(Path(name))
+    if not re.fullmatch("[0-9a-f]{4,16}", name):
+        raise DataError(f"No entry {name}: expected an entry's file, or at least four digits of its id.")
+    found = [entry for id, entry in Board.read(root).entries.items() if id.startswith(name)]
+    if not found:
+        raise DataError(f"No entry under {root} has an id that begins with {name}; `validate` names damaged files.")
+    if len(found) > 1:
+        raise DataError(f"Several ids begin with {name}: {', '.join(entry.id for entry in found)}. Give more digits.")
+    return found[0]
+
+
+def _current(root: Path) -> list[Entry]:
+    """Valid entries of a board or of a run that no other entry corrects."""
+    if (root / RUN_FOLDER).is_dir():
+        return [read_entry(file) for file in _entries_below(root, required=True)]
+    board = Board.read(root)
+    _refuse_damaged(board)
+    return board.current()
 
 
 def _render(root: Path) -> str:

@@ -10,15 +10,32 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import combinations
 from typing import Any, get_args
 
 from gdpo_bench.core.rewards import SHORTFALL_METRICS, Metric
 from gdpo_bench.core.task import canonical_json
-from gdpo_bench.leaderboard.schema import Entry, Seed
-from gdpo_bench.leaderboard.statistics import Estimate, PairedDifference, dominates, estimate, finals, paired_difference
+from gdpo_bench.leaderboard.intervals import holm
+from gdpo_bench.leaderboard.schema import Entry, RewardDeclaration, Seed
+from gdpo_bench.leaderboard.statistics import (
+    Estimate,
+    PairedDifference,
+    Relation,
+    Verdict,
+    estimate,
+    finals,
+    judge,
+    paired_difference,
+    pareto,
+)
 
 BASELINE = "grpo"
 """Normalizer that the others are compared with."""
+NOTHING_TRAINED = (
+    "Nothing was trained on the advantage track: rewards are those of the given replies, whatever the normalizer. "
+    "What normalizers make of them stands in the table."
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +60,13 @@ class Cell:
     estimate: Estimate
     difference: PairedDifference | None
     """To the baseline on shared seeds; `None` in the baseline's own row or without one."""
+    adjusted_p: float | None = None
+    """Of the difference, after Holm's correction: over the rewards of the row, or over its metrics."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the difference supports."""
+        return judge(self.difference, self.adjusted_p)
 
 
 @dataclass(frozen=True)
@@ -54,7 +78,7 @@ class Row:
     cells: tuple[Cell | None, ...]
     """One a column; `None` where the quantity does not apply."""
     dominated_by: tuple[str, ...]
-    """Labels of rows that dominate this one, see `statistics.dominates`."""
+    """Labels of rows that dominate this one, see `statistics.pareto`."""
 
 
 @dataclass(frozen=True)
@@ -87,10 +111,10 @@ def compare(entries: Sequence[Entry], baseline: str = BASELINE) -> list[Comparis
     """
     settings: defaultdict[str, list[Entry]] = defaultdict(list)
     for entry in sorted(entries, key=lambda entry: entry.id):
-        settings[canonical_json(_setting(entry))].append(entry)
+        settings[canonical_json(setting(entry))].append(entry)
     groups = [settings[key] for key in sorted(settings)]
-    for setting in (details := [_setting(group[0]) for group in groups]):
-        del setting["environment"]["rewards"]  # too long for a heading, and their hash is there
+    for detail in (details := [setting(group[0]) for group in groups]):
+        del detail["environment"]["rewards"]  # too long for a heading, and their hash is there
     headings = distinguish([group[0].policy.name for group in groups], details)
     return [_comparison(heading, group, baseline) for heading, group in zip(headings, groups, strict=True)]
 
@@ -116,7 +140,7 @@ def distinguish(names: Sequence[str], details: Sequence[Mapping[str, Any]]) -> l
     Returns:
         Labels such as `gdpo:eps=0.0001,weights.format=2.0`.
     """
-    flat = [dict(_flatten(detail)) for detail in details]
+    flat = [dict(flatten(detail)) for detail in details]
     labels = []
     for name, own in zip(names, flat, strict=True):
         namesakes = [other for other_name, other in zip(names, flat, strict=True) if other_name == name]
@@ -125,24 +149,39 @@ def distinguish(names: Sequence[str], details: Sequence[Mapping[str, Any]]) -> l
     return labels
 
 
-def _setting(entry: Entry) -> dict[str, Any]:
-    """All that entries must share to be compared."""
+def setting(entry: Entry) -> dict[str, Any]:
+    """All that entries must share to be compared, as fresh JSON."""
     return entry.model_dump(mode="json", include={"track", "environment", "policy", "training"})
 
 
-def _flatten(value: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+def flatten(value: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """(dotted key, value) of everything in nested mappings."""
     for key, inner in value.items():
         if isinstance(inner, Mapping):
-            yield from _flatten(inner, f"{prefix}{key}.")
+            yield from flatten(inner, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", inner
+
+
+def decimals(reward: RewardDeclaration) -> int:
+    """Digits after the point that a reward of this range is shown with."""
+    return min(max(2 - math.floor(math.log10(reward.high - reward.low)), 0), 9)
+
+
+def relation(first: Entry, second: Entry) -> Relation:
+    """Whether the first Pareto-dominates the second, as far as the seeds that both ran can tell."""
+    names = [reward.name for reward in first.environment.rewards]
+    differences = [paired_difference(finals(first, name), finals(second, name)) for name in names]
+    adjusted = holm([difference.p if difference else None for difference in differences])
+    return pareto([judge(difference, p) for difference, p in zip(differences, adjusted, strict=True)])
 
 
 def _comparison(heading: str, entries: Sequence[Entry], baseline: str) -> Comparison:
     labelled = sorted(zip(normalizer_labels(entries), entries, strict=True), key=lambda pair: pair[0])
     # Among several configurations of the baseline the first label stands for it, plainly named in the notes.
     reference = next((pair for pair in labelled if pair[1].normalizer.name == baseline), None)
-    columns = (*_reward_columns(entries), *_metric_columns(entries))
+    rewards, metrics = tuple(_reward_columns(entries)), tuple(_metric_columns(entries))
+    dominators = _dominators(labelled) if entries[0].track == "training" else {}
     rows = []
     for label, entry in labelled:
         compared = reference is not None and entry is not reference[1] and entry.track == "training"
@@ -151,29 +190,47 @@ def _comparison(heading: str, entries: Sequence[Entry], baseline: str) -> Compar
             Row(
                 label=label,
                 entry=entry,
-                cells=tuple(_cell(column, entry, against) for column in columns),
-                dominated_by=tuple(other for other, rival in labelled if dominates(rival, entry)),
+                cells=(*_cells(rewards, entry, against), *_cells(metrics, entry, against)),
+                dominated_by=tuple(dominators.get(label, ())),
             )
         )
-    return Comparison(heading, columns, tuple(rows), reference[0] if reference else None)
+    return Comparison(heading, (*rewards, *metrics), tuple(rows), reference[0] if reference else None)
 
 
-def _cell(column: Column, entry: Entry, against: Entry | None) -> Cell | None:
-    values = column.values(entry)
-    if not values:
-        return None
-    return Cell(estimate(values), paired_difference(values, column.values(against)) if against else None)
+def _dominators(labelled: Sequence[tuple[str, Entry]]) -> dict[str, list[str]]:
+    """Label → labels of the entries that dominate it."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for (label, entry), (other, rival) in combinations(labelled, 2):
+        match relation(entry, rival):
+            case "dominates":
+                found[other].append(label)
+            case "is dominated":
+                found[label].append(other)
+    return found
+
+
+def _cells(columns: Sequence[Column], entry: Entry, against: Entry | None) -> list[Cell | None]:
+    """Cells of one family of quantities, over which Holm's correction goes."""
+    values = [column.values(entry) for column in columns]
+    differences = [
+        paired_difference(own, column.values(against)) if own and against else None
+        for own, column in zip(values, columns, strict=True)
+    ]
+    adjusted = holm([difference.p if difference else None for difference in differences])
+    return [
+        Cell(estimate(own), difference, p) if own else None
+        for own, difference, p in zip(values, differences, adjusted, strict=True)
+    ]
 
 
 def _reward_columns(entries: Sequence[Entry]) -> Iterable[Column]:
     for reward in entries[0].environment.rewards:
-        magnitude = math.floor(math.log10(reward.high - reward.low))
         yield Column(
             title=reward.name,
             subtitle=f"[{reward.low:g}, {reward.high:g}]",
             also=_relation(entries, reward.name, reward.metric),
-            decimals=min(max(2 - magnitude, 0), 9),
-            values=_reward_values(reward.name),
+            decimals=decimals(reward),
+            values=partial(finals, reward=reward.name),
         )
 
 
@@ -194,14 +251,6 @@ def _relation(entries: Sequence[Entry], reward: str, metric: Metric | None) -> s
     if all(math.isclose(value, share, abs_tol=1e-9) for value, share in pairs):
         return f"= {metric}"
     return f"= 1 − {metric}" if all(math.isclose(value, 1 - share, abs_tol=1e-9) for value, share in pairs) else ""
-
-
-def _reward_values(name: str) -> Callable[[Entry], dict[Seed | None, float]]:
-    def values(entry: Entry) -> dict[Seed | None, float]:
-        applies = {result.seed for result in entry.results if result.applicable_share.get(name, 1.0) > 0}
-        return {seed: value for seed, value in finals(entry, name).items() if seed in applies}
-
-    return values
 
 
 def _metric_values(name: Metric) -> Callable[[Entry], dict[Seed | None, float]]:

@@ -1,4 +1,4 @@
-"""Learning curves: one panel a reward, one row of panels an environment, one colour a normalizer."""
+"""Learning curves, a panel a reward and a row of panels an environment; performance profiles. A colour a normalizer."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from gdpo_bench.core.errors import DataError
 from gdpo_bench.files import write_atomically
 from gdpo_bench.leaderboard.comparison import Comparison, compare
+from gdpo_bench.leaderboard.pooled import THRESHOLDS, PooledView
 from gdpo_bench.leaderboard.schema import Entry, RewardDeclaration
 
 if TYPE_CHECKING:
@@ -82,6 +83,42 @@ def plot_curves(entries: Sequence[Entry], path: str | PathLike[str]) -> None:
         ncols=min(len(labels), fitting),
         frameon=False,
     )
+    image = io.BytesIO()
+    figure.savefig(image, format="png")
+    write_atomically(path, image.getvalue())
+
+
+def plot_profiles(views: Sequence[PooledView], path: str | PathLike[str]) -> None:
+    """Draw performance profiles as a PNG: a panel a view, for each score the share of scores above it.
+
+    A band is the interval at each threshold by itself.
+
+    Args:
+        views: Pooled views, at least one.
+        path: PNG file to write.
+
+    Raises:
+        WriteError: The file could not be written.
+    """
+    from matplotlib.figure import Figure  # noqa: PLC0415 (half a second to import)
+
+    labels = sorted({row.label for view in views for row in view.rows})
+    styles = {label: _style(i) for i, label in enumerate(labels)}
+    figure = Figure(figsize=(2 * _PANEL[0], len(views) * 1.4 * _PANEL[1]), dpi=150, layout="constrained")
+    for ax, view in zip(figure.subplots(len(views), 1, squeeze=False)[:, 0], views, strict=True):
+        for row in view.rows:
+            colour, line = styles[row.label]
+            ax.plot(THRESHOLDS, row.profile.share, color=colour, linestyle=line, linewidth=2, label=row.label)
+            if row.profile.half_width is not None:
+                low, high = (row.profile.share + sign * row.profile.half_width for sign in (-1, 1))
+                ax.fill_between(THRESHOLDS, low.clip(0), high.clip(max=1), color=colour, alpha=0.15, linewidth=0)
+        ax.set_title(f"{view.heading}: {len(view.environments)} environments", loc="left", fontsize=10)
+        ax.set_xlabel("final reward τ, on [0, 1] by its declared range", fontsize=9)
+        ax.set_ylabel("share of rewards and runs above τ", fontsize=9)
+        ax.set_xlim(0, 1)
+        ax.set_ylim(0, 1.02)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.legend(frameon=False, fontsize=8, loc="lower left")
     image = io.BytesIO()
     figure.savefig(image, format="png")
     write_atomically(path, image.getvalue())

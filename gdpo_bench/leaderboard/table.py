@@ -30,7 +30,8 @@ NOT_APPLICABLE = "–"
 
 LEGEND = """\
 First line of a cell: mean final value over the runs, ± half-width of its {level} interval.
-Second line: mean difference to {baseline}, run by run on the same seed; * if its interval excludes 0."""
+Second line: mean difference to {baseline}, run by run on the same seed; * if p ≤ .05 after Holm's correction over the
+rewards of the row, or over its other metrics."""
 TITLE = """\
 # Leaderboard
 
@@ -44,8 +45,9 @@ TRACKS = {
 
 A policy is trained, then evaluated on held-out tasks. First line of a cell: mean final value over the runs, ± the
 half-width of its {level} interval. Second line: mean difference to `{baseline}` run by run (same seed, same tasks), ±
-its interval, **bold** where that excludes 0. † marks Pareto-dominated rows: some other row is at least as high in the
-mean of every reward, and higher in one of them by a paired difference whose interval excludes 0.
+its interval, **bold** where p ≤ .05 after Holm's correction over the rewards of the row, or over its other metrics.
+† marks Pareto-dominated rows: against some other row, rewards are lower in the same sense or equal in every run, and at
+least one is lower. [docs/statistics.md](../docs/statistics.md) says how well the intervals cover.
 """,
     "advantage": """\
 ## Advantage track
@@ -136,7 +138,9 @@ def notes(comparison: Comparison) -> list[str]:
         if comparison.baseline is None:
             found.append(f"No entry of {BASELINE} in this setting, hence no differences.")
         elif len(cells) > len(comparison.columns):
-            found.append("Intervals hold for each cell by itself; with many cells some exclude 0 by chance.")
+            found.append(
+                "Intervals hold for each cell by itself, verdicts for a row; with many rows some err by chance."
+            )
     measured = entry.results[0].diagnostics
     if {"label_agreement", "labels"} <= measured.keys():
         found.append(
@@ -154,17 +158,16 @@ def notes(comparison: Comparison) -> list[str]:
 def verdict(row: Row, comparison: Comparison) -> str:
     """In words, where a row's difference to the baseline is more than noise; empty where nothing can be said."""
     differences = [
-        (column.title, cell.difference)
+        (column.title, cell.verdict)
         for column, cell in zip(comparison.columns, row.cells, strict=True)
         if cell is not None and cell.difference is not None and cell.difference.half_width is not None
     ]
     if not differences:
         return ""
-    clear = [(title, difference.mean > 0) for title, difference in differences if difference.excludes_zero]
     parts = [
         f"{word} {', '.join(titles)}"
-        for word, above in (("higher", True), ("lower", False))
-        if (titles := [title for title, is_above in clear if is_above == above])
+        for word, meant in (("higher", "better"), ("lower", "worse"))
+        if (titles := [title for title, found in differences if found == meant])
     ]
     return "; ".join(parts) or "no clear difference"
 
@@ -243,7 +246,7 @@ def _terminal_cell(cell: Cell | None, column: Column) -> Text:
     if cell is None:
         return Text(NOT_APPLICABLE)
     value, difference = cell_lines(cell, column)
-    sure = cell.difference is not None and cell.difference.excludes_zero
+    sure = cell.verdict in ("better", "worse")
     return Text.assemble(
         value, (f"\n{difference}{' *' if sure else ''}" if difference else "", "bold" if sure else "dim")
     )
@@ -292,7 +295,7 @@ def _markdown_cell(cell: Cell | None, column: Column) -> str:
     value, difference = cell_lines(cell, column)
     if not difference:
         return value
-    sure = cell.difference is not None and cell.difference.excludes_zero
+    sure = cell.verdict in ("better", "worse")
     return f"{value}<br>" + (f"**{difference}**" if sure else difference)
 
 

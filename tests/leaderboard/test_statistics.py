@@ -5,7 +5,16 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from gdpo_bench.leaderboard import Seed
-from gdpo_bench.leaderboard.statistics import areas, dominates, estimate, finals, paired_difference
+from gdpo_bench.leaderboard.intervals import BOOTSTRAP_FROM, draw, holm, mean_interval
+from gdpo_bench.leaderboard.statistics import (
+    PairedDifference,
+    areas,
+    estimate,
+    finals,
+    judge,
+    paired_difference,
+    pareto,
+)
 
 
 def rl(*values, warm_start=0):
@@ -56,8 +65,9 @@ def test_swapping_the_sides_only_changes_the_sign(values, others):
 @given(rows=st.lists(st.lists(st.floats(0, 1, width=32), min_size=3, max_size=3), min_size=2, max_size=6))
 def test_with_several_warm_starts_they_are_the_unit(rows):
     found = estimate(crossed(rows))
-    assert found == estimate({Seed(warm_start=i, rl=0): np.mean(row) for i, row in enumerate(rows)})
-    assert (found.n, found.unit) == (len(rows), "warm start")
+    once = estimate({Seed(warm_start=i, rl=0): np.mean(row) for i, row in enumerate(rows)})
+    assert (found.mean, found.half_width) == (pytest.approx(once.mean), pytest.approx(once.half_width, abs=1e-9))
+    assert (found.n, found.unit, found.runs) == (len(rows), "warm start", 3 * len(rows))
 
 
 def test_repeating_rl_seeds_does_not_make_warm_starts_look_surer():
@@ -111,13 +121,109 @@ def test_finals_and_areas_read_an_entry_by_seed(entry):
     assert list(areas(found, "format").values()) == pytest.approx([0.3, 0.6])
 
 
-def test_an_entry_dominates_where_it_is_nowhere_lower_and_surely_higher_somewhere(entry):
-    high, low = entry(finals=(0.9, 0.8, 0.85)), entry("grpo", finals=(0.4, 0.35, 0.38))
-    assert dominates(high, low)
-    assert not dominates(low, high)
-    assert not dominates(high, high)
+def test_the_p_value_is_students():
+    first, second = [0.3, 0.9, 0.5, 0.6], [0.2, 0.5, 0.6, 0.3]
+    found = paired_difference(rl(*first), rl(*second))
+    assert found.p == pytest.approx(stats.ttest_rel(first, second).pvalue)
 
 
-def test_a_higher_mean_within_the_noise_does_not_dominate(entry):
-    assert not dominates(entry(finals=(0.9, 0.1, 0.8)), entry("grpo", finals=(0.1, 0.9, 0.7)))
-    assert not dominates(entry(finals=(0.9,)), entry("grpo", finals=(0.1,)))
+@pytest.mark.parametrize("n", [3, BOOTSTRAP_FROM, 20])
+def test_interval_and_p_value_agree_on_zero(n):
+    rng = np.random.default_rng(n)
+    clear = set()
+    for shift in np.linspace(0, 1, 60):
+        found = paired_difference(rl(*rng.normal(shift, 1, n)), rl(*np.zeros(n)))
+        assert found.excludes_zero == (found.p <= 0.05)
+        clear.add(found.excludes_zero)
+    assert clear == {True, False}
+
+
+def test_from_ten_clusters_on_the_bootstrap_answers():
+    values = np.random.default_rng(0).exponential(size=BOOTSTRAP_FROM)
+    students = stats.t.ppf(0.975, BOOTSTRAP_FROM - 1) * stats.sem(values)
+    assert estimate(rl(*values)).half_width != pytest.approx(students, rel=1e-3)
+    assert estimate(rl(*values[1:])).half_width == pytest.approx(
+        stats.t.ppf(0.975, BOOTSTRAP_FROM - 2) * stats.sem(values[1:])
+    )
+
+
+@pytest.mark.parametrize("m", [1, 2, 3])
+def test_on_normal_data_the_bootstrap_comes_near_students_t(m):
+    values = np.random.default_rng(m).normal(size=(40, m))
+    half_width, _ = mean_interval(values.ravel(), (m,) * 40, 0.95)
+    assert half_width == pytest.approx(stats.t.ppf(0.975, 39) * stats.sem(values.mean(axis=1)), rel=0.08)
+
+
+def test_the_same_data_give_the_same_interval():
+    values = np.random.default_rng(0).normal(size=12)
+    first = mean_interval(values, (1,) * 12, 0.95)
+    draw.cache_clear()
+    assert mean_interval(values, (1,) * 12, 0.95) == first
+
+
+def test_draws_take_clusters_and_then_runs_of_those_clusters():
+    layout = (1, 3, 2)
+    draws = draw(layout, 500)
+    owner = np.repeat([0, 1, 2], layout)
+    for place, drawn in enumerate(draws.runs):
+        inside = place < np.array(layout)[draws.clusters]
+        assert (owner[drawn[inside]] == draws.clusters[inside]).all()
+        assert (drawn[~inside] == 6).all()
+    assert set(draws.runs.ravel()) == set(range(7))
+    values = np.arange(6.0)
+    expected = [np.mean([values[run] for run in draws.runs[:, 1, i] if run < 6]) for i in range(20)]
+    assert draws.cluster_means(values)[1, :20] == pytest.approx(expected)
+
+
+def test_where_most_clusters_agree_students_t_answers():
+    values = np.array([0.0] * 9 + [1.0])
+    half_width, p = mean_interval(values, (1,) * 10, 0.95)
+    assert half_width == pytest.approx(stats.t.ppf(0.975, 9) * stats.sem(values))
+    assert p == pytest.approx(stats.ttest_1samp(values, 0).pvalue)
+
+
+def test_holm_is_the_textbooks():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.5, None, 0.9]) == [1.0, None, 1.0]
+    assert holm([]) == []
+
+
+@given(p=st.lists(st.floats(0, 1), min_size=1, max_size=6))
+def test_holm_never_makes_surer_than_one_test_and_keeps_the_order(p):
+    adjusted = holm(p)
+    assert all(a >= b for a, b in zip(adjusted, p, strict=True))
+    assert all(a <= min(1, b * len(p)) + 1e-12 for a, b in zip(adjusted, p, strict=True))
+    assert [adjusted[i] for i in np.argsort(p, kind="stable")] == sorted(adjusted)
+
+
+@pytest.mark.parametrize(
+    ("first", "adjusted", "verdict"),
+    [
+        ((0.9, 0.8, 0.7), 0.04, "better"),
+        ((-0.9, -0.8, -0.7), 0.04, "worse"),
+        ((0.9, 0.8, 0.7), 0.06, "undecided"),
+        ((0.0, 0.0, 0.0), 1.0, "equal"),
+        ((0.9,), None, "undecided"),
+    ],
+)
+def test_a_verdict_says_what_the_corrected_p_value_supports(first, adjusted, verdict):
+    difference = paired_difference(rl(*first), rl(*(0.0 for _ in first)))
+    assert isinstance(difference, PairedDifference)
+    assert judge(difference, adjusted) == verdict
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "relation"),
+    [
+        (("better", "equal"), "dominates"),
+        (("better", "better"), "dominates"),
+        (("better", "undecided"), "undecided"),
+        (("worse", "equal"), "is dominated"),
+        (("better", "worse", "undecided"), "trade-off"),
+        (("equal", "equal"), "equal"),
+        (("undecided",), "undecided"),
+        ((), "undecided"),
+    ],
+)
+def test_dominance_is_claimed_only_where_no_reward_may_be_lower(verdicts, relation):
+    assert pareto(verdicts) == relation
