@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.table import Table
 
 from gdpo_bench.files import write_atomically
 from gdpo_bench.jobs.folder import RunFolder
@@ -15,6 +18,30 @@ from gdpo_bench.leaderboard.store import RUN_FOLDER, write_entry
 from gdpo_bench.leaderboard.table import render_results
 
 _TABLE_WIDTH = 120
+
+
+def write_suites(suites: Mapping[tuple[str, str], Sequence[Mapping[str, float]]], path: Path, console: Console) -> None:
+    """Show and keep what the trained policies reached on other environments.
+
+    Args:
+        suites: (suite, what was trained) → reward or metric → value, for each run.
+        path: The file to write.
+        console: Shows the table.
+    """
+    table = Table("suite", "trained", "runs", "mean over runs", title="Suites, every held-out task", box=None)
+    for (suite, trained), runs in sorted(suites.items()):
+        means = {name: fmean(run[name] for run in runs) for name in runs[0]}
+        table.add_row(suite, trained, str(len(runs)), "  ".join(f"{name} {value:.3f}" for name, value in means.items()))
+    _show(table, path, console)
+
+
+def _show(table: RenderableType, path: Path, console: Console) -> None:
+    """On the terminal, and in a file of one width."""
+    console.print()
+    console.print(table)
+    page = Console(width=_TABLE_WIDTH, record=True, quiet=True)
+    page.print(table)
+    write_atomically(path, page.export_text())
 
 
 def write_report(entries: Sequence[Entry], folder: RunFolder, console: Console) -> None:
@@ -29,12 +56,7 @@ def write_report(entries: Sequence[Entry], folder: RunFolder, console: Console) 
         write_entry(entry, folder.path / RUN_FOLDER)
     if not entries:
         return
-    table = render_results(entries)
-    console.print()
-    console.print(table)
-    page = Console(width=_TABLE_WIDTH, record=True, quiet=True)
-    page.print(table)
-    write_atomically(folder.path / "table.txt", page.export_text())
+    _show(render_results(entries), folder.path / "table.txt", console)
     if any(entry.track == "training" for entry in entries):
         plot_curves(entries, folder.path / "curves.png")
         console.print(f"Learning curves: {folder.path / 'curves.png'}", soft_wrap=True, markup=False)

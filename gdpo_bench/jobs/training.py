@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from random import Random
 from typing import Any
 
+import torch
 from rich.console import Console
 
 from gdpo_bench.agent.options import PretrainedConfig
+from gdpo_bench.agent.world import current_world
 from gdpo_bench.core import content_hash
 from gdpo_bench.core.cores import usable_cores
 from gdpo_bench.core.errors import GdpoBenchError
 from gdpo_bench.jobs.engine import Engine, LocalEngine
 from gdpo_bench.jobs.engines import EngineChoice
 from gdpo_bench.jobs.folder import RunFolder
-from gdpo_bench.jobs.job import SeedPair
+from gdpo_bench.jobs.job import JobError, SeedPair
 from gdpo_bench.jobs.plan import Plan, PlannedEnv, PlannedNormalizer
 from gdpo_bench.jobs.progress import show_failure, watch
+from gdpo_bench.jobs.report import write_suites
 from gdpo_bench.jobs.tasks import Pretrained, RunRecord, TrainingTask, WarmStarted, WarmStartTask
+from gdpo_bench.jobs.torchrun_engine import TorchrunEngine
 from gdpo_bench.leaderboard import Curve, Entry, PolicyConfig, Seed, SeedResult, collect_provenance, make_entry
 
 
@@ -66,7 +71,7 @@ def train(
                 "never earn a reward there. Define `demonstrations(rng)` in the environment.",
                 style="yellow",
             )
-    with _start(engine, _count(plan)) as running:
+    with _start(engine, plan) as running:
         runs = list(_planned_runs(plan, folder, _policies(plan, running, console)))
         missing = [run.task for run in runs if folder.load(run.task) is None]
         if len(missing) < len(runs):
@@ -78,20 +83,56 @@ def train(
                 show_failure(console, failure)
 
         failures = watch(console, "training", missing, running.run(missing), finished)
+    if plan.job.suites:
+        write_suites(_suites(folder, runs), folder.path / "suites.txt", console)
     return list(_entries(plan, folder, runs, command)), len(failures)
 
 
-def _start(choice: EngineChoice, runs: int) -> Engine:
+def _suites(folder: RunFolder, runs: list[PlannedRun]) -> dict[tuple[str, str], list[dict[str, float]]]:
+    """(suite, what was trained) → values of each finished run."""
+    found: dict[tuple[str, str], list[dict[str, float]]] = {}
+    for run in runs:
+        if (record := folder.load(run.task)) is not None:
+            for suite, values in record.suites.items():
+                found.setdefault((suite, f"{run.env.choice.label} {run.normalizer.choice.label}"), []).append(values)
+    return found
+
+
+def _start(choice: EngineChoice, plan: Plan) -> Engine:
+    world = current_world()
+    if world.size > 1:
+        _check_shares(choice, plan, world.size)
+        return TorchrunEngine(world)
     if choice.kind == "ray":
         from gdpo_bench.jobs.ray_engine import RayEngine  # noqa: PLC0415 (an optional dependency)
 
         return RayEngine(choice.address, choice.ray)
     # One worker for the warm start would do, but the others may import torch meanwhile.
+    runs = len(plan.envs) * len(plan.normalizers) * len(plan.job.seeds)
     return LocalEngine(min(usable_cores(), runs))
 
 
-def _count(plan: Plan) -> int:
-    return len(plan.envs) * len(plan.normalizers) * len(plan.job.seeds)
+def _check_shares(choice: EngineChoice, plan: Plan, processes: int) -> None:
+    """Refuse what torchrun's processes cannot do together.
+
+    Raises:
+        JobError: Prompts that cannot be shared evenly, too few GPUs, or another engine.
+    """
+    if choice.kind != "local":
+        raise JobError(
+            f"--engine {choice.kind} gives each run a process, torchrun gives one run several: start the job with "
+            "python -m gdpo_bench.run, or leave --engine out."
+        )
+    for name in ("prompts", "eval_prompts"):
+        prompts = getattr(plan.job.training, name)
+        if prompts % processes:
+            raise JobError(
+                f"training.{name} is {prompts}, which {processes} processes cannot share evenly: choose a multiple of "
+                f"{processes}, or start another number of processes."
+            )
+    here, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+    if plan.device == "cuda" and here > gpus:
+        raise JobError(f"torchrun started {here} processes on this machine, which has {gpus} GPUs: each needs its own.")
 
 
 def _policies(plan: Plan, engine: Engine, console: Console) -> PolicyOf:
@@ -120,6 +161,8 @@ def _policies(plan: Plan, engine: Engine, console: Console) -> PolicyOf:
 
 
 def _planned_runs(plan: Plan, folder: RunFolder, policy_of: PolicyOf) -> Iterator[PlannedRun]:
+    world = current_world()
+    processes = [world.size] if world.size > 1 else []  # each with its own noise: another number is another run
     for seed in plan.job.seeds:  # outermost, so that an interrupted job has whole seeds to compare
         for env in plan.envs:
             for normalizer in plan.normalizers:
@@ -130,7 +173,7 @@ def _planned_runs(plan: Plan, folder: RunFolder, policy_of: PolicyOf) -> Iterato
                     normalizer.weights(env.specs),
                     plan.job.training,
                     policy_of(env, seed),
-                    content_hash([env.description.model_dump(mode="json"), normalizer.options]),
+                    content_hash([env.description.model_dump(mode="json"), normalizer.options, *processes]),
                     plan.vllm,
                     plan.device,
                     plan.job.suites,
@@ -149,7 +192,7 @@ def _entries(plan: Plan, folder: RunFolder, runs: list[PlannedRun], command: str
                 continue
             yield make_entry(
                 track="training",
-                division=plan.division,
+                division="open" if "processes" in finished[0].policy else plan.division,
                 environment=env.description,
                 normalizer=normalizer.describe(env.specs),
                 policy=_describe_policy(plan, env, tasks, finished[0]),

@@ -1,5 +1,6 @@
 """Whole training jobs: started, interrupted, killed, resumed, with code of the user's own."""
 
+import json
 import os
 import signal
 import subprocess
@@ -14,9 +15,13 @@ import pytest
 import torch
 import yaml
 
+from gdpo_bench.agent.embedded import build_policy
+from gdpo_bench.agent.options import EmbeddedConfig
 from gdpo_bench.cli import main
 from gdpo_bench.jobs import training
 from gdpo_bench.jobs.engine import Event, Finished, Task
+from gdpo_bench.jobs.job import Job, JobError
+from gdpo_bench.jobs.plan import plan
 from gdpo_bench.leaderboard.store import read_entry
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -126,6 +131,59 @@ def test_job_that_was_interrupted_and_killed_resumes_to_the_numbers_of_one_that_
     for name in ("table.txt", "curves.png", "job.yaml"):
         assert (next(out.iterdir()) / name).read_bytes() == (next((folder / "whole").iterdir()) / name).read_bytes()
     assert "File them: python -m gdpo_bench.leaderboard submit whole/job-" in capsys.readouterr().out
+
+
+def test_run_killed_between_steps_goes_on_from_its_checkpoint_to_the_same_numbers(folder: Path) -> None:
+    long = TINY | {"steps": 12, "eval_every": 4}
+    job = write_job(folder, training=long, normalizers=["gdpo"], seeds=[0], runtime={"checkpoint_every": 1})
+    out = folder / "runs"
+    killed = start(job)
+    wait_for(lambda: any(out.glob("*/work/*/checkpoints/step-0000000[4-9]")), killed)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.communicate(timeout=60)
+    assert results(out) == set()
+    reached = max(int(path.name.removeprefix("step-")) for path in out.glob("*/work/*/checkpoints/step-*"))
+
+    assert main(["run", job, "--resume"]) == 0
+    assert main(["run", job, "--out", "whole"]) == 0
+    assert ids(out) == ids(folder / "whole")
+    assert len(ids(out)) == 1
+    (work,) = out.glob("*/work/*")
+    assert not (work / "checkpoints").exists()
+    lines = [json.loads(line) for line in (work / "metrics.jsonl").read_text().splitlines()]
+    (whole,) = (folder / "whole").glob("*/work/*")
+    others = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(13))
+    assert [line.get("loss") for line in lines] == [line.get("loss") for line in others]
+    # What was done before the kill was not done again: its seconds are those of the killed process.
+    assert reached >= 4
+
+
+def test_job_on_a_hugging_face_folder_trains_it_and_measures_suites(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy = build_policy(EmbeddedConfig(hidden_size=16, intermediate_size=32), ["1+2=3"], seed=0)
+    policy.model.save_pretrained("model")
+    policy.tokenizer.save_pretrained("model")
+    job = write_job(
+        folder,
+        policy=f"hf:{folder}/model:lora_rank=2",
+        normalizers=["gdpo"],
+        seeds=[0, 1],
+        suites=["gdpo/MathMini-v0:limit=30"],
+    )
+    assert main(["run", job]) == 0
+    (entry,) = map(read_entry, (folder / "runs").glob("*/entries/*.json"))
+    assert entry.policy.name == f"hf:{folder}/model"
+    assert entry.policy.details["config"]["lora_rank"] == 2
+    assert entry.policy.details["trainable"] < entry.policy.details["parameters"]
+    assert [result.seed and result.seed.warm_start for result in entry.results] == [None, None]
+    records = [json.loads(path.read_text()) for path in results(folder / "runs")]
+    assert all(set(record["suites"]) == {"gdpo/MathMini-v0:limit=30"} for record in records)
+    assert "gdpo/MathMini-v0:limit=30" in capsys.readouterr().out
+
+    with pytest.raises(JobError, match="is given and has no warm start"):
+        plan(Job.load(write_job(folder, policy=f"hf:{folder}/model", seeds=["1:0"])))
 
 
 PLUG_IN = '''
