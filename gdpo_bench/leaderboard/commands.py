@@ -18,6 +18,7 @@ from gdpo_bench.cli_errors import run_cli
 from gdpo_bench.core.errors import DataError, GdpoBenchError
 from gdpo_bench.files import write_atomically
 from gdpo_bench.leaderboard.entries import EntryError
+from gdpo_bench.leaderboard.page import render_page
 from gdpo_bench.leaderboard.pairs import compare_pair, render_pair
 from gdpo_bench.leaderboard.plots import plot_profiles
 from gdpo_bench.leaderboard.pooled import pool
@@ -93,6 +94,49 @@ def table(root: Path = ROOT, check: bool = False) -> int:
     return 0
 
 
+def html(out: Path, root: Path = ROOT) -> None:
+    """Write the leaderboard as one page with tables and charts, which works from a file and without a network.
+
+    Args:
+        out: The page's file, such as `leaderboard.html`.
+        root: The leaderboard's folder.
+
+    Raises:
+        EntryError: The board is damaged. Nothing was written.
+        WriteError: The file could not be written.
+    """
+    board = Board.read(root)
+    _refuse_damaged(board)
+    write_atomically(out, render_page(board.entries.values()))
+    print(f"Wrote {out}.")
+
+
+def submit(paths: tyro.conf.Positional[tuple[Path, ...]], root: Path = ROOT) -> int:
+    """Check entries, file them on the leaderboard, and regenerate its table.
+
+    Args:
+        paths: Entry files, or folders of runs (whose entries lie in `entries/`).
+        root: The leaderboard's folder; created if missing.
+
+    Returns:
+        0; entries that are on the board already are no error.
+
+    Raises:
+        EntryError: An entry is invalid, or the board is damaged. Nothing was filed.
+        DataError: No path is given, or one does not exist or holds no entries. Nothing was filed.
+    """
+    if not paths:
+        raise DataError("Nothing to submit; name entry files or the folders of runs.")
+    entries = [read_entry(file) for path in paths for file in _entries_below(path, required=True)]
+    board = Board.read(root) if root.exists() else Board(root)
+    _refuse_damaged(board)
+    for entry in sorted(entries, key=lambda entry: entry.supersedes is not None):
+        path = board.file(entry)
+        what = f"{entry.normalizer.name} on {entry.environment.id}"
+        print(f"Filed {what}: {path}" if path else f"On the board already, same numbers: {what} ({entry.id})")
+    return table(root)
+
+
 def compare(
     first: tyro.conf.Positional[str],
     second: tyro.conf.Positional[str],
@@ -144,7 +188,7 @@ def schema(root: Path = ROOT) -> None:
 def build_app() -> SubcommandApp:
     """The subcommands, to run or to mount under another command."""
     app = SubcommandApp()
-    for command in (validate, table, compare, profile, submit, schema):
+    for command in (validate, table, compare, profile, html, submit, schema):
         app.command(command)
     return app
 

@@ -1,0 +1,304 @@
+import base64
+import hashlib
+import json
+import re
+from collections import Counter
+from html.parser import HTMLParser
+from importlib import resources
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from gdpo_bench import RewardSpec
+from gdpo_bench.leaderboard import Seed
+from gdpo_bench.leaderboard.commands import main
+from gdpo_bench.leaderboard.page import render_page
+from gdpo_bench.leaderboard.page.charts import pareto_front
+from gdpo_bench.leaderboard.page.looks import COLOURS, MARKERS, look_up
+from gdpo_bench.leaderboard.page.svg import Scale
+from gdpo_bench.leaderboard.store import Board, write_entry
+from gdpo_bench.leaderboard.table import render_markdown
+
+BOARD = Path(__file__).parents[2] / "leaderboards"
+VOID = {"br", "col", "hr", "img", "input", "link", "meta", "wbr"}
+HOSTILE = "\"><script>window.hacked = 1</script><img src=x onerror=alert(1)>&amp;'{{ 7 * 7 }}"
+
+
+class Page(HTMLParser):
+    """Elements and text of a page; fails on tags that are not balanced."""
+
+    def __init__(self, text):
+        super().__init__(convert_charrefs=True)
+        self.elements, self.open, self.texts = [], [], []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append((self.open[-1] if self.open else "", data))
+
+    def all(self, tag):
+        return [attributes for found, attributes in self.elements if found == tag]
+
+    def values(self, attribute):
+        return [attributes[attribute] for _, attributes in self.elements if attribute in attributes]
+
+
+@pytest.fixture(scope="module")
+def board():
+    return list(Board.read(BOARD).entries.values())
+
+
+@pytest.fixture(scope="module")
+def text(board):
+    return render_page(board)
+
+
+@pytest.fixture(scope="module")
+def page(text):
+    return Page(text)
+
+
+def row_texts(text, name):
+    """What stands in the cells of a row, line by line."""
+    rows = re.findall(r"<tr data-entry=.*?</tr>", text, re.DOTALL)
+    (row,) = [row for row in rows if re.search(rf"<span>{name}[ <]", row)]
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL)
+    return [re.findall(r'<span class="(?:value|difference)[^"]*">(?:<span.*?</span> )?([^<]+)', cell) for cell in cells]
+
+
+def test_the_page_needs_nothing_but_itself(page):
+    assert not page.values("src")
+    assert not page.all("link")
+    assert {address[0] for address in page.values("href")} == {"#"}
+    style = "".join(data for tag, data in page.texts if tag == "style")
+    assert style
+    assert "url(" not in style
+    assert "@import" not in style
+
+
+def test_the_security_policy_allows_our_style_and_script_and_nothing_else(page):
+    (policy,) = [m["content"] for m in page.all("meta") if m.get("http-equiv") == "Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'")
+    assert "unsafe" not in policy
+    for tag in ("style", "script"):
+        assert len(page.all(tag)) == 1
+        content = "".join(data for found, data in page.texts if found == tag)
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy
+    assert not page.values("style")
+    assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
+
+
+def test_every_link_leads_to_one_place_and_every_entry_has_one(page, board):
+    ids = Counter(page.values("id"))
+    assert not [name for name, count in ids.items() if count > 1]
+    assert {address[1:] for address in page.values("href")} <= ids.keys()
+    assert {f"e-{entry.id}" for entry in board} <= ids.keys()
+    for attribute in ("aria-labelledby", "for"):
+        assert set(page.values(attribute)) <= ids.keys()
+
+
+def test_equal_entries_give_an_equal_page(board, text):
+    assert render_page(reversed(board)) == text
+
+
+def test_tables_have_captions_and_heads_and_charts_have_names(page):
+    tables = len(page.all("table"))
+    assert tables
+    assert len(page.all("caption")) == tables
+    assert all(head.get("scope") for head in page.all("th"))
+    charts = [svg for svg in page.all("svg") if svg.get("aria-hidden") != "true"]
+    assert charts
+    assert all(svg["role"] == "img" and svg["aria-label"] for svg in charts)
+
+
+def test_the_page_shows_the_numbers_of_the_tables(entry):
+    entries = [entry("gdpo", (0.9, 0.8, 0.85)), entry("grpo", (0.4, 0.3, 0.38))]
+    markdown, page = render_markdown(entries), render_page(entries)
+    for name in ("gdpo", "grpo"):
+        (row,) = [line for line in markdown.splitlines() if line.startswith(f"| `{name}`")]
+        cells = [cell.strip().replace("**", "").split("<br>") for cell in row.strip("|").split("|")][1:4]
+        assert row_texts(page, name)[:3] == [[line.replace("-", "−") for line in cell] for cell in cells]
+
+
+def test_a_clear_difference_is_said_in_words_and_not_by_colour_alone(entry):
+    text = render_page([entry("gdpo", (0.9, 0.8, 0.85)), entry("grpo", (0.4, 0.3, 0.38))])
+    assert 'class="difference better"><span aria-hidden="true">▲</span>' in text
+    assert "clearly higher" in text
+    assert re.search(r'<td class="verdict">higher format', text)
+    assert "higher format: gdpo" in text  # at a glance
+
+
+def test_where_less_is_better_a_higher_value_is_no_better_one(entry):
+    specs = [RewardSpec("length", 0, 2, metric="exceed_ratio")]
+    text = render_page([entry("gdpo", (0.9, 0.8, 0.85), specs=specs), entry("grpo", (0.4, 0.3, 0.38), specs=specs)])
+    assert Counter(re.findall(r'class="difference (\w+)"', text)) == {"better": 1, "worse": 1}
+
+
+def test_whatever_an_entry_says_stays_text(entry, make_provenance):
+    said = make_provenance(author=HOSTILE, command=HOSTILE, versions={HOSTILE: HOSTILE, "python": "3"})
+    hostile = entry(
+        HOSTILE,
+        (0.5, 0.6),
+        specs=[RewardSpec("format", 0, 1), RewardSpec("correct", -3, 3)],
+        options={HOSTILE: HOSTILE, "nested": {"deep": [HOSTILE]}},
+        provenance=said,
+    )
+    correction = entry("gdpo", (0.1, 0.2), supersedes=hostile.id, provenance=said)
+    harmless = Page(render_page([entry("gdpo", (0.5, 0.6)), entry("grpo", (0.3, 0.3))]))
+    for entries in ([hostile, entry("grpo", (0.3, 0.3))], [hostile, correction]):
+        page = Page(render_page(entries))
+        assert len(page.all("script")) == 1
+        assert not page.all("img")
+        assert {tag for tag, _ in page.elements} <= {tag for tag, _ in harmless.elements} | {"strong"}
+        assert ("dd", HOSTILE) in page.texts
+        assert any(tag == "pre" and data.endswith(HOSTILE) for tag, data in page.texts)
+        assert not any("49" in data for tag, data in page.texts if tag in ("dd", "pre", "span"))
+        assert HOSTILE in page.values("data-normalizer")
+
+
+def test_a_superseded_entry_is_marked_and_not_compared(entry):
+    wrong, baseline = entry("gdpo", (0.1, 0.2)), entry("grpo", (0.3, 0.3))
+    right = entry("gdpo", (0.9, 0.8), supersedes=wrong.id)
+    text = render_page([wrong, right, baseline])
+    assert "Superseded by" in text
+    assert f'Corrects <a href="#e-{wrong.id}">' in text
+    marked = [a for a in Page(text).all("details") if "superseded" in a.get("class", "")]
+    assert [attributes["data-entry"] for attributes in marked] == [wrong.id]
+    assert not re.search(rf'<tr data-entry="{wrong.id}"', text)
+    assert "2 entries" in text
+
+
+def test_a_normalizer_looks_the_same_everywhere_and_later_entries_change_no_look(entry, make_provenance):
+    early = [
+        entry("gdpo"),
+        entry("grpo"),
+        entry("gdpo", environment="gdpo/Other-v0"),
+        entry("gdpo", options={"eps": 1}),
+    ]
+    looks = look_up(early)
+    gdpo, grpo, other, variant = (looks[one.id] for one in early)
+    assert gdpo == other
+    assert (gdpo.colour, gdpo.marker) != (grpo.colour, grpo.marker)
+    assert (gdpo.colour, gdpo.marker) == (variant.colour, variant.marker)
+    assert gdpo.dash != variant.dash
+    later = entry("a_new_one", provenance=make_provenance(date="2027-01-01T00:00:00Z"))
+    assert look_up([later, *early]).items() >= looks.items()
+
+
+def test_dozens_of_normalizers_look_different(entry):
+    entries = [entry(f"n{i:02}") for i in range(len(MARKERS) * COLOURS - 1)]
+    assert len({(look.colour, look.marker) for look in look_up(entries).values()}) == len(entries)
+
+
+@pytest.mark.parametrize(
+    ("points", "front"),
+    [
+        ([], []),
+        ([(0, 0)], [(0, 0)]),
+        ([(0, 1), (1, 0), (0.4, 0.4)], [(0, 1), (0.4, 0.4), (1, 0)]),
+        ([(0, 1), (1, 1), (1, 0)], [(1, 1)]),
+        ([(1, 1), (1, 1)], [(1, 1)]),
+    ],
+)
+def test_the_front_holds_what_no_other_point_beats(points, front):
+    assert pareto_front(points) == front
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (-3, 3), (0.971, 0.982), (-1e-9, 1e-9), (0, 12345), (0.1, 0.7)])
+@pytest.mark.parametrize("least", [3, 4])
+def test_ticks_are_even_round_and_neither_few_nor_many(low, high, least):
+    ticks = Scale(low, high, 0, 100).ticks(least)
+    assert least <= len(ticks) <= 10
+    assert all(low - 1e-12 <= tick <= high + 1e-12 for tick in ticks)
+    steps = [after - before for before, after in pairwise(ticks)]
+    assert steps == pytest.approx([steps[0]] * len(steps), rel=1e-6)
+    assert f"{steps[0]:.0e}"[0] in "125"
+
+
+def test_odd_boards_have_a_page_too(entry, replay):
+    four = [RewardSpec(name, 0, 1) for name in "abcde"]
+    for entries in (
+        [],
+        [entry("gdpo", (0.5,), steps=(0,))],  # one run, one evaluation, nothing to compare with
+        [entry("gdpo", (0.0, 0.0)), entry("grpo", (0.0, 0.0))],
+        [entry("gdpo", specs=four), entry("grpo", specs=four, steps=(0, 20))],
+        [entry("gdpo", specs=four[:1]), entry("grpo", specs=four[:1])],
+        [replay("gdpo", diagnostics={"collapsed_rollouts": 0.0})],
+    ):
+        Page(render_page(entries))
+
+
+def test_a_page_of_hundreds_of_entries_is_below_five_megabytes(entry):
+    seeds = [Seed(warm_start=None, rl=i) for i in range(8)]
+    steps = tuple(range(0, 101, 5))
+    entries = [
+        entry(
+            f"n{i}", [0.3 + (i * j) % 7 / 20 for j in range(8)], environment=f"gdpo/E{e}-v0", seeds=seeds, steps=steps
+        )
+        for e in range(25)
+        for i in range(12)
+    ]
+    assert len(render_page(entries)) < 5e6
+
+
+def colours(theme):
+    """Name → (red, green, blue) of the style sheet, light (0) or dark (1)."""
+    style = resources.files("gdpo_bench.leaderboard.page").joinpath("assets/page.css").read_text()
+    found = re.findall(r"(\.c\d|--\w+)[^;\n]*?light-dark\((#\w{6}), (#\w{6})\)", style)
+    return {name: tuple(bytes.fromhex(pair[theme][1:])) for name, *pair in found}
+
+
+def contrast(first, second):
+    """As WCAG 2 defines it, between 1 and 21."""
+
+    def luminance(colour):
+        linear = [c / 255 / 12.92 if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in colour]
+        return sum(weight * value for weight, value in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    dark, light = sorted((luminance(first), luminance(second)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+def test_text_and_lines_stand_out_from_their_background(theme):
+    found = colours(theme)
+    for text in ("--ink", "--quiet", "--link", "--better", "--worse"):
+        assert min(contrast(found[text], found[back]) for back in ("--paper", "--panel")) >= 4.5, text
+    lines = [name for name in found if name.startswith(".c")]
+    assert len(lines) == COLOURS
+    for line in lines:
+        assert contrast(found[line], found["--panel"]) >= 3, line
+
+
+def test_the_command_writes_the_page_of_a_board(tmp_path, monkeypatch, entry, capsys):
+    monkeypatch.chdir(tmp_path)
+    one = entry()
+    write_entry(one, tmp_path / "leaderboards/training" / one.environment.id)
+    assert main(["html", "--out", "docs/page.html"]) == 0
+    assert capsys.readouterr().out == "Wrote docs/page.html.\n"
+    assert (tmp_path / "docs/page.html").read_text(encoding="utf-8") == render_page([one])
+
+
+def test_the_page_of_a_damaged_board_is_refused(tmp_path, monkeypatch, entry, capsys):
+    monkeypatch.chdir(tmp_path)
+    one = entry()
+    file = write_entry(one, tmp_path / "leaderboards/training" / one.environment.id)
+    file.write_text(json.dumps({"schema_version": 99}))
+    (tmp_path / "page.html").write_text("before")
+    assert main(["html", "--out", "page.html"]) == 2
+    assert str(file.relative_to(tmp_path)) in capsys.readouterr().err
+    assert (tmp_path / "page.html").read_text() == "before"
