@@ -10,6 +10,9 @@ from gdpo_sandbox.errors import SandboxError
 
 from gdpo_bench.core.errors import GdpoBenchError
 
+INTERRUPTED = 130
+"""Exit status after Ctrl-C."""
+
 
 def run_cli(command: Callable[[], int | None]) -> int:
     """Run a command and return the exit status to pass to `sys.exit`.
@@ -29,7 +32,7 @@ def run_cli(command: Callable[[], int | None]) -> int:
         return 2
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:
         # The interpreter flushes stdout once more on exit and would complain there.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

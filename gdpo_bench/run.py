@@ -3,6 +3,7 @@
 python -m gdpo_bench.run
 python -m gdpo_bench.run my_job.yaml
 python -m gdpo_bench.run --envs gdpo/MathMini-v0 --normalizers grpo gdpo:eps=1e-4 --seeds 0 1 2 3
+torchrun --nproc-per-node 2 -m gdpo_bench.run my_job.yaml
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from gdpo_bench.cli_errors import run_cli
+from gdpo_bench.jobs.torchrun_engine import run_together, under_torchrun
 from gdpo_bench.terminal import make_console
 
 if TYPE_CHECKING:
@@ -157,7 +159,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: Without the program's name; those of this process if absent.
     """
-    return run_cli(lambda: tyro.cli(run, prog="python -m gdpo_bench.run", args=arguments))
+
+    def command() -> int:
+        return run_cli(lambda: tyro.cli(run, prog="python -m gdpo_bench.run", args=arguments))
+
+    return run_together(command) if under_torchrun() else command()
 
 
 if __name__ == "__main__":

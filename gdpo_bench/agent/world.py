@@ -187,3 +187,8 @@ def join_world() -> World:
     global _current  # noqa: PLW0603 (like torch's own process group, of which there is one)
     _current = ProcessGroup()
     return _current
+
+
+def leave_world() -> None:
+    """Take leave of the other processes, when there is nothing more to do together."""
+    dist.destroy_process_group()

@@ -16,6 +16,7 @@ from gdpo_bench.agent.pretrained import pinned
 from gdpo_bench.agent.rollout import TransformersBackend
 from gdpo_bench.agent.trainer import RunResult, StepReport, Trainer
 from gdpo_bench.agent.vllm_options import VLLMOptions
+from gdpo_bench.agent.world import World, current_world
 from gdpo_bench.core import make_vec
 from gdpo_bench.jobs.engine import Report
 from gdpo_bench.jobs.tasks import Pretrained, RunRecord
@@ -37,9 +38,10 @@ def train_run(task: TrainingTask, report: Report) -> RunRecord:
     Raises:
         GdpoBenchError: See `Trainer`; or a device, model or backend that is not there.
     """
+    world = current_world()
     policy = task.policy.load(task.device)
     with closing(_backend(task.vllm, policy)) as backend:
-        result = _trainer(task, policy, backend).run(_reporter(task, report))
+        result = _trainer(task, policy, backend, world).run(_reporter(task, report))
         suites = {
             suite.label: evaluate_suite(
                 suite.id,
@@ -48,11 +50,14 @@ def train_run(task: TrainingTask, report: Report) -> RunRecord:
                 backend,
                 sampling=task.training.eval_sampling,
                 group_size=task.training.eval_group_size,
+                world=world,
             )
             for suite in task.suites
         }
     record = _record(result)
     record.policy = pinned(policy) if isinstance(task.policy, Pretrained) else {}
+    if world.size > 1:
+        record.policy["processes"] = world.size
     record.suites = {
         label: found.rewards | {str(n): v for n, v in found.metrics.items()} for label, found in suites.items()
     }
@@ -67,7 +72,7 @@ def _backend(vllm: VLLMOptions | None, policy: Policy) -> RolloutBackend:
     return VLLMBackend(policy, vllm)
 
 
-def _trainer(task: TrainingTask, policy: Policy, backend: RolloutBackend) -> Trainer:
+def _trainer(task: TrainingTask, policy: Policy, backend: RolloutBackend, world: World) -> Trainer:
     options, runtime = task.training, task.runtime
     checkpoints = log = None
     if task.files is not None:
@@ -86,6 +91,7 @@ def _trainer(task: TrainingTask, policy: Policy, backend: RolloutBackend) -> Tra
         checkpoints=checkpoints,
         checkpoint_every=max(1, runtime.checkpoint_every),
         open_log=log,
+        world=world,
     )
 
 

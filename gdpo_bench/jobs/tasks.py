@@ -78,7 +78,12 @@ class WarmStartTask:
         return content_hash([[choice.model_dump() for choice in self.envs], asdict(self.config), self.seed])
 
     def __call__(self, report: Report) -> WarmStarted:
-        """Do it."""
+        """Do it, in the first process where there are several."""
+        from gdpo_bench.agent.world import current_world  # noqa: PLC0415 (imports torch)
+
+        return current_world().first(lambda: self._start(report))
+
+    def _start(self, report: Report) -> WarmStarted:
         from gdpo_bench.agent.warm_start import build_corpus, warm_start  # noqa: PLC0415 (imports torch)
 
         envs = {spec(choice.id).id: make_env(choice.id, **choice.options) for choice in self.envs}
@@ -104,7 +109,7 @@ class RunRecord:
     failures: list[str] = field(default_factory=list)
     """What reward functions failed on, the first few; too few to stop the run."""
     policy: dict[str, JsonValue] = field(default_factory=dict)
-    """What says exactly which pretrained policy it was."""
+    """What says exactly which pretrained policy it was, and how many processes trained it, if several."""
     suites: dict[str, dict[str, float]] = field(default_factory=dict)
     """Suite → reward or canonical metric → value of the trained policy."""
 

@@ -1,0 +1,129 @@
+"""One run at a time, on all processes that torchrun started.
+
+    torchrun --nproc-per-node 2 -m gdpo_bench.run my_job.yaml
+
+The first process is the job: it plans, prints and writes. The others follow it from task to task; a task meets
+its counterparts through `agent.world`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from gdpo_bench.cli_errors import INTERRUPTED
+from gdpo_bench.jobs.engine import Event, Failed, Finished, Progressed, Report, Task, answer, single_thread
+
+if TYPE_CHECKING:
+    from gdpo_bench.agent.world import World
+
+_TOLD = ("GDPO_BENCH_DATA",)
+"""Environment variables that a job may set."""
+
+
+def under_torchrun() -> bool:
+    """Whether torchrun started this process beside others."""
+    return "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What the others are to do."""
+
+    task: Task
+    environment: Mapping[str, str]
+
+
+class TorchrunEngine:
+    """Runs tasks one after the other, each on all processes at once."""
+
+    def __init__(self, world: World) -> None:
+        """Lead the other processes, which `follow`.
+
+        Args:
+            world: All processes.
+        """
+        self._world = world
+
+    def __enter__(self) -> TorchrunEngine:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Nothing to do: the others follow until this process ends."""
+
+    def run(self, tasks: Sequence[Task]) -> Iterator[Event]:
+        """Run tasks in their order.
+
+        Args:
+            tasks: What to run; events name them by position.
+
+        Yields:
+            What happens, as it happens; each task ends with `Finished` or `Failed`.
+        """
+        for number, task in enumerate(tasks):
+            events: SimpleQueue[tuple[str, Any]] = SimpleQueue()
+            # In a thread of its own, so that what it reports is shown meanwhile, and Ctrl-C is heard.
+            threading.Thread(target=self._lead, args=(task, events), daemon=True).start()
+            while (event := events.get())[0] == "progress":
+                yield Progressed(number, *event[1])
+            kind, content = event
+            yield Finished(number, content) if kind == "result" else Failed(number, *content)
+
+    def _lead(self, task: Task, events: SimpleQueue[tuple[str, Any]]) -> None:
+        def lead(report: Report) -> Any:
+            self._world.claim_device()
+            single_thread()
+            environment = {name: os.environ[name] for name in _TOLD if name in os.environ}
+            self._world.first(lambda: _Order(task, environment))
+            return self._world.together(lambda: task(report))
+
+        events.put(answer(lead, lambda share, text: events.put(("progress", (share, text)))))
+
+
+def run_together(command: Callable[[], int]) -> int:
+    """Run a command in the first of torchrun's processes, and its tasks in all.
+
+    Args:
+        command: The whole command line; returns its exit status.
+
+    Returns:
+        The exit status.
+    """
+    from gdpo_bench.agent.world import join_world, leave_world  # noqa: PLC0415 (imports torch)
+
+    world = join_world()
+    if not world.is_first:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches all; the first process says so
+        _follow(world)
+        return 0
+    try:
+        status = command()
+    except SystemExit:  # --help, or options that cannot be read
+        _dismiss(world)
+        raise
+    if status == INTERRUPTED:
+        return status  # amid a task, to which the others are bound; torchrun ends them
+    _dismiss(world)
+    leave_world()
+    return status
+
+
+def _follow(world: World) -> None:
+    """Take part in what the first process orders, until it has no more."""
+    single_thread()
+    while True:
+        order: _Order | None = world.first(lambda: None)
+        if order is None:
+            return
+        os.environ.update(order.environment)
+        task = order.task
+        answer(lambda report, task=task: world.together(lambda: task(report)), lambda share, text: None)  # type: ignore[misc]
+
+
+def _dismiss(world: World) -> None:
+    world.first(lambda: None)
