@@ -40,16 +40,20 @@ class Draws:
 
     clusters: NDArray[np.intp]
     """(C, B) clusters that were drawn."""
+    sizes: Floats
+    """(C, B) numbers of runs in them."""
     runs: NDArray[np.intp]
     """(M, C, B) runs that were drawn, numbered through all clusters. M is the largest cluster's; where the
     drawn one has fewer, the rest is the number of all runs."""
-    layout: Layout
 
     def cluster_means(self, values: Floats) -> Floats:
         """Means (C, B) of the drawn runs' values; `values` is (runs,)."""
-        sums: Floats = np.append(values, 0.0)[self.runs].sum(axis=0)
-        means: Floats = sums / np.array(self.layout)[self.clusters]
-        return means
+        padded = np.append(values, 0.0)
+        sums: Floats = np.take(padded, self.runs[0])
+        for more in self.runs[1:]:
+            sums += np.take(padded, more)
+        sums /= self.sizes
+        return sums
 
 
 @lru_cache(maxsize=16)
@@ -66,7 +70,7 @@ def draw(layout: Layout, resamples: int = RESAMPLES) -> Draws:
     size, first = sizes[clusters], (np.cumsum(sizes) - sizes)[clusters]
     place = np.arange(sizes.max())[:, None, None]
     runs = first + (rng.random((len(place), *clusters.shape)) * size).astype(np.intp)
-    return Draws(clusters, np.where(place < size, runs, sizes.sum()), layout)
+    return Draws(clusters, size.astype(np.float64), np.where(place < size, runs, sizes.sum()))
 
 
 def cluster_means(values: Floats, layout: Layout) -> Floats:
@@ -100,12 +104,14 @@ def mean_interval(
     if error <= negligible:
         return 0.0, float(abs(mean) <= negligible)
     if n >= BOOTSTRAP_FROM:
-        drawn = draw(layout, resamples).cluster_means(values)
-        errors = drawn.std(axis=0, ddof=1) / math.sqrt(n)
+        drawn = draw(layout, resamples).cluster_means(values) - mean
+        deviations = drawn.mean(axis=0)
+        drawn -= deviations
+        errors = np.sqrt(np.einsum("cb,cb->b", drawn, drawn) / (n * (n - 1)))
         # A draw without spread says nothing of the error: it counts as far off, never as near.
         spread = errors > negligible
         distances = np.full(resamples, np.inf)
-        np.divide(np.abs(drawn.mean(axis=0) - mean), errors, out=distances, where=spread)
+        np.divide(np.abs(deviations), errors, out=distances, where=spread)
         rank = math.ceil((resamples + 1) * confidence) - 1
         quantile = float(np.partition(distances, rank)[rank])
         if math.isfinite(quantile):

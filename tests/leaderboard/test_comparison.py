@@ -82,15 +82,13 @@ def test_one_undecided_reward_forbids_dominance_although_its_mean_is_higher(entr
 
 
 def test_what_holms_correction_takes_away_is_not_called_clear(entry):
-    # Both p-values lie between .025 and .05: each clear by itself, not clear together with the other.
-    first, second = entry("gdpo", (0.60, 0.55, 0.65)), entry("grpo", (0.5, 0.5, 0.5))
-    noisy = with_rewards(first, correct=(0.6, 0.4, 0.75))
-    found = compare_pair(noisy, second)
-    assert all(reward.difference.excludes_zero for reward in found.rewards) is False or found.relation == "undecided"
-    for reward in found.rewards:
-        assert reward.verdict == "undecided"
-        assert reward.adjusted_p >= reward.difference.p
-    assert found.rewards[0].words.startswith("no difference seen")
+    # Two rewards with p = .037 each: clear by itself, not beside another.
+    found = compare_pair(entry("gdpo", (0.6, 0.55, 0.7, 0.6)), entry("grpo", (0.5, 0.5, 0.5, 0.5)))
+    format_ = found.rewards[0]
+    assert format_.difference.excludes_zero
+    assert format_.adjusted_p == pytest.approx(2 * format_.difference.p)
+    assert format_.words == "not clear beside the other rewards (interval +0.01 to +0.21)"
+    assert found.relation == "undecided"
 
 
 def test_equal_numbers_are_called_equal(entry):

@@ -122,11 +122,11 @@ def test_pooling_the_runs_would_cover_far_less():
 @pytest.mark.slow
 @pytest.mark.parametrize(("clusters", "runs"), [(3, 1), (3, 3), (5, 1), (10, 1), (10, 3)])
 def test_verdicts_on_equals_err_in_at_most_one_comparison_in_twenty(clusters, runs):
-    assert false_positives(clusters, runs) <= 0.05
+    assert false_positives(clusters, runs, experiments=2000 if clusters < 10 else 600) <= 0.05
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("clusters", "runs", "most"), [(3, 1, 0.07), (3, 3, 0.05), (5, 1, 0.05), (10, 1, 0.05)])
+@pytest.mark.parametrize(("clusters", "runs", "most"), [(3, 1, 0.07), (3, 3, 0.05), (5, 1, 0.05)])
 def test_on_a_coarse_scale_too_but_for_three_lone_runs_that_agree_by_chance(clusters, runs, most):
     assert false_positives(clusters, runs, grid=1.0) <= most
 

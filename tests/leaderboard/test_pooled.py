@@ -13,7 +13,7 @@ from gdpo_bench.leaderboard.commands import main
 from gdpo_bench.leaderboard.plots import PALETTE
 from gdpo_bench.leaderboard.pooled import THRESHOLDS, interquartile_mean, make_sample, pool
 from gdpo_bench.leaderboard.pooled_table import render_pooled
-from gdpo_bench.leaderboard.store import Board
+from gdpo_bench.leaderboard.store import Board, write_entry
 
 OTHER = [RewardSpec("brief", 0, 10)]
 HIGH, LOW = (0.9, 0.8, 0.85, 0.95), (0.4, 0.3, 0.38, 0.45)
@@ -177,6 +177,13 @@ def test_the_command_prints_the_table_and_draws_the_profiles(two, tmp_path, caps
     found = {f"#{r:02X}{g:02X}{b:02X}" for r, g, b in set(map(tuple, pixels))}
     assert set(PALETTE[:2]) <= found
     assert not set(PALETTE[2:6]) & found
+
+
+def test_the_command_reads_the_folder_of_a_run(two, tmp_path, capsys):
+    for one in two():
+        write_entry(one, tmp_path / "run" / "entries")
+    assert main(["profile", "--root", str(tmp_path / "run")]) == 0
+    assert "gdpo/A-v0, gdpo/B-v0" in capsys.readouterr().out
 
 
 def test_the_command_refuses_the_advantage_track(tmp_path, replay, capsys):
