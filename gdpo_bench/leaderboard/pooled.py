@@ -103,6 +103,8 @@ class PooledRow:
     """One configuration of a normalizer over all environments."""
 
     label: str
+    entry: Entry
+    """Any of its entries: what they share can be read from it."""
     iqm: Pooled
     difference: Pooled | None
     """IQM minus the baseline's, over the runs that both have; `None` in the baseline's row or without one."""
@@ -295,6 +297,7 @@ def _row(label: str, entries: Sequence[Entry], against: Sequence[Entry] | None) 
         improvement = _pooled(both, lambda w: weighted_mean(wins, w))
     return PooledRow(
         label=label,
+        entry=entries[0],
         iqm=_pooled(sample, lambda w: interquartile_mean(scores, w)),
         difference=difference,
         improvement=improvement,

@@ -12,7 +12,7 @@ from rich.text import Text
 from gdpo_bench.leaderboard.pooled import Pooled, PooledRow, PooledView
 from gdpo_bench.leaderboard.statistics import CONFIDENCE
 
-_LEGEND = (
+LEGEND = (
     "IQM: mean of the middle half of the final rewards, each on [0, 1] by its declared range; environments count "
     "equally. P(above): how probably a run scores above {baseline}'s run with the same seed, ties half. ±: {level} "
     "interval of each number by itself, for other runs in these environments. No ranking: compare normalizers reward "
@@ -38,17 +38,18 @@ def render_pooled(views: Sequence[PooledView]) -> RenderableType:
         if any(row.iqm.half_width is None for row in view.rows):
             parts.append(Text("An environment with a single unit has no interval."))
     baselines = {view.baseline for view in views if view.baseline}
-    legend = _LEGEND.format(baseline=" or ".join(sorted(baselines)) or "the baseline", level=f"{CONFIDENCE:.0%}")
+    legend = LEGEND.format(baseline=" or ".join(sorted(baselines)) or "the baseline", level=f"{CONFIDENCE:.0%}")
     parts.append(Text(legend, "dim"))
     return Group(*parts)
 
 
 def _cells(row: PooledRow) -> tuple[str, ...]:
-    pooled = (_text(row.iqm), _text(row.difference, "+"), _text(row.improvement))
+    pooled = (pooled_text(row.iqm), pooled_text(row.difference, "+"), pooled_text(row.improvement))
     return (row.label, *pooled, f"{row.clusters} {row.unit}{'s' if row.clusters > 1 else ''}", str(row.runs))
 
 
-def _text(pooled: Pooled | None, sign: str = "") -> str:
+def pooled_text(pooled: Pooled | None, sign: str = "") -> str:
+    """A pooled number with its interval, such as `0.816 ±0.010`."""
     if pooled is None:
         return "–"
     interval = "" if pooled.half_width is None else f" ±{pooled.half_width:.3f}"

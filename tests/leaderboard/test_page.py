@@ -17,6 +17,8 @@ from gdpo_bench.leaderboard.page import render_page
 from gdpo_bench.leaderboard.page.charts import pareto_front
 from gdpo_bench.leaderboard.page.looks import COLOURS, MARKERS, look_up
 from gdpo_bench.leaderboard.page.svg import Scale
+from gdpo_bench.leaderboard.pooled import pool
+from gdpo_bench.leaderboard.pooled_table import pooled_text
 from gdpo_bench.leaderboard.store import Board, write_entry
 from gdpo_bench.leaderboard.table import render_markdown
 
@@ -132,6 +134,21 @@ def test_the_page_shows_the_numbers_of_the_tables(entry):
         (row,) = [line for line in markdown.splitlines() if line.startswith(f"| `{name}`")]
         cells = [cell.strip().replace("**", "").split("<br>") for cell in row.strip("|").split("|")][1:4]
         assert row_texts(page, name)[:3] == [[line.replace("-", "−") for line in cell] for cell in cells]
+
+
+def test_environments_trained_alike_are_pooled_with_the_numbers_of_the_pooled_table(entry):
+    entries = [
+        entry(name, finals, environment=environment)
+        for environment in ("gdpo/TestMini-v0", "gdpo/Other-v0")
+        for name, finals in (("gdpo", (0.9, 0.8, 0.85)), ("grpo", (0.4, 0.3, 0.38)))
+    ]
+    page = render_page(entries)
+    (view,) = pool(entries)
+    for row in view.rows:
+        for number, sign in ((row.iqm, ""), (row.difference, "+"), (row.improvement, "")):
+            assert f">{pooled_text(number, sign)}</td>" in page
+    assert "Performance profiles" in page
+    assert "Performance profiles" not in render_page(entries[:2])
 
 
 def test_a_clear_difference_is_said_in_words_and_not_by_colour_alone(entry):

@@ -12,9 +12,11 @@ from itertools import accumulate
 from markupsafe import Markup
 
 from gdpo_bench.leaderboard.comparison import Cell, Column, Comparison, Row
+from gdpo_bench.leaderboard.intervals import Floats
 from gdpo_bench.leaderboard.page.looks import Look
 from gdpo_bench.leaderboard.page.svg import NOTHING, Frame, Scale, marker, number, padded, path, tag
 from gdpo_bench.leaderboard.plots import shared_curves
+from gdpo_bench.leaderboard.pooled import THRESHOLDS, PooledView
 from gdpo_bench.leaderboard.schema import RewardDeclaration, Seed
 from gdpo_bench.leaderboard.statistics import Estimate, estimate
 from gdpo_bench.leaderboard.table import DIAGNOSTICS, diagnostic_text, with_interval
@@ -55,17 +57,13 @@ def _curve(row: Row, reward: str, look: Look, x: Scale, y: Scale) -> Markup:
     steps, runs = shared_curves(row.entry, reward)
     mean = runs.mean(axis=0)
     across = [x(step) for step in steps]
-
-    def along(values: Sequence[float]) -> list[tuple[float, float]]:
-        return list(zip(across, map(y, values), strict=True))
-
     parts = []
     if len(runs) > 1:
-        outline = along(runs.max(axis=0)) + along(runs.min(axis=0))[::-1]
+        outline = _along(across, runs.max(axis=0), y) + _along(across, runs.min(axis=0), y)[::-1]
         parts.append(tag("path", d=path(outline, close=True), class_="band"))
     if 1 < len(runs) <= _RUNS_DRAWN:
-        parts += [tag("path", d=path(along(run)), class_="run") for run in runs]
-    parts.append(tag("path", d=path(along(mean)), class_="line", stroke_dasharray=look.dash or None))
+        parts += [tag("path", d=path(_along(across, run, y)), class_="run") for run in runs]
+    parts.append(tag("path", d=path(_along(across, mean, y)), class_="line", stroke_dasharray=look.dash or None))
     title = f"{row.label}: {mean[-1]:.3g} at step {steps[-1]}"
     parts.append(marker(look.marker, across[-1], y(mean[-1]), title))
     return _series(row, look, *parts)
@@ -154,6 +152,37 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, flo
     return [point for point, highest in zip(descending, heights, strict=False) if point[1] > highest][::-1]
 
 
+def profiles(view: PooledView, looks: Looks) -> Markup:
+    """Performance profiles: the share of scores above each threshold, with the interval at each by itself."""
+    frame = Frame(width=420, height=260, left=62)
+    x, y = frame.x(0, 1), frame.y(0, 1.02)
+    parts = []
+    for row in view.rows:
+        look, share, half = looks[row.entry.id], row.profile.share, row.profile.half_width
+        across = [x(threshold) for threshold in THRESHOLDS]
+        line = tag(
+            "path",
+            tag("title", row.label),
+            d=path(_along(across, share, y)),
+            class_="line",
+            stroke_dasharray=look.dash or None,
+        )
+        band = NOTHING
+        if half is not None:
+            outline = _along(across, (share + half).clip(max=1), y) + _along(across, share - half, y)[::-1]
+            band = tag("path", d=path(outline, close=True), class_="band")
+        middle = len(across) // 2
+        mark = marker(look.marker, across[middle], y(share[middle]))
+        parts.append(tag("g", band, line, mark, class_=f"c{look.colour}", data_pooled=row.entry.normalizer.name))
+    return frame.drawing(
+        "Performance profiles",
+        f"Share of scores above 0.5: {'; '.join(f'{row.label} {row.profile.share[50]:.0%}' for row in view.rows)}.",
+        frame.y_axis(y, "share of rewards and runs above τ"),
+        frame.x_axis(x, "final reward τ, on [0, 1] by its declared range", least=4),
+        *parts,
+    )
+
+
 def diagnostic(comparison: Comparison, name: str, looks: Looks) -> Markup:
     """A diagnostic's mean over runs as bars, with its interval."""
     found = [(row, values) for row in comparison.rows if (values := _measured(row, name))]
@@ -175,6 +204,11 @@ def diagnostic(comparison: Comparison, name: str, looks: Looks) -> Markup:
         )
         told.append(f"{row.label} {text}")
     return frame.drawing(DIAGNOSTICS[name], f"{'; '.join(told)}.", frame.x_axis(x, DIAGNOSTICS[name]), *parts)
+
+
+def _along(across: Sequence[float], values: Sequence[float] | Floats, y: Scale) -> list[tuple[float, float]]:
+    """Points at coordinates across and the heights of values."""
+    return list(zip(across, map(y, values), strict=True))
 
 
 def _measured(row: Row, name: str) -> dict[Seed | None, float]:

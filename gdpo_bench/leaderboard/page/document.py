@@ -16,6 +16,7 @@ from markupsafe import Markup
 from gdpo_bench.leaderboard.comparison import BASELINE, setting
 from gdpo_bench.leaderboard.page import views
 from gdpo_bench.leaderboard.page.looks import Look, look_up
+from gdpo_bench.leaderboard.page.pooling import pooled
 from gdpo_bench.leaderboard.schema import Entry
 from gdpo_bench.leaderboard.statistics import CONFIDENCE
 
@@ -77,6 +78,7 @@ def render_page(entries: Iterable[Entry]) -> str:
             level=f"{CONFIDENCE:.0%}",
             newest=max((entry.provenance.date.date().isoformat() for entry in known), default=None),
             normalizers=_normalizers(known, looks),
+            pooled=pooled(current, looks),
             script=script,
             script_hash=_hash(script),
             style=style,

@@ -52,6 +52,7 @@ function filterable(form) {
       shown += passes;
       for (const part of parts.get(entry.dataset.entry)) part.toggleAttribute("hidden", !passes);
     }
+    for (const part of all("[data-pooled]")) part.toggleAttribute("hidden", !normalizers.has(part.dataset.pooled));
     for (const panel of all(".panel")) {
       panel.hidden = !panel.querySelector("tbody tr:not([hidden])");
       const row = all("[data-panel]").find((row) => row.dataset.panel === panel.id);
