@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 
 from gdpo_bench.agent.errors import OutOfMemoryError
-from gdpo_bench.agent.loss import Totals, aggregate, clipped_share, k3, log_ratio, token_gains, token_log_probs
+from gdpo_bench.agent.loss import Totals, aggregate, clipped_share, k3, log_probs_of, log_ratio, token_gains
 from gdpo_bench.agent.options import TrainingOptions
 from gdpo_bench.agent.policy import Policy
 from gdpo_bench.agent.rollouts import Rollouts
@@ -158,11 +158,11 @@ class Learner:
 
     def _backward(self, batch: _Batch, rows: torch.Tensor, totals: Totals) -> dict[str, float]:
         options = self.options
-        drawn, width = batch.narrowed(rows)
-        log_probs = self._log_probs(self.policy.model, batch.rollouts, rows, width)
+        columns = batch.columns(rows)
+        log_probs = self._log_probs(self.policy.model, batch.rollouts, rows, columns)
         device = log_probs.device
-        drawn = drawn.to(device)
-        old, advantages = batch.old[rows, : width - 1].to(device), batch.advantages[rows].to(device)
+        drawn = batch.drawn[rows, columns].to(device)
+        old, advantages = batch.old[rows, columns].to(device), batch.advantages[rows].to(device)
         gains = token_gains(
             log_probs,
             old,
@@ -173,7 +173,7 @@ class Learner:
             clip_high=options.clip_high,
         )
         if batch.importance is not None:
-            gains = gains * batch.importance[rows, : width - 1].to(device)
+            gains = gains * batch.importance[rows, columns].to(device)
 
         def total(tokens: torch.Tensor) -> torch.Tensor:
             return aggregate(tokens, drawn, totals, options.aggregation, options.max_new_tokens)
@@ -181,7 +181,7 @@ class Learner:
         loss = -total(gains)
         measures: dict[str, float] = {}
         if batch.reference is not None:
-            divergence = total(k3(log_probs, batch.reference[rows, : width - 1].to(device), drawn))
+            divergence = total(k3(log_probs, batch.reference[rows, columns].to(device), drawn))
             loss = loss + options.kl_coefficient * divergence
             measures["kl"] = float(divergence.detach())
         loss.backward()
@@ -191,23 +191,25 @@ class Learner:
             measures["clipped_share"] = float(clipped.sum()) / max(totals.tokens, 1)
         return measures | {"loss": float(loss.detach())}
 
-    def _log_probs(self, model: Any, rollouts: Rollouts, rows: torch.Tensor, width: int) -> torch.Tensor:
-        """Log-probabilities (rows, width − 1) of the tokens; padding stands on the right and needs no mask."""
-        token_ids = rollouts.token_ids[rows, :width].to(model.device)
-        return token_log_probs(model(input_ids=token_ids, use_cache=False).logits, token_ids, self.options.temperature)
+    def _log_probs(self, model: Any, rollouts: Rollouts, rows: torch.Tensor, columns: slice) -> torch.Tensor:
+        """Log-probabilities (rows, columns) of the tokens; padding stands on the right and needs no mask."""
+        token_ids = rollouts.token_ids[rows, : columns.stop + 1].to(model.device)
+        # What prompts predict is not needed, nor what follows the last token.
+        logits = model(input_ids=token_ids[:, :-1], use_cache=False, logits_to_keep=columns.stop - columns.start).logits
+        return log_probs_of(token_ids[:, columns.start + 1 :], logits, self.options.temperature)
 
     @torch.no_grad()
     def _all_log_probs(self, model: Any, rollouts: Rollouts) -> torch.Tensor:
         """Log-probabilities (N, L − 1) of all rollouts, on the CPU."""
         rows = torch.arange(len(rollouts.token_ids))
-        width = rollouts.token_ids.shape[1]
+        columns = slice(0, rollouts.token_ids.shape[1] - 1)
         size = self.micro_batch or max(1, len(rows) // self.options.minibatches // self.world.size)
         shares = self.world.gather(
             lambda: torch.cat(
-                [self._log_probs(model, rollouts, part, width).cpu() for part in self.world.share(rows).split(size)]
+                [self._log_probs(model, rollouts, part, columns).cpu() for part in self.world.share(rows).split(size)]
             )
         )
-        found = torch.empty(len(rows), width - 1)
+        found = torch.empty(len(rows), columns.stop)
         for rank, part in enumerate(shares):
             found[rank :: self.world.size] = part
         return found
@@ -264,9 +266,7 @@ class _Batch:
     def totals(self, rows: torch.Tensor) -> Totals:
         return Totals(len(rows), int(self.drawn[rows].sum()))
 
-    def narrowed(self, rows: torch.Tensor) -> tuple[torch.Tensor, int]:
-        """What counts of some rollouts (rows, width − 1), and the width that holds it all."""
-        drawn = self.drawn[rows]
-        columns = drawn.any(0).nonzero()
-        width = int(columns[-1]) + 2 if len(columns) else 2
-        return drawn[:, : width - 1], width
+    def columns(self, rows: torch.Tensor) -> slice:
+        """The columns that hold all that counts of some rollouts."""
+        counting = self.drawn[rows].any(0).nonzero()
+        return slice(int(counting[0]), int(counting[-1]) + 1) if len(counting) else slice(0, 1)
