@@ -56,6 +56,9 @@ class RolloutBackend(Protocol):
             P·n completions, those of a prompt adjacent.
         """
 
+    def sleep(self) -> None:
+        """Make room for the update, if there is anything to free; called before every training step."""
+
     def update_weights(self, policy: Policy) -> None:
         """Draw from these weights from now on; called after every training step."""
 

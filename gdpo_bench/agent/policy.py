@@ -108,16 +108,20 @@ class Policy:
 
     def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Names and values of the weights as a checkpoint of the whole model holds them, adapters merged in."""
-        if not hasattr(self.model, "merge_adapter"):
+        if not hasattr(self.model, "get_base_model"):
             yield from self.model.state_dict().items()
             return
-        self.model.merge_adapter()
-        try:
-            for name, value in self.model.get_base_model().state_dict().items():
-                if "lora_" not in name:
-                    yield name.replace(".base_layer", ""), value
-        finally:
-            self.model.unmerge_adapter()
+        base = self.model.get_base_model()
+        # Not merged in place: taking an adapter out again leaves rounding behind in half precision.
+        deltas = {
+            f"{name}.base_layer.weight": module.get_delta_weight(adapter)
+            for name, module in base.named_modules()
+            if hasattr(module, "get_delta_weight")
+            for adapter in module.active_adapters
+        }
+        for name, value in base.state_dict().items():
+            if "lora_" not in name:
+                yield name.replace(".base_layer", ""), value + deltas[name] if name in deltas else value
 
     def _text(self, messages: Sequence[Message], *, reply_next: bool) -> str:
         try:

@@ -148,6 +148,9 @@ class TransformersBackend:
             ).logits[:, -1]
         return _completions(tokens[:, : step + 1].tolist(), log_probs[:, : step + 1].tolist(), end)
 
+    def sleep(self) -> None:
+        """Nothing to free: the model is the trainer's."""
+
     def update_weights(self, policy: Policy) -> None:
         """Nothing to do: the model that is trained is the one that draws."""
 

@@ -161,6 +161,7 @@ class Trainer:
         drawn = time.perf_counter()
         advantages = self._advantages(rollouts)
         normalized = time.perf_counter()
+        self.backend.sleep()
         learned = self.learner.update(rollouts, advantages, step, self.rng, exact=self.backend.exact)
         self.backend.update_weights(self.policy)
         updated = time.perf_counter()
