@@ -134,7 +134,7 @@ class Learner:
         largest = math.ceil(len(rows) / self.world.size)
         while True:
             self.optimizer.zero_grad(set_to_none=True)
-            size = min(self.micro_batch or largest, largest)
+            size = min(self.micro_batch, largest)
             found = self.world.gather(lambda size=size: self._passes(batch, rows, size))  # type: ignore[misc]
             measures = [one for one in found if one is not None]
             if len(measures) == len(found):
@@ -150,7 +150,7 @@ class Learner:
 
     def _passes(self, batch: _Batch, rows: torch.Tensor, size: int) -> dict[str, float] | None:
         """Gradients of this process's share of a minibatch; None where memory runs out."""
-        totals, share = batch.totals(rows), self.world.share(rows)
+        totals, share = batch.totals(rows), batch.by_length(self.world.share(rows))
         try:
             return _added([self._backward(batch, part, totals) for part in share.split(size) if len(part)])
         except torch.OutOfMemoryError:
@@ -203,10 +203,12 @@ class Learner:
         """Log-probabilities (N, L − 1) of all rollouts, on the CPU."""
         rows = torch.arange(len(rollouts.token_ids))
         columns = slice(0, rollouts.token_ids.shape[1] - 1)
-        size = self.micro_batch or max(1, len(rows) // self.options.minibatches // self.world.size)
         shares = self.world.gather(
             lambda: torch.cat(
-                [self._log_probs(model, rollouts, part, columns).cpu() for part in self.world.share(rows).split(size)]
+                [
+                    self._log_probs(model, rollouts, part, columns).cpu()
+                    for part in self.world.share(rows).split(self.micro_batch)
+                ]
             )
         )
         found = torch.empty(len(rows), columns.stop)
@@ -265,6 +267,11 @@ class _Batch:
 
     def totals(self, rows: torch.Tensor) -> Totals:
         return Totals(len(rows), int(self.drawn[rows].sum()))
+
+    def by_length(self, rows: torch.Tensor) -> torch.Tensor:
+        """The rows in the order of their lengths, so that a part of them is little padded."""
+        ends = (self.drawn[rows] * torch.arange(1, self.drawn.shape[1] + 1)).amax(1)
+        return rows[ends.argsort(stable=True)]
 
     def columns(self, rows: torch.Tensor) -> slice:
         """The columns that hold all that counts of some rollouts."""

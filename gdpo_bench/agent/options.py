@@ -58,8 +58,8 @@ class TrainingOptions(BaseModel):
     """Passes over a step's rollouts."""
     minibatches: PositiveInt = 2
     """Gradient steps a pass, each on its share of the rollouts."""
-    micro_batch: PositiveInt | None = None
-    """Rollouts in one forward pass, whose gradients are added up; absent: the whole minibatch. Halved when memory
+    micro_batch: PositiveInt = 32
+    """Rollouts in one forward pass, of about one length; gradients are added up over the minibatch. Halved when memory
     runs out."""
     learning_rate: PositiveFloat = 3e-4
     """Of AdamW."""

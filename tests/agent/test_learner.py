@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from gdpo_bench.agent.learner import DivergedError, Learner, OutOfMemoryError, learning_rate
+from gdpo_bench.agent.errors import OutOfMemoryError
+from gdpo_bench.agent.learner import DivergedError, Learner, learning_rate
 from gdpo_bench.agent.options import TrainingOptions
 from gdpo_bench.agent.policy import Policy
 from gdpo_bench.agent.rollouts import Rollouts, concatenate
