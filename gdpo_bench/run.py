@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from gdpo_bench.cli_errors import run_cli
-from gdpo_bench.jobs.torchrun_engine import run_together, under_torchrun
+from gdpo_bench.jobs.torchrun_engine import run_together, torchrun_words, under_torchrun
 from gdpo_bench.terminal import make_console
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def _command() -> str:
     """What the user typed, in the form that works everywhere."""
     with_subcommands = Path(sys.argv[0]).stem in ("gdpo-bench", "__main__")
     arguments = sys.argv[2:] if with_subcommands else sys.argv[1:]
-    return shlex.join(["python", "-m", "gdpo_bench.run", *arguments])
+    return shlex.join([*(torchrun_words() if under_torchrun() else ["python"]), "-m", "gdpo_bench.run", *arguments])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,13 @@ _TOLD = ("GDPO_BENCH_DATA",)
 def under_torchrun() -> bool:
     """Whether torchrun started this process beside others."""
     return "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def torchrun_words() -> list[str]:
+    """The beginning of a command line that starts as many processes."""
+    size, here = int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"])
+    machines = ["--nnodes", str(size // here)] if size > here else []
+    return ["torchrun", *machines, "--nproc-per-node", str(here)]
 
 
 @dataclass(frozen=True)
@@ -106,8 +114,9 @@ def run_together(command: Callable[[], int]) -> int:
     except SystemExit:  # --help, or options that cannot be read
         _dismiss(world)
         raise
-    if status == INTERRUPTED:
-        return status  # amid a task, to which the others are bound; torchrun ends them
+    if status == INTERRUPTED:  # amid a task, to which threads of ours and the other processes are bound
+        sys.stdout.flush()
+        os._exit(status)
     _dismiss(world)
     leave_world()
     return status
