@@ -1,12 +1,18 @@
 """Code in the documentation runs as it is printed."""
 
+import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
+
+from gdpo_bench.agent.options import PretrainedConfig, TrainingOptions
+from gdpo_bench.jobs.job import RuntimeOptions
 
 ROOT = Path(__file__).parents[1]
 _PYTHON = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -44,6 +50,29 @@ def test_a_walk_through_runs_from_an_empty_folder(
         if language == "python":
             command = [str(author_python), write_block(code, i, tmp_path)]
         run_block(f"{document}, block {i + 1}", command, code, tmp_path, path=author_python.parent)
+
+
+OPTION_TABLES: dict[str, tuple[Any, ...]] = {
+    "POLICY": (PretrainedConfig,),
+    "TRAINING": (TrainingOptions,),
+    "RUNTIME": (RuntimeOptions,),
+}
+
+
+def options_table(cls: Any) -> str:
+    """Every option with its default and the sentence under it."""
+    rows = ["| option | default | |", "|---|---|---|"]
+    for name, field in TypeAdapter(cls).json_schema()["properties"].items():
+        default = json.dumps(field["default"]).strip('"') if field.get("default") is not None else ""
+        rows.append(f"| `{name}` | {default} | {' '.join(field['description'].split()).replace('|', '/')} |")
+    return "\n".join(rows)
+
+
+@pytest.mark.parametrize("name", OPTION_TABLES)
+def test_tables_of_options_say_what_the_code_says(name: str) -> None:
+    text = (ROOT / "docs/training.md").read_text(encoding="utf-8")
+    printed = text.partition(f"<!-- begin {name.lower()} -->\n")[2].partition(f"\n<!-- end {name.lower()} -->")[0]
+    assert printed == options_table(*OPTION_TABLES[name])
 
 
 def write_block(code: str, number: int, folder: Path) -> str:

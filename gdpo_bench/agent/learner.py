@@ -195,7 +195,10 @@ class Learner:
         """Log-probabilities (rows, columns) of the tokens; padding stands on the right and needs no mask."""
         token_ids = rollouts.token_ids[rows, : columns.stop + 1].to(model.device)
         # What prompts predict is not needed, nor what follows the last token.
-        logits = model(input_ids=token_ids[:, :-1], use_cache=False, logits_to_keep=columns.stop - columns.start).logits
+        with self.policy.precision():
+            logits = model(
+                input_ids=token_ids[:, :-1], use_cache=False, logits_to_keep=columns.stop - columns.start
+            ).logits
         return log_probs_of(token_ids[:, columns.start + 1 :], logits, self.options.temperature)
 
     @torch.no_grad()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
@@ -157,12 +157,16 @@ EMBEDDED_CONFIGS = {
 class PretrainedConfig:
     """A Hugging Face causal language model, and how it is trained."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(use_attribute_docstrings=True)
+
     model: str
     """Its name on the hub, or a folder."""
     revision: str | None = None
     """Commit, branch or tag on the hub; absent: the newest."""
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Of weights and optimizer; `auto` is float32 on a CPU and bfloat16 on a GPU."""
+    dtype: Literal["auto", "float32", "mixed", "bfloat16"] = "auto"
+    """Precision. `mixed`: weights and optimizer in float32, matrix products in bfloat16. `bfloat16`: everything, so that
+    small updates of the weights are lost to rounding. `auto`: float32 on a CPU; on a GPU `mixed`, or `bfloat16` under
+    adapters, which are float32 themselves."""
     gradient_checkpointing: bool = False
     """Compute activations twice instead of keeping them: less memory, slower."""
     lora_rank: NonNegativeInt = 0

@@ -31,6 +31,8 @@ class Policy:
     """A transformers causal language model."""
     tokenizer: Any
     """A transformers tokenizer with a chat template, an end and a padding token."""
+    mixed_precision: bool = False
+    """Whether matrix products are computed in bfloat16, from weights in float32."""
 
     @classmethod
     def load(cls, folder: Path) -> Policy:
@@ -47,7 +49,11 @@ class Policy:
 
     def to(self, device: str) -> Policy:
         """The policy with its model moved to a device."""
-        return Policy(self.model.to(device), self.tokenizer)
+        return Policy(self.model.to(device), self.tokenizer, self.mixed_precision)
+
+    def precision(self) -> torch.autocast:
+        """The context in which the model is called."""
+        return torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.mixed_precision)
 
     def encode(self, messages: Sequence[Message]) -> list[int]:
         """Token ids of a conversation, ready for the policy's reply.

@@ -72,10 +72,10 @@ def load_pretrained(config: PretrainedConfig, device: str) -> Policy:
     tokenizer = _load_tokenizer(config)
     dtype = config.dtype
     if dtype == "auto":
-        dtype = "float32" if device == "cpu" else "bfloat16"
+        dtype = "float32" if device == "cpu" else "bfloat16" if config.lora_rank else "mixed"
     with _explained(config):
         model: Any = AutoModelForCausalLM.from_pretrained(
-            config.model, revision=config.revision, dtype=getattr(torch, dtype)
+            config.model, revision=config.revision, dtype=torch.bfloat16 if dtype == "bfloat16" else torch.float32
         )
     if config.gradient_checkpointing:
         # transformers 5.23 renamed it.
@@ -87,7 +87,7 @@ def load_pretrained(config: PretrainedConfig, device: str) -> Policy:
             r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules=config.lora_targets, task_type="CAUSAL_LM"
         )
         model = peft.get_peft_model(model, lora)
-    return Policy(model.to(device), tokenizer)
+    return Policy(model.to(device), tokenizer, mixed_precision=dtype == "mixed")
 
 
 def pinned(policy: Policy) -> dict[str, Any]:
@@ -98,7 +98,7 @@ def pinned(policy: Policy) -> dict[str, Any]:
         "chat_template": content_hash(policy.tokenizer.chat_template),
         "parameters": sum(weights.numel() for weights in model.parameters()),
         "trainable": sum(weights.numel() for weights in model.parameters() if weights.requires_grad),
-        "dtype": str(model.dtype).removeprefix("torch."),
+        "dtype": "mixed" if policy.mixed_precision else str(model.dtype).removeprefix("torch."),
         "device": model.device.type,
     }
 

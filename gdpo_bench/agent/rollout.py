@@ -87,7 +87,8 @@ class TransformersBackend:
             start = len(completions) // n
             part = prompts[start : start + (self._prompts or len(prompts))]
             try:
-                completions += self._generate(part, n, sampling, rng)
+                with self._policy.precision():
+                    completions += self._generate(part, n, sampling, rng)
                 continue
             except torch.OutOfMemoryError as error:
                 if len(part) == 1:

@@ -63,6 +63,19 @@ def test_precision_follows_the_device_unless_it_is_named(folder: Path) -> None:
     assert load(folder, dtype="bfloat16").model.dtype == torch.bfloat16
 
 
+def test_mixed_precision_trains_float32_weights_by_products_in_bfloat16(folder: Path) -> None:
+    mixed, single = load(folder, dtype="mixed"), load(folder)
+    assert mixed.model.dtype == torch.float32
+    assert pinned(mixed)["dtype"] == "mixed"
+    rng = torch.Generator().manual_seed(0)
+    prompts = [[5, 6, 7, 8], [9]]
+    (drawn, *_), (exact, *_) = (
+        TransformersBackend(policy).generate(prompts, 1, Sampling(3, temperature=0), rng) for policy in (mixed, single)
+    )
+    assert drawn.log_probs != exact.log_probs
+    assert drawn.log_probs == pytest.approx(exact.log_probs, abs=0.05)
+
+
 def test_with_lora_only_adapters_are_trained_and_merged_weights_draw_the_same(folder: Path) -> None:
     policy = load(folder, lora_rank=2)
     trained = [name for name, weights in policy.model.named_parameters() if weights.requires_grad]
