@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +38,12 @@ def choose_device(wanted: str) -> str:
         built = "" if torch.version.cuda else f" The installed torch {torch.__version__} is a build without CUDA."
         raise DeviceError(f"device=cuda, but torch finds no GPU here; choose device=cpu or auto.{built}")
     return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return named.split(",") if named else list(map(str, range(torch.cuda.device_count())))
 
 
 def check_pretrained(config: PretrainedConfig) -> None:

@@ -91,23 +91,26 @@ class Engine(Protocol):
 class LocalEngine:
     """Runs tasks on worker processes, which live until the engine is closed."""
 
-    def __init__(self, workers: int | None = None) -> None:
+    def __init__(self, workers: int | None = None, gpus: Sequence[str] = ()) -> None:
         """Start the workers.
 
         Args:
             workers: How many; one for each core that this process may use by default.
+            gpus: As CUDA_VISIBLE_DEVICES names them; each worker sees one.
         """
         context = multiprocessing.get_context("spawn")
         self._workers: list[tuple[Any, Connection]] = []
         self._busy: dict[Connection, tuple[Any, int]] = {}
         """Connection → process and number of its task."""
         # OpenMP reads this when a worker imports torch, long before we could call torch.set_num_threads.
-        variables = _environment(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false")
-        with variables, _no_interrupts():
-            for _ in range(workers or usable_cores()):
+        variables = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+        with _no_interrupts():
+            for number in range(workers or usable_cores()):
                 ours, theirs = context.Pipe()
                 process = context.Process(target=_serve, args=(theirs,), daemon=True)
-                process.start()
+                gpu = {"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} if gpus else {}
+                with _environment(**variables, **gpu):
+                    process.start()
                 theirs.close()
                 self._workers.append((process, ours))
 

@@ -36,6 +36,10 @@ class Do:
     def defect(self, report: Report) -> None:
         raise ConnectionResetError(self.value)
 
+    def gpu(self, report: Report) -> Any:
+        time.sleep(self.value)
+        return os.environ.get("CUDA_VISIBLE_DEVICES")
+
     def unpicklable(self, report: Report) -> Any:
         return lambda: None
 

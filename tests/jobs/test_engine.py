@@ -72,6 +72,15 @@ def test_failures_are_alone_and_a_users_mistake_has_no_traceback(engine: LocalEn
     assert found[5] == Finished(5, "xx")
 
 
+def test_each_worker_sees_one_gpu(tasks: Any) -> None:
+    before = dict(os.environ)
+    with LocalEngine(2, gpus=["1", "3"]) as engine:
+        # Long enough that both workers take part.
+        events = list(engine.run([tasks.Do("gpu", 2.0), tasks.Do("gpu", 2.0)]))
+    assert {event.result for event in events if isinstance(event, Finished)} == {"1", "3"}
+    assert dict(os.environ) == before
+
+
 def test_workers_have_one_thread_and_our_environment_is_as_before(engine: LocalEngine, tasks: Any) -> None:
     assert ends(list(engine.run([tasks.Do("threads")])))[0] == Finished(0, (1, "1"))
     before = dict(os.environ)
