@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -107,6 +108,7 @@ def run_together(command: Callable[[], int]) -> int:
     world = join_world()
     if not world.is_first:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches all; the first process says so
+        warnings.simplefilter("ignore")  # it warns of the same
         _follow(world)
         return 0
     try:
