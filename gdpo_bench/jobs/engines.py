@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field
 
 from gdpo_bench.core.errors import UnknownNameError
-from gdpo_bench.jobs.job import JobError, parse_choice
+from gdpo_bench.jobs.job import parse_choice, read_options
 
 
 @dataclass(frozen=True)
@@ -48,18 +48,4 @@ def parse_engine(text: str) -> EngineChoice:
         return EngineChoice()
     if kind != "ray":
         raise UnknownNameError("engine", text, ["local", "ray", "ray:ADDRESS"])
-    for option in options:
-        if option not in RayOptions.__dataclass_fields__:
-            raise UnknownNameError("option of engine 'ray'", option, RayOptions.__dataclass_fields__)
-    return EngineChoice("ray", address or None, _ray_options(text, options))
-
-
-def _ray_options(text: str, options: dict[str, Any]) -> RayOptions:
-    try:
-        return TypeAdapter(RayOptions).validate_python(options)
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}, got {problem['input']!r}"
-            for problem in error.errors()
-        )
-        raise JobError(f"Engine {text!r}: {problems}.") from error
+    return EngineChoice("ray", address or None, read_options(RayOptions, "engine 'ray'", options))
