@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -29,7 +30,48 @@ def write_atomically(path: str | os.PathLike[str], content: str | bytes) -> None
     Raises:
         WriteError: Disk full, no permission, a folder in place of the file, and so on.
     """
-    path = Path(path)
+    _write(Path(path), content, os.replace)
+
+
+def create_atomically(path: str | os.PathLike[str], content: str | bytes) -> bool:
+    """Write a whole file that is not there yet, creating missing folders.
+
+    Like `write_atomically`, but of two writers at once the first one wins.
+
+    Args:
+        path: The file to write.
+        content: Its whole content; text is written as UTF-8 with line ends as they are.
+
+    Returns:
+        Whether it was written; a file that is there already stays as it is.
+
+    Raises:
+        WriteError: Disk full, no permission, and so on.
+    """
+    try:
+        _write(Path(path), content, _link)
+    except _TakenError:
+        return False
+    return True
+
+
+class _TakenError(Exception):
+    """The name belongs to a file already."""
+
+
+def _link(temporary: Path, path: Path) -> None:
+    """Give a file its second name, which unlike its first one must be new."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError as error:
+        raise _TakenError from error
+    except OSError as error:  # a file system without links: there two writers could meet between these lines
+        if path.exists():
+            raise _TakenError from error
+        os.replace(temporary, path)
+
+
+def _write(path: Path, content: str | bytes, give_name: Callable[[Path, Path], None]) -> None:
     data = content.encode("utf-8") if isinstance(content, str) else content
     # The name is drawn here, not by `tempfile`, whose files are unreadable for others.
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
@@ -39,7 +81,7 @@ def write_atomically(path: str | os.PathLike[str], content: str | bytes) -> None
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        give_name(temporary, path)
     except OSError as error:
         kept = "the old file is unchanged" if path.is_file() else "nothing was written"
         raise WriteError(f"Cannot write {path}: {error.strerror or error}; {kept}.") from error

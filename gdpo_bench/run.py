@@ -93,16 +93,16 @@ def run(
     if not planned.policy.trained:
         if place.kind != "local":
             console.print(f"Policy {chosen.policy} is not trained: it is scored in this process, without {engine}.")
-        entries = score_frozen(planned, _command(), console)  # first: a file that cannot be read leaves no folder
-        write_report(entries, RunFolder.create(out, chosen), console)
+        measured = score_frozen(planned, _command(), console)  # first: a file that cannot be read leaves no folder
+        write_report(measured, RunFolder.create(out, chosen), console)
         return 0
     folder = RunFolder.newest(out, chosen) if resume else None
     if resume:
         found = f"Resuming {folder.path}." if folder else "There is no run of this job to resume; starting one."
         console.print(found, markup=False)
     folder = folder or RunFolder.create(out, chosen)
-    entries, failed = train(planned, folder, _command(), console, place)
-    write_report(entries, folder, console)
+    measured, failed = train(planned, folder, _command(), console, place)
+    write_report(measured, folder, console)
     if failed:
         print(f"{failed} runs failed; the others are in {folder.path}. --resume tries again.", file=sys.stderr)
     return 1 if failed else 0

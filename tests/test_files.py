@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from gdpo_bench import files
-from gdpo_bench.files import WriteError, write_atomically
+from gdpo_bench.files import WriteError, create_atomically, write_atomically
 
 
 def test_text_and_bytes_are_written_as_they_are_into_new_folders(tmp_path):
@@ -61,3 +61,30 @@ def test_many_writers_at_once_leave_one_whole_file(tmp_path):
         writer.join()
     assert target.read_text() in texts
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_of_many_creators_one_wins_and_its_file_stays(tmp_path):
+    target = tmp_path / "new" / "entry.json"
+    won = []
+    writers = [
+        threading.Thread(target=lambda n=n: won.append((n, create_atomically(target, f"{n}")))) for n in range(8)
+    ]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    (winner,) = [n for n, created in won if created]
+    assert target.read_text() == str(winner)
+    assert not create_atomically(target, "later")
+    assert target.read_text() == str(winner)
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_creating_works_without_links_too(tmp_path, monkeypatch):
+    def unsupported(*_args):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(files.os, "link", unsupported)
+    assert create_atomically(tmp_path / "a", "first")
+    assert not create_atomically(tmp_path / "a", "second")
+    assert (tmp_path / "a").read_text() == "first"

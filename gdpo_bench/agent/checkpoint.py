@@ -1,7 +1,7 @@
 """Checkpoints of a training run: written whole or not at all, checked when they are read.
 
-A checkpoint is a folder `step-00000040/` with the trained weights and the optimizer's moments as safetensors,
-and everything else as `state.json`, which also holds the hashes of the other two.
+A checkpoint is a folder `step-00000040/` with the trained weights, the optimizer's moments and the evaluations' reward
+vectors as safetensors, and everything else as `state.json`, which also holds the hashes of the others.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from safetensors.torch import load_file, save_file
 from gdpo_bench.core import DataError
 from gdpo_bench.files import WriteError, sync_folder
 
-_FORMAT = 1
+_FORMAT = 2
+"""2: with the reward vectors of the evaluations."""
 
 
 @dataclass(frozen=True)

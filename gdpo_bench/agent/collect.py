@@ -78,7 +78,7 @@ def collect(
                 rows[i].read(policy.encode_answer(info["messages"][i][-1], finished=not rows[i].cut_off))
         first = False
     cut_off = torch.tensor([row.cut_off for row in rows])
-    return Rollouts(*_padded(rows), cut_off, scores, info["group"], scoring_s)
+    return Rollouts(*_padded(rows), cut_off, scores, info["group"], scoring_s, info["task_id"])
 
 
 def check_failures(scores: Scores, max_share: float) -> None:

@@ -32,6 +32,8 @@ class Rollouts:
     """(N,) number of the prompt."""
     scoring_s: float = 0.0
     """Seconds that the environment took to answer and to judge."""
+    task_ids: NDArray[np.str_] | None = None
+    """(N,) where known."""
 
     def __len__(self) -> int:
         return len(self.token_ids)
@@ -63,6 +65,7 @@ class Rollouts:
             scores,
             self.groups[index],
             self.scoring_s,
+            None if self.task_ids is None else self.task_ids[index],
         )
 
 
@@ -80,6 +83,7 @@ def concatenate(parts: Sequence[Rollouts]) -> Rollouts:
         tensors = [getattr(part, name) for part in parts]
         return torch.cat([F.pad(tensor, (0, width - tensor.shape[1])) for tensor in tensors])
 
+    ids = [part.task_ids for part in parts if part.task_ids is not None]
     offsets = np.cumsum([0, *(int(part.groups.max(initial=-1)) + 1 for part in parts)])
     return Rollouts(
         padded("token_ids"),
@@ -89,4 +93,5 @@ def concatenate(parts: Sequence[Rollouts]) -> Rollouts:
         reduce(Scores.stack, (part.scores for part in parts)),
         np.concatenate([part.groups + offset for part, offset in zip(parts, offsets[:-1], strict=True)]),
         sum(part.scoring_s for part in parts),
+        np.concatenate(ids) if len(ids) == len(parts) else None,
     )

@@ -19,7 +19,7 @@ from gdpo_bench.advantages import Normalizer, compute_advantages, diagnose, keep
 from gdpo_bench.agent.backend import RolloutBackend, Sampling
 from gdpo_bench.agent.checkpoint import Checkpoint, Checkpoints
 from gdpo_bench.agent.collect import SHOWN_CHARACTERS, check_failures, collect
-from gdpo_bench.agent.evaluation import EVAL_SEED, Evaluation, evaluate
+from gdpo_bench.agent.evaluation import EVAL_SEED
 from gdpo_bench.agent.learner import Learner
 from gdpo_bench.agent.metrics import MetricsLog
 from gdpo_bench.agent.options import TrainingOptions
@@ -29,7 +29,9 @@ from gdpo_bench.agent.rollouts import Rollouts, concatenate
 from gdpo_bench.agent.snapshot import restore_learner, snapshot_learner
 from gdpo_bench.agent.world import World
 from gdpo_bench.core import DataError, GroupVectorEnv
+from gdpo_bench.core.vectors import Evaluation, RewardVectors, evaluate
 
+_VECTORS = "vectors.safetensors"
 _FAILURES = 3
 """So many failures of reward functions are kept, to be shown."""
 
@@ -39,6 +41,8 @@ class RunResult:
     """What a training run measured."""
 
     evaluations: list[Evaluation] = field(default_factory=list)
+    vectors: bytes = b""
+    """What the evaluations averaged, packs of `RewardVectors` one after the other; whole in the first process."""
     diagnostics: dict[str, float] = field(default_factory=dict)
     """Means over training steps."""
     failures: list[str] = field(default_factory=list)
@@ -153,6 +157,10 @@ class Trainer:
     def _evaluate(self, step: int) -> Evaluation:
         rng = self.world.generator(EVAL_SEED)
         rollouts = self._play(self.eval_env, self.options.eval_sampling, rng, EVAL_SEED)
+        assert rollouts.task_ids is not None
+        lengths = rollouts.lengths.cpu().numpy()
+        vectors = RewardVectors(step, rollouts.scores, rollouts.task_ids, rollouts.groups, lengths)
+        self.result.vectors += vectors.pack()
         return evaluate(rollouts.scores, self.eval_env.reward_specs, step)
 
     def _step(self, step: int) -> dict[str, float]:
@@ -233,9 +241,11 @@ class Trainer:
         state |= {
             "rngs": self.world.gather(lambda: self.rng.get_state().tolist()),
             "tasks": self.env.queue_state(),
-            "result": asdict(self.result),
+            "result": asdict(self.result) | {"vectors": ""},  # which would be large in JSON
             "diagnostics": self._diagnostics,
         }
+        if self.world.is_first:
+            tensors[_VECTORS] = {"packs": torch.frombuffer(bytearray(self.result.vectors), dtype=torch.uint8)}
         self.world.first(lambda: checkpoints.save(Checkpoint(step, tensors, state)))
 
     def _restore(self) -> int:
@@ -259,6 +269,8 @@ class Trainer:
         self.rng.set_state(torch.tensor(rngs[world.rank], dtype=torch.uint8))
         self.env.restore_queue(found.state["tasks"])
         self.result = _RESULT.validate_python(found.state["result"])
+        if own:
+            self.result.vectors = own.tensors[_VECTORS]["packs"].numpy().tobytes()
         self._diagnostics = found.state["diagnostics"]
         return found.step
 

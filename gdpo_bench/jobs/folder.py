@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import yaml
@@ -23,7 +24,7 @@ _RECORD = TypeAdapter(RunRecord)
 
 
 class RunFolder:
-    """`OUT/<job name>-<job hash>[-n]/`, with `job.yaml`, `work/`, `results/`, `entries/` and the report."""
+    """`OUT/<job name>-<job hash>[-n]/`, with `job.yaml`, `work/`, `results/`, `vectors/`, `entries/` and the report."""
 
     def __init__(self, path: Path) -> None:
         """Use a folder.
@@ -72,20 +73,35 @@ class RunFolder:
         readable = re.sub(r"[^A-Za-z0-9_.-]+", "_", task.label.replace(":", "-"))[:_NAME_LENGTH]
         return self.path / "results" / f"{readable}.{key}.json"
 
+    def _vectors(self, task: TrainingTask) -> Path:
+        return self.path / "vectors" / f"{self._result(task).stem}.jsonl.gz"
+
     def save(self, task: TrainingTask, record: RunRecord) -> None:
-        """Keep the result of a run; its checkpoints are no longer needed."""
-        write_atomically(self._result(task), json.dumps(asdict(record), indent=1, sort_keys=True) + "\n")
+        """Keep the result of a run; its checkpoints are no longer needed.
+
+        The reward vectors go into a file of their own, first: a run is finished once its result is there.
+        """
+        fields = asdict(record) | {"vectors": hashlib.sha256(record.vectors).hexdigest()}
+        write_atomically(self._vectors(task), record.vectors)
+        write_atomically(self._result(task), json.dumps(fields, indent=1, sort_keys=True) + "\n")
         shutil.rmtree(self.files(task) / "checkpoints", ignore_errors=True)
 
     def load(self, task: TrainingTask) -> RunRecord | None:
-        """The result of a run, or None where there is none yet.
+        """The result of a run with its reward vectors, or None where there is none yet.
 
         Raises:
-            JobError: The file is damaged.
+            JobError: A file is damaged.
         """
         path = self._result(task)
         try:
-            return _RECORD.validate_python(json.loads(path.read_text(encoding="utf-8")))
+            record = _RECORD.validate_python(json.loads(path.read_text(encoding="utf-8")))
+            if not record.vectors:
+                return None
+            path = self._vectors(task)
+            vectors = path.read_bytes()
+            if hashlib.sha256(vectors).hexdigest() != record.vectors.decode():
+                raise ValueError("not the reward vectors of this result")
+            return replace(record, vectors=vectors)
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:

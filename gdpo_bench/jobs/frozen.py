@@ -15,16 +15,18 @@ from rich.progress import track
 from gdpo_bench.advantages import compute_advantages, diagnose
 from gdpo_bench.agent.collect import SHOWN_CHARACTERS, check_failures
 from gdpo_bench.agent.completions import read_completions
-from gdpo_bench.agent.evaluation import evaluate
 from gdpo_bench.core import Task
 from gdpo_bench.core.env import Script, script_replies
 from gdpo_bench.core.episodes import EpisodeBatch
 from gdpo_bench.core.scoring import Scores
 from gdpo_bench.core.task import content_hash
+from gdpo_bench.core.vectors import RewardVectors, evaluate, label_agreement
 from gdpo_bench.jobs.job import JobError
 from gdpo_bench.jobs.plan import Plan, PlannedEnv
 from gdpo_bench.jobs.progress import show_failure
-from gdpo_bench.leaderboard import Curve, Entry, PolicyConfig, SeedResult, collect_provenance, make_entry
+from gdpo_bench.leaderboard import Curve, PolicyConfig, SeedResult, collect_provenance, make_entry
+from gdpo_bench.leaderboard.sidecar import Sidecar, SidecarRun
+from gdpo_bench.leaderboard.store import Measured
 
 _CHUNK = 1024
 """Rollouts scored at once."""
@@ -44,7 +46,7 @@ class FrozenRollouts:
     """N judgements of others on whether the reply is correct, where there are any."""
 
 
-def score_frozen(plan: Plan, command: str, console: Console) -> list[Entry]:
+def score_frozen(plan: Plan, command: str, console: Console) -> list[Measured]:
     """Score the oracle's or a file's replies on every environment of a job.
 
     Args:
@@ -53,7 +55,7 @@ def score_frozen(plan: Plan, command: str, console: Console) -> list[Entry]:
         console: Shows progress.
 
     Returns:
-        An entry on the advantage track for each environment × normalizer.
+        An entry on the advantage track, with its sidecar, for each environment × normalizer.
 
     Raises:
         JobError: An environment without reference replies, or replies that do not reach an episode's end.
@@ -64,7 +66,7 @@ def score_frozen(plan: Plan, command: str, console: Console) -> list[Entry]:
     return [entry for env in plan.envs for entry in _entries(plan, env, command, console)]
 
 
-def _entries(plan: Plan, env: PlannedEnv, command: str, console: Console) -> Iterator[Entry]:
+def _entries(plan: Plan, env: PlannedEnv, command: str, console: Console) -> Iterator[Measured]:
     started = time.perf_counter()
     rollouts = _replayed(plan, env, console) if plan.policy.kind == "replay" else _references(env)
     scores = _score(env, rollouts, console)
@@ -72,7 +74,7 @@ def _entries(plan: Plan, env: PlannedEnv, command: str, console: Console) -> Ite
     for failure in scores.failures[:3]:
         show_failure(console, f"{failure!s:.{SHOWN_CHARACTERS}}")
     evaluation = evaluate(scores, env.specs)
-    agreement = _label_agreement(env, rollouts, scores)
+    agreement = label_agreement(scores, env.specs, rollouts.labels)
     for normalizer in plan.normalizers:
         advantages = compute_advantages(
             normalizer.normalizer,
@@ -84,7 +86,16 @@ def _entries(plan: Plan, env: PlannedEnv, command: str, console: Console) -> Ite
             failed=scores.failed,
         )
         diagnostics = diagnose(advantages, scores.values, rollouts.groups, scores.applicable, scores.failed).as_dict()
-        yield make_entry(
+        vectors = RewardVectors(
+            0,
+            scores,
+            np.array([task.id for task in rollouts.tasks]),
+            rollouts.groups,
+            advantages=advantages.double().numpy(),
+            labels=rollouts.labels if "labels" in agreement else [],
+        )
+        sidecar = Sidecar.of((spec.name for spec in env.specs), [SidecarRun(None, [vectors])])
+        entry = make_entry(
             track="advantage",
             division="closed",
             environment=env.description,
@@ -109,8 +120,10 @@ def _entries(plan: Plan, env: PlannedEnv, command: str, console: Console) -> Ite
                     applicable_share={name: share for name, share in evaluation.applicable.items() if share < 1},
                 )
             ],
+            sidecar=sidecar.sha256,
             provenance=collect_provenance(command, wall_s=time.perf_counter() - started),
         )
+        yield Measured(entry, sidecar)
 
 
 def _references(env: PlannedEnv) -> FrozenRollouts:
@@ -162,14 +175,3 @@ def _play(env: PlannedEnv, tasks: Sequence[Task], scripts: Sequence[Script]) -> 
             )
         scores += batch.play([reply for reply in replies if reply is not None])
     return scores
-
-
-def _label_agreement(env: PlannedEnv, rollouts: FrozenRollouts, scores: Scores) -> dict[str, float]:
-    """How often the reward behind `accuracy` says what the labels say."""
-    judged = [i for i, label in enumerate(rollouts.labels) if label is not None]
-    columns = [k for k, spec in enumerate(env.specs) if spec.metric == "accuracy"]
-    if not judged or not columns:
-        return {}
-    ours = scores.raw[judged, columns[0]] >= env.specs[columns[0]].high
-    theirs = np.array([rollouts.labels[i] for i in judged])
-    return {"labels": float(len(judged)), "label_agreement": float((ours == theirs).mean())}

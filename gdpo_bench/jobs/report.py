@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,9 +13,8 @@ from rich.table import Table
 
 from gdpo_bench.files import write_atomically
 from gdpo_bench.jobs.folder import RunFolder
-from gdpo_bench.leaderboard import Entry
 from gdpo_bench.leaderboard.plots import plot_curves
-from gdpo_bench.leaderboard.store import RUN_FOLDER, write_entry
+from gdpo_bench.leaderboard.store import RUN_FOLDER, Measured, write_measured
 from gdpo_bench.leaderboard.table import render_results
 
 _TABLE_WIDTH = 120
@@ -39,21 +39,22 @@ def _show(table: RenderableType, path: Path, console: Console) -> None:
     """On the terminal, and in a file of one width."""
     console.print()
     console.print(table)
-    page = Console(width=_TABLE_WIDTH, record=True, quiet=True)
+    page = Console(width=_TABLE_WIDTH, record=True, file=io.StringIO())
     page.print(table)
     write_atomically(path, page.export_text())
 
 
-def write_report(entries: Sequence[Entry], folder: RunFolder, console: Console) -> None:
+def write_report(measured: Sequence[Measured], folder: RunFolder, console: Console) -> None:
     """Write a job's entries, `curves.png` and `table.txt` into its folder, and show the table.
 
     Args:
-        entries: What was measured; may be empty when all runs failed.
+        measured: Entries with their sidecars; may be empty when all runs failed.
         folder: The job's folder.
         console: Shows the table and where the files are.
     """
-    for entry in entries:
-        write_entry(entry, folder.path / RUN_FOLDER)
+    entries = [one.entry for one in measured]
+    for one in measured:
+        write_measured(one, folder.path / RUN_FOLDER)
     if not entries:
         return
     _show(render_results(entries), folder.path / "table.txt", console)

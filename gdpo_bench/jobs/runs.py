@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gdpo_bench.advantages import make_normalizer
 from gdpo_bench.agent.backend import RolloutBackend
 from gdpo_bench.agent.checkpoint import Checkpoints
-from gdpo_bench.agent.evaluation import Evaluation, evaluate_suite
+from gdpo_bench.agent.evaluation import evaluate_suite
 from gdpo_bench.agent.metrics import MetricsLog
 from gdpo_bench.agent.policy import Policy
 from gdpo_bench.agent.pretrained import pinned
@@ -18,6 +18,8 @@ from gdpo_bench.agent.trainer import RunResult, StepReport, Trainer
 from gdpo_bench.agent.vllm_options import VLLMOptions
 from gdpo_bench.agent.world import World, current_world
 from gdpo_bench.core import make_vec
+from gdpo_bench.core.task import content_hash
+from gdpo_bench.core.vectors import Evaluation
 from gdpo_bench.jobs.engine import Report
 from gdpo_bench.jobs.tasks import Pretrained, RunRecord
 
@@ -55,7 +57,9 @@ def train_run(task: TrainingTask, report: Report) -> RunRecord:
             for suite in task.suites
         }
     record = _record(result)
-    record.policy = pinned(policy) if isinstance(task.policy, Pretrained) else {}
+    record.policy = {"chat_template": content_hash(policy.tokenizer.chat_template)}
+    if isinstance(task.policy, Pretrained):
+        record.policy |= pinned(policy)
     if world.size > 1:
         record.policy["processes"] = world.size
     record.suites = {
@@ -117,5 +121,6 @@ def _record(result: RunResult) -> RunRecord:
         diagnostics=result.diagnostics,
         tokens=result.tokens,
         wall_s=result.wall_s,
+        vectors=result.vectors,
         failures=result.failures,
     )

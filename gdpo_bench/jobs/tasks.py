@@ -109,9 +109,11 @@ class RunRecord:
     failures: list[str] = field(default_factory=list)
     """What reward functions failed on, the first few; too few to stop the run."""
     policy: dict[str, JsonValue] = field(default_factory=dict)
-    """What says exactly which pretrained policy it was, and how many processes trained it, if several."""
+    """What says exactly which policy it was, and how many processes trained it, if several."""
     suites: dict[str, dict[str, float]] = field(default_factory=dict)
     """Suite → reward or canonical metric → value of the trained policy."""
+    vectors: bytes = b""
+    """What the evaluations averaged, packs of `RewardVectors` one after the other; kept in a file of its own."""
 
 
 @dataclass(frozen=True)

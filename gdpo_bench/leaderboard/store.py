@@ -1,4 +1,4 @@
-"""The board: a folder of entry files, `<track>/<namespace>/<environment>/<id>.json`.
+"""The board: a folder of entry files, `<track>/<namespace>/<environment>/<id>.json`, each beside its sidecar.
 
 Where an entry lies and what its file looks like follow from the entry alone, so that two people
 who file the same result write the same bytes to the same place.
@@ -7,19 +7,33 @@ who file the same result write the same bytes to the same place.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
 from gdpo_bench.core.errors import DataError
-from gdpo_bench.files import write_atomically
+from gdpo_bench.files import create_atomically, write_atomically
 from gdpo_bench.leaderboard.entries import EntryError, entry_text, parse_entry
 from gdpo_bench.leaderboard.schema import Entry, Track
+from gdpo_bench.leaderboard.sidecar import Sidecar, read_sidecar, sidecar_path
+from gdpo_bench.leaderboard.verification import check_follows
 
 SCHEMA_FILE = "schema.json"
 """Name of the exported JSON Schema, the one file of a board that is not an entry."""
 RUN_FOLDER = "entries"
 """Where the folder of a run keeps its entries, all side by side."""
+ATTESTATION = re.compile(r"(?P<entry>[0-9a-f]{16})\.attested-(?P<hash>[0-9a-f]{16})\.json")
+"""Names of files that say that somebody repeated an entry; see `attestation`."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """An entry with the reward vectors that it follows from."""
+
+    entry: Entry
+    sidecar: Sidecar | None
+    """`None` for an entry of format 1."""
 
 
 def entry_path(entry: Entry, root: Path) -> Path:
@@ -30,7 +44,7 @@ def entry_path(entry: Entry, root: Path) -> Path:
 def entry_files(folder: Path) -> list[Path]:
     """All files under a folder that should be entries, sorted."""
     files = (path for path in folder.rglob("*.json") if not path.name.startswith("."))
-    return sorted(path for path in files if path != folder / SCHEMA_FILE)
+    return sorted(path for path in files if path != folder / SCHEMA_FILE and not ATTESTATION.fullmatch(path.name))
 
 
 def board_of(path: Path) -> Path | None:
@@ -79,6 +93,40 @@ def read_filed_entry(path: Path, root: Path | None) -> Entry:
     return entry
 
 
+def read_measured(path: Path, entry: Entry | None = None) -> Measured:
+    """Read an entry file and its sidecar, and check that the one follows from the other.
+
+    Args:
+        path: The entry's file; the sidecar lies beside it.
+        entry: What was read from it, if it was.
+
+    Raises:
+        EntryError: As `read_entry`; or the sidecar is missing or damaged, or the entry does not follow from it.
+        DataError: As `read_entry`.
+    """
+    entry = entry or read_entry(path)
+    if entry.sidecar is None:
+        return Measured(entry, None)
+    sidecar = read_sidecar(sidecar_path(path, entry.id), entry.sidecar)
+    try:
+        check_follows(entry, sidecar)
+    except EntryError as error:
+        raise EntryError(f"{path}: {error}") from error
+    return Measured(entry, sidecar)
+
+
+def write_measured(measured: Measured, folder: Path) -> Path:
+    """Write an entry and its sidecar into a folder; returns the entry's path.
+
+    Raises:
+        WriteError: As `write_entry`.
+    """
+    entry, sidecar = measured.entry, measured.sidecar
+    if sidecar is not None:
+        write_atomically(sidecar_path(folder / "entry.json", entry.id), sidecar.compressed)
+    return write_entry(entry, folder)
+
+
 def write_entry(entry: Entry, folder: Path) -> Path:
     """Write an entry as `<id>.json` into a folder; returns the file's path.
 
@@ -124,20 +172,48 @@ class Board:
         corrected = {entry.supersedes for entry in self.entries.values()}
         return [entry for entry in self.entries.values() if entry.id not in corrected]
 
-    def file(self, entry: Entry) -> Path | None:
+    def file(self, entry: Entry, sidecar: Sidecar | None = None) -> Path | None:
         """File an entry; returns where, or `None` if the same result is there already.
 
+        Args:
+            entry: The entry.
+            sidecar: What it follows from.
+
         Raises:
-            EntryError: It corrects an entry that is not there.
-            WriteError: The file could not be written.
+            EntryError: It corrects an entry that is not there, or comes without its sidecar.
+            WriteError: A file could not be written; then the entry is not there.
         """
         if entry.id in self.entries:
             return None
         path = entry_path(entry, self.root)
         _check_supersedes(entry, path)
-        write_entry(entry, path.parent)
+        if entry.sidecar != (sidecar and sidecar.sha256):
+            raise EntryError(f"Entry {entry.id} cannot be filed without its own sidecar.")
+        if sidecar is not None and not path.exists():
+            # First, so that no entry is ever seen without; two writers of one id write the same content.
+            write_atomically(sidecar_path(path, entry.id), sidecar.compressed)
+        filed = create_atomically(path, entry_text(entry))
         self.entries[entry.id] = entry
-        return path
+        return path if filed else None
+
+
+def superseding(entry: Entry, board: Board) -> Entry:
+    """The entry as the correction of the current one of the same configuration; as it is where there is none.
+
+    Raises:
+        EntryError: Several current entries are of that configuration.
+    """
+
+    def configuration(one: Entry) -> tuple[object, ...]:
+        return (one.track, one.environment.id, one.environment.options, one.normalizer, one.policy.name)
+
+    same = [one for one in board.current() if configuration(one) == configuration(entry) and one.id != entry.id]
+    if len(same) > 1:
+        raise EntryError(
+            f"Entry {entry.id} could supersede any of {', '.join(one.id for one in same)}; set `supersedes` when it "
+            "is made."
+        )
+    return entry.model_copy(update={"supersedes": same[0].id}) if same else entry
 
 
 def _check_supersedes(entry: Entry, path: Path) -> None:

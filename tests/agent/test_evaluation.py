@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from gdpo_bench.agent.evaluation import evaluate
 from gdpo_bench.core import Gate, RewardSpec
 from gdpo_bench.core.scoring import Scores
+from gdpo_bench.core.vectors import evaluate
 
 SPECS = [
     RewardSpec("correct", -3, 3, metric="accuracy"),

@@ -15,7 +15,7 @@ from gdpo_bench.advantages.errors import NormalizerOutputError
 from gdpo_bench.agent.backend import Sampling
 from gdpo_bench.agent.checkpoint import Checkpoints
 from gdpo_bench.agent.collect import ScorerFailuresError
-from gdpo_bench.agent.evaluation import Evaluation, evaluate_suite
+from gdpo_bench.agent.evaluation import evaluate_suite
 from gdpo_bench.agent.learner import DivergedError
 from gdpo_bench.agent.metrics import MetricsLog
 from gdpo_bench.agent.options import EmbeddedConfig, TrainingOptions
@@ -24,6 +24,7 @@ from gdpo_bench.agent.rollout import TransformersBackend
 from gdpo_bench.agent.trainer import RunResult, Trainer
 from gdpo_bench.agent.warm_start import build_corpus, train
 from gdpo_bench.core import DataError, GroupVectorEnv, RewardError, Task, TextEnv, reward
+from gdpo_bench.core.vectors import Evaluation
 
 Vec = Callable[..., GroupVectorEnv]
 TINY = TrainingOptions(

@@ -20,6 +20,7 @@ RECORD = RunRecord(
     tokens=123,
     wall_s=1.5,
     failures=["a \ud800 b"],
+    vectors=b"\x1f\x8b\x00",
 )
 
 
@@ -95,6 +96,17 @@ def test_damaged_result_is_named_with_what_to_do(folder: RunFolder, damage: str)
         JobError, match=r"MathMini-v0_gdpo_seed_0-0.*is damaged; delete it and start again with --resume"
     ):
         folder.load(task())
+
+
+def test_reward_vectors_of_another_run_or_none_are_noticed(folder: RunFolder) -> None:
+    folder.save(task(), RECORD)
+    (vectors,) = (folder.path / "vectors").iterdir()
+    assert vectors.read_bytes() == RECORD.vectors
+    vectors.write_bytes(b"others")
+    with pytest.raises(JobError, match=r"vectors/.*is damaged; delete it and start again with --resume"):
+        folder.load(task())
+    vectors.unlink()
+    assert folder.load(task()) is None
 
 
 def test_full_disk_is_named_and_older_results_stay(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,14 @@
-"""Entries to test with: `entry(...)` composes one from a few numbers."""
+"""Entries to test with: `entry(...)` composes one from a few numbers, `measured(...)` one from reward vectors."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from gdpo_bench import Gate, RewardSpec
+from gdpo_bench.advantages import compute_advantages, diagnose, make_normalizer, normalizer_options
+from gdpo_bench.core.scoring import Scores
+from gdpo_bench.core.vectors import RewardVectors, evaluate, label_agreement
 from gdpo_bench.leaderboard import (
     Cost,
     Curve,
@@ -16,6 +21,8 @@ from gdpo_bench.leaderboard import (
     SeedResult,
     make_entry,
 )
+from gdpo_bench.leaderboard.sidecar import Sidecar, SidecarRun
+from gdpo_bench.leaderboard.store import Measured
 
 SPECS = [
     RewardSpec("format", 0, 1, "binary", metric="format_rate"),
@@ -104,6 +111,103 @@ def replayed(name="gdpo", levels=14, *, policy="replay:175B", specs=SPECS, final
         results=[result],
         provenance=provenance(),
     )
+
+
+def drawn(rng, step, *, tasks=("a", "b", "c"), group_size=4, **fields):
+    """Reward vectors of `SPECS`, the better the later the step; some do not apply, and a scorer failed once."""
+    groups = np.repeat(np.arange(len(tasks)), group_size)
+    n = len(groups)
+    format_, correct = (rng.random(n) < 0.3 + step / 50).astype(float), rng.integers(-3, 4, n) / 1.0
+    raw = np.stack([format_, correct + rng.random(n) * (correct < 3) * 0.1], axis=1)
+    applicable, failed = np.ones_like(raw, bool), np.zeros_like(raw, bool)
+    applicable[0, 1] = False
+    failed[1, 1] = step > 0
+    raw[~applicable | failed] = 0
+    values = raw.copy()
+    values[raw[:, 0] < 1, 1] = 0
+    scores = Scores(values, raw, applicable, failed)
+    return RewardVectors(step, scores, np.array(tasks)[groups], groups, **fields)
+
+
+def measure(name="gdpo", runs=2, *, steps=(0, 10, 20), specs=SPECS, luck=0, **fields):
+    """An entry of the training track with its sidecar."""
+    results, kept = [], []
+    for i in range(runs):
+        rng = np.random.default_rng([i, luck])
+        seed, vectors = Seed(warm_start=i, rl=i), []
+        for step in steps:
+            one = drawn(rng, step)
+            vectors.append(replace(one, lengths=rng.integers(1, 49, len(one.groups))))
+        found = [evaluate(one.scores, specs, one.step) for one in vectors]
+        results.append(
+            SeedResult(
+                seed=seed,
+                steps=list(steps),
+                rewards={spec.name: Curve.of([one.rewards[spec.name] for one in found]) for spec in specs},
+                metrics={spec.metric: Curve.of([one.metrics[spec.metric] for one in found]) for spec in specs},
+                diagnostics={},
+                applicable_share={name: share for name, share in found[-1].applicable.items() if share < 1},
+            )
+        )
+        kept.append(SidecarRun(seed, vectors))
+    sidecar = Sidecar.of([spec.name for spec in specs], kept)
+    entry = make_entry(
+        track="training",
+        environment=Environment.describe(
+            "gdpo/TestMini-v0", options={}, specs=specs, split="eval", task_ids=["a", "b", "c"]
+        ),
+        normalizer=NormalizerConfig(name=name, options={}, weights={spec.name: 1.0 for spec in specs}),
+        policy=PolicyConfig(name="mini", details={"layers": 2}),
+        training={"steps": steps[-1]},
+        results=results,
+        sidecar=sidecar.sha256,
+        **{"provenance": provenance(), **fields},
+    )
+    return Measured(entry, sidecar)
+
+
+def measure_advantages(name="gdpo", *, labels=True, **fields):
+    """An entry of the advantage track with its sidecar, by one of our normalizers."""
+    one = drawn(np.random.default_rng(1), 20, tasks=[f"t{i}" for i in range(20)])
+    scores, normalizer = one.scores, make_normalizer(name)
+    weights = {"format": 1.0, "correct": 2.0}
+    masks = {"applicable": scores.applicable, "failed": scores.failed}
+    advantages = compute_advantages(normalizer, scores.values, one.groups, specs=SPECS, weights=weights, **masks)
+    one = replace(one, advantages=advantages.numpy(), labels=[True, None] * 40 if labels else [])
+    found = evaluate(scores, SPECS)
+    agreement = label_agreement(scores, SPECS, one.labels)
+    sidecar = Sidecar.of([spec.name for spec in SPECS], [SidecarRun(None, [one])])
+    result = SeedResult(
+        seed=None,
+        steps=[20],
+        rewards={name: Curve.of([value]) for name, value in found.rewards.items()},
+        metrics={name: Curve.of([value]) for name, value in found.metrics.items()},
+        diagnostics=diagnose(one.advantages, scores.values, one.groups, **masks).as_dict() | agreement,
+        applicable_share={name: share for name, share in found.applicable.items() if share < 1},
+    )
+    entry = make_entry(
+        track="advantage",
+        environment=Environment.describe(
+            "gdpo/TestReal-v0", options={}, specs=SPECS, split="test", task_ids=[f"t{i}" for i in range(20)]
+        ),
+        normalizer=NormalizerConfig(name=name, options=normalizer_options(normalizer), weights=weights),
+        policy=PolicyConfig(name="replay", details={}),
+        training=None,
+        results=[result],
+        sidecar=sidecar.sha256,
+        **{"provenance": provenance(), **fields},
+    )
+    return Measured(entry, sidecar)
+
+
+@pytest.fixture(scope="session")
+def measured():
+    return measure
+
+
+@pytest.fixture(scope="session")
+def measured_advantages():
+    return measure_advantages
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -154,8 +155,10 @@ def test_the_order_of_tasks_does_not_change_their_hash_and_their_number_counts_e
         (lambda f: f.update(training=None), "training options belong to the training track"),
         (lambda f: f.update(track="trainning"), "track: Input should be 'training' or 'advantage'"),
         (lambda f: f["provenance"].update(date="yesterday"), "provenance.date: "),
-        (lambda f: f.update(schema_version=2), "newer gdpo-bench .*format 2; this one reads up to 1.*Update"),
-        (lambda f: f.update(schema_version=0), "Unknown entry format 0; this gdpo-bench reads 1"),
+        (lambda f: f.update(schema_version=3), "newer gdpo-bench .*format 3; this one reads up to 2.*Update"),
+        (lambda f: f.update(schema_version=2), "format 2 needs a sidecar"),
+        (lambda f: f.update(sidecar="0" * 64), "format 1 has none"),
+        (lambda f: f.update(schema_version=0), "Unknown entry format 0; this gdpo-bench reads 1, 2"),
         (lambda f: f.update(schema_version="1"), "schema_version; got '1'"),
         (lambda f: f.pop("schema_version"), "schema_version; got None"),
     ],
@@ -240,6 +243,23 @@ def test_an_old_format_is_migrated_and_its_id_checked_as_it_was_written(entry, m
     assert read.id == json.loads(old)["id"]
     with pytest.raises(EntryError, match="does not follow"):
         parse_entry(old.replace('"rl": 1', '"rl": 2'))
+
+
+def test_an_entry_of_format_1_is_written_again_byte_for_byte():
+    board = Path(__file__).parents[2] / "leaderboards"
+    old = [path for path in board.rglob("*.json") if '"schema_version": 1' in path.read_text()]
+    assert len(old) == 20
+    assert all(entry_text(parse_entry(path.read_text())) == path.read_text() for path in old)
+
+
+def test_an_entry_with_a_sidecar_is_of_format_2_and_bound_to_it(measured):
+    first, other = measured(), measured(luck=1)
+    assert first.entry.schema_version == 2
+    assert parse_entry(entry_text(first.entry)) == first.entry
+    fields = json.loads(entry_text(first.entry))
+    fields["sidecar"] = other.sidecar.sha256
+    with pytest.raises(EntryError, match="does not follow from the content"):
+        parse_entry(json.dumps(fields))
 
 
 def test_importing_the_leaderboard_loads_no_torch():

@@ -8,7 +8,7 @@ from gdpo_bench import files
 from gdpo_bench.core import DataError
 from gdpo_bench.files import WriteError
 from gdpo_bench.leaderboard import EntryError, entry_text
-from gdpo_bench.leaderboard.store import Board, board_of, read_entry, read_filed_entry
+from gdpo_bench.leaderboard.store import Board, board_of, read_entry, read_filed_entry, read_measured, superseding
 
 
 def test_an_entry_lies_where_its_track_environment_and_id_say(tmp_path, entry):
@@ -83,6 +83,58 @@ def test_a_folder_or_file_that_is_not_there_is_named(tmp_path):
         Board.read(tmp_path / "nowhere")
     with pytest.raises(DataError, match=r"nothing.json: No such file"):
         read_entry(tmp_path / "nothing.json")
+
+
+def test_an_entry_lies_beside_its_sidecar_and_is_not_filed_without(tmp_path, measured):
+    one, other = measured(), measured(luck=1)
+    path = Board(tmp_path).file(one.entry, one.sidecar)
+    assert sorted(file.name for file in path.parent.iterdir()) == [f"{one.entry.id}.json", f"{one.entry.id}.json.gz"]
+    assert read_measured(path).entry == one.entry
+    for wrong in (None, one.sidecar):
+        with pytest.raises(EntryError, match="cannot be filed without its own sidecar"):
+            Board(tmp_path).file(other.entry, wrong)
+    assert len(list(path.parent.iterdir())) == 2
+
+
+def test_of_two_people_with_the_same_result_the_first_one_stays(tmp_path, measured, make_provenance):
+    first, second = (measured(provenance=make_provenance(author=name)) for name in ("Ada", "Grace"))
+    boards = [Board(tmp_path), Board(tmp_path)]  # both read before either filed
+    path = boards[0].file(first.entry, first.sidecar)
+    before = path.read_bytes()
+    assert boards[1].file(second.entry, second.sidecar) is None
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("step", ["fsync", "link"])
+def test_a_full_disk_leaves_no_entry_without_its_sidecar(tmp_path, measured, monkeypatch, step):
+    def full(*_arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    one = measured()
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, step, full)
+        patch.setattr(files.os, "replace", full)
+        with pytest.raises(WriteError, match="No space left on device"):
+            Board(tmp_path).file(one.entry, one.sidecar)
+    assert Board.read(tmp_path).entries == {}
+    path = Board(tmp_path).file(one.entry, one.sidecar)  # and again, when there is room
+    assert read_measured(path).entry == one.entry
+
+
+def test_an_entry_supersedes_the_current_one_of_its_configuration(tmp_path, measured):
+    board, old, new = Board(tmp_path), measured(), measured(luck=1)
+    board.file(old.entry, old.sidecar)
+    other = measured("grpo", luck=1)
+    assert superseding(other.entry, board) == other.entry
+    found = superseding(new.entry, board)
+    assert (found.supersedes, found.id) == (old.entry.id, new.entry.id)
+    board.file(found, new.sidecar)
+    assert [entry.id for entry in board.current()] == [new.entry.id]
+    assert superseding(measured(luck=2).entry, board).supersedes == new.entry.id
+    second = measured(luck=3)
+    board.file(second.entry, second.sidecar)
+    with pytest.raises(EntryError, match="could supersede any of"):
+        superseding(measured(luck=4).entry, board)
 
 
 def test_a_full_disk_loses_nothing_and_says_so(tmp_path, entry, monkeypatch):

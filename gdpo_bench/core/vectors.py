@@ -1,0 +1,188 @@
+"""The reward vectors of many rollouts, kept whole, and the means that follow from them."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gdpo_bench.core.rewards import Metric, RewardSpec
+from gdpo_bench.core.scoring import Scores
+from gdpo_bench.core.task import canonical_json
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Means over rollouts, by name."""
+
+    step: int
+    rewards: dict[str, float]
+    """Reward → mean over the rollouts that it applies to, gates applied; 0 where it nowhere applies."""
+    metrics: dict[Metric, float]
+    """Canonical metric → its value in [0, 1], from raw rewards."""
+    applicable: dict[str, float]
+    """Reward → share of the rollouts that it applies to and was judged on."""
+
+
+def evaluate(scores: Scores, specs: Sequence[RewardSpec], step: int = 0) -> Evaluation:
+    """Average the rewards of rollouts.
+
+    Args:
+        scores: Rewards (N, K).
+        specs: The K rewards.
+        step: Training steps before this.
+
+    Returns:
+        The means; a reward that nowhere applies has mean 0 and no metric.
+    """
+    rewards: dict[str, float] = {}
+    metrics: dict[Metric, float] = {}
+    applicable: dict[str, float] = {}
+    for k, spec in enumerate(specs):
+        judged = scores.applicable[:, k] & ~scores.failed[:, k]
+        applicable[spec.name] = float(judged.mean())
+        rewards[spec.name] = float(scores.values[judged, k].mean()) if judged.any() else 0.0
+        if spec.metric is not None and judged.any():
+            full = float((scores.raw[judged, k] >= spec.high).mean())
+            metrics[spec.metric] = full if spec.full_marks_count() else 1 - full
+    return Evaluation(step, rewards, metrics, applicable)
+
+
+def label_agreement(scores: Scores, specs: Sequence[RewardSpec], labels: Sequence[bool | None]) -> dict[str, float]:
+    """How often the reward behind `accuracy` says what others' judgements say.
+
+    Args:
+        scores: Rewards (N, K).
+        specs: The K rewards.
+        labels: N judgements of whether the reply is correct, None where there is none.
+
+    Returns:
+        `labels`, their number, and `label_agreement`, a share; nothing where there are none.
+    """
+    judged = [i for i, label in enumerate(labels) if label is not None]
+    columns = [k for k, spec in enumerate(specs) if spec.metric == "accuracy"]
+    if not judged or not columns:
+        return {}
+    ours = scores.raw[judged, columns[0]] >= specs[columns[0]].high
+    theirs = np.array([labels[i] for i in judged])
+    return {"labels": float(len(judged)), "label_agreement": float((ours == theirs).mean())}
+
+
+@dataclass(frozen=True)
+class RewardVectors:
+    """What N rollouts earned, before anything was averaged."""
+
+    step: int
+    """Training steps before this evaluation."""
+    scores: Scores
+    """Rewards (N, K)."""
+    task_ids: NDArray[np.str_]
+    """(N,)"""
+    groups: NDArray[np.int64]
+    """(N,) number of the prompt; a task may be asked in several groups."""
+    lengths: NDArray[np.int64] | None = None
+    """(N,) tokens that the policy drew; None where it drew none."""
+    advantages: NDArray[np.float64] | None = None
+    """(N,), where a normalizer was applied."""
+    labels: list[bool | None] = field(default_factory=list)
+    """N judgements of others on whether the reply is correct, or none at all."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Columns of N values; rewards and masks as K such columns, in the order of the reward vector."""
+        tasks, task = np.unique(self.task_ids, return_inverse=True)
+        return {
+            "step": self.step,
+            "tasks": tasks.tolist(),
+            "task": task.tolist(),
+            "group": self.groups.tolist(),
+            "length": None if self.lengths is None else self.lengths.tolist(),
+            "raw": [_numbers(column) for column in self.scores.raw.T],
+            "value": [_numbers(column) for column in self.scores.values.T],
+            "applicable": self.scores.applicable.T.astype(int).tolist(),
+            "failed": self.scores.failed.T.astype(int).tolist(),
+            "advantage": None if self.advantages is None else _numbers(self.advantages),
+            "label": self.labels or None,
+        }
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Self:
+        """What `as_json` gave.
+
+        Raises:
+            ValueError: A column is missing, of another length, or holds something else.
+        """
+        try:
+            task = np.asarray(fields["task"], np.int64)
+            raw, values = (np.asarray(fields[name], np.float64).T for name in ("raw", "value"))
+            applicable, failed = (_mask(fields[name]).T for name in ("applicable", "failed"))
+            groups = np.asarray(fields["group"], np.int64)
+            length, advantage = fields["length"], fields["advantage"]
+            lengths = None if length is None else np.asarray(length, np.int64)
+            advantages = None if advantage is None else np.asarray(advantage, np.float64)
+            labels = list(fields["label"] or [])
+            found = cls(
+                int(fields["step"]),
+                Scores(values, raw, applicable, failed),
+                np.asarray(fields["tasks"], str)[task],
+                groups,
+                lengths,
+                advantages,
+                labels,
+            )
+        except (KeyError, IndexError, TypeError, OverflowError) as error:
+            raise ValueError(f"not an evaluation's columns: {type(error).__name__}: {error}") from error
+        columns = [task, groups, *(column for column in (lengths, advantages) if column is not None)]
+        shapes = {part.shape for part in (raw, values, applicable, failed)}
+        rollouts = len(task)
+        if task.min(initial=0) < 0 or not rollouts or len(shapes) != 1 or raw.ndim != 2 or len(raw) != rollouts:
+            raise ValueError("rewards and masks must be columns of one value for each rollout, at least one")
+        if any(column.shape != (rollouts,) for column in columns) or len(labels) not in (0, rollouts):
+            raise ValueError("columns must have one value for each rollout")
+        if not (np.isfinite(raw).all() and np.isfinite(values).all()):
+            raise ValueError("rewards must be finite")
+        if advantages is not None and not np.isfinite(advantages).all():
+            raise ValueError("advantages must be finite")
+        return found
+
+    def pack(self) -> bytes:
+        """A compressed line of JSON. Such packs one after the other are a `.jsonl.gz` file."""
+        return compress((canonical_json(self.as_json()) + "\n").encode("ascii"))
+
+
+def unpack(packs: bytes) -> list[RewardVectors]:
+    """What `RewardVectors.pack` gave, one after the other.
+
+    Raises:
+        ValueError: It is something else, or was cut off.
+    """
+    try:
+        return [RewardVectors.from_json(json.loads(line)) for line in gzip.decompress(packs).splitlines()]
+    except (EOFError, OSError, zlib.error) as error:
+        raise ValueError(f"not compressed by gzip, or cut off: {error}") from error
+
+
+def compress(content: bytes) -> bytes:
+    """As gzip, without name, time and system in it: equal content gives equal bytes with the same zlib."""
+    buffer = io.BytesIO()
+    with gzip.GzipFile(filename="", mode="wb", fileobj=buffer, mtime=0) as file:
+        file.write(content)
+    return buffer.getvalue()
+
+
+def _numbers(column: NDArray[np.float64]) -> list[float]:
+    """Whole numbers without their `.0`: most rewards are, and files stay small."""
+    return [int(value) if value.is_integer() else value for value in column.astype(np.float64).tolist()]
+
+
+def _mask(columns: Any) -> NDArray[np.bool_]:
+    mask = np.asarray(columns)
+    if not np.isin(mask, (0, 1)).all():
+        raise ValueError("masks hold 0 and 1")
+    return mask.astype(bool)

@@ -1,0 +1,49 @@
+"""What git says of a board's files: entries that were committed once must stay as they were."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+from gdpo_bench.core.errors import DataError
+
+_IMMUTABLE = re.compile(r"[0-9a-f]{16}(\.attested-[0-9a-f]{16})?\.json(\.gz)?")
+_WORDS = {"M": "was changed", "D": "was deleted", "T": "became something else"}
+
+
+def broken_promises(root: Path, base: str) -> list[str] | None:
+    """Entries, sidecars and attestations of a commit that differ now, committed or not.
+
+    Args:
+        root: The board's folder.
+        base: Commit, branch or tag to compare with.
+
+    Returns:
+        A sentence for each; `None` where there is no git, or the folder is in no checkout.
+
+    Raises:
+        DataError: There is no such commit.
+    """
+    try:
+        _git(root, "rev-parse", "--show-toplevel")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    try:
+        commit = _git(root, "rev-parse", "--verify", "--quiet", f"{base}^{{commit}}").strip()
+    except subprocess.SubprocessError as error:
+        raise DataError(f"There is no commit {base} here to compare with; fetch it, or name another one.") from error
+    # Against the point where the branches parted: what others filed on the base meanwhile is not missing here.
+    start = _git(root, "merge-base", commit, "HEAD").strip()
+    changed = _git(root, "diff", "--name-status", "--no-renames", "--relative", "-z", start, "--", ".").split("\0")
+    return [
+        f"{root / path}: It {_WORDS.get(status, 'was changed')} since {base}. Entries are immutable: restore it, and "
+        "submit a correction that supersedes it."
+        for status, path in zip(changed[::2], changed[1::2], strict=False)
+        if status != "A" and _IMMUTABLE.fullmatch(Path(path).name)
+    ]
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
