@@ -213,7 +213,7 @@ class Trainer:
         parts = self.world.gather(
             lambda: collect(env, self.policy, self.backend, sampling=sampling, rng=rng, seed=seed)
         )
-        rollouts = concatenate(parts)
+        rollouts = replace(concatenate(parts), scoring_s=max(part.scoring_s for part in parts))
         check_failures(rollouts.scores, self.options.max_failed_share)
         self.result.tokens += int(rollouts.drawn.sum())
         return rollouts
