@@ -26,8 +26,8 @@ def test_engine_is_named_with_address_and_options(text: str, expected: EngineCho
         ("rai", UnknownNameError, r"Unknown engine 'rai'\. Did you mean 'ray'\? Known: local, ray, ray:ADDRESS"),
         ("local:4", UnknownNameError, "Unknown engine 'local:4'"),
         ("ray:gpu=1", UnknownNameError, "Unknown option of engine 'ray' 'gpu'. Did you mean 'gpus'"),
-        ("ray:retries=-1", JobError, "retries: Input should be greater than or equal to 0 (got -1)"),
-        ("ray:cpus=0", JobError, "cpus: Input should be greater than 0 (got 0)"),
+        ("ray:retries=-1", JobError, r"retries: Input should be greater than or equal to 0 \(got -1\)"),
+        ("ray:cpus=0", JobError, r"cpus: Input should be greater than 0 \(got 0\)"),
         ("ray:gpus=many", JobError, "gpus: Input should be a valid number.*got 'many'"),
     ],
 )
