@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 
 from gdpo_bench.agent.options import PretrainedConfig
+from gdpo_bench.agent.pretrained import visible_gpus
 from gdpo_bench.agent.world import current_world
 from gdpo_bench.core import content_hash
 from gdpo_bench.core.cores import usable_cores
@@ -111,8 +112,11 @@ def _start(choice: EngineChoice, plan: Plan) -> Engine:
         from gdpo_bench.jobs.ray_engine import RayEngine  # noqa: PLC0415 (an optional dependency)
 
         return RayEngine(choice.address, choice.ray)
-    # One worker for the warm start would do, but the others may import torch meanwhile.
     runs = len(plan.envs) * len(plan.normalizers) * len(plan.job.seeds)
+    if plan.device == "cuda":
+        gpus = visible_gpus()
+        return LocalEngine(min(len(gpus), runs), gpus)
+    # One worker for the warm start would do, but the others may import torch meanwhile.
     return LocalEngine(min(usable_cores(), runs))
 
 
