@@ -25,16 +25,16 @@ BETAS = (0.9, 0.95)
 class DivergedError(GdpoBenchError, RuntimeError):
     """The loss is no longer a number."""
 
-    def __init__(self, loss: float, step: int, rows: torch.Tensor) -> None:
+    def __init__(self, loss: float, step: int, batch: list[dict[str, Any]]) -> None:
         """Compose the message.
 
         Args:
             loss: What it became.
             step: In which training step.
-            rows: The rollouts that it was taken over.
+            batch: The rollouts that it was taken over, as JSON.
         """
         super().__init__(f"The loss became {loss} at step {step}; try a smaller learning_rate.")
-        self.rows = rows
+        self.batch = batch
 
 
 def learning_rate(
@@ -122,12 +122,22 @@ class Learner:
     def _gradient_step(self, batch: _Batch, rows: torch.Tensor, step: int) -> dict[str, float]:
         measures = self._gradients(batch, rows)
         if not math.isfinite(measures["loss"]):
-            raise DivergedError(measures["loss"], step, rows)
+            raise DivergedError(measures["loss"], step, [self._described(batch, row) for row in rows.tolist()])
         self.weights.reduce_gradients()
         norm = torch.nn.utils.clip_grad_norm_(self.weights.trained, self.options.max_grad_norm)
         self.optimizer.step()
         self.weights.renew()
         return measures | {"grad_norm": float(self.weights.whole(norm))}
+
+    def _described(self, batch: _Batch, row: int) -> dict[str, Any]:
+        rollouts = batch.rollouts
+        return {
+            "text": self.policy.tokenizer.decode(rollouts.token_ids[row]),
+            "rewards": rollouts.scores.values[row].tolist(),
+            "group": int(rollouts.groups[row]),
+            "advantage": float(batch.advantages[row]),
+            "log_probs": batch.old[row][batch.drawn[row]].tolist(),
+        }
 
     def _gradients(self, batch: _Batch, rows: torch.Tensor) -> dict[str, float]:
         """Fill in the gradients of a minibatch, in parts that fit into every process's memory."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from gdpo_bench.advantages import make_normalizer
 from gdpo_bench.agent.backend import RolloutBackend
 from gdpo_bench.agent.checkpoint import Checkpoints
 from gdpo_bench.agent.evaluation import evaluate_suite
+from gdpo_bench.agent.learner import DivergedError
 from gdpo_bench.agent.metrics import MetricsLog
 from gdpo_bench.agent.policy import Policy
 from gdpo_bench.agent.pretrained import pinned
@@ -17,9 +19,10 @@ from gdpo_bench.agent.rollout import TransformersBackend
 from gdpo_bench.agent.trainer import RunResult, StepReport, Trainer
 from gdpo_bench.agent.vllm_options import VLLMOptions
 from gdpo_bench.agent.world import World, current_world
-from gdpo_bench.core import make_vec
+from gdpo_bench.core import GdpoBenchError, make_vec
 from gdpo_bench.core.task import content_hash
 from gdpo_bench.core.vectors import Evaluation
+from gdpo_bench.files import write_atomically
 from gdpo_bench.jobs.engine import Report
 from gdpo_bench.jobs.tasks import Pretrained, RunRecord
 
@@ -43,7 +46,14 @@ def train_run(task: TrainingTask, report: Report) -> RunRecord:
     world = current_world()
     policy = task.policy.load(task.device)
     with closing(_backend(task.vllm, policy)) as backend:
-        result = _trainer(task, policy, backend, world).run(_reporter(task, report))
+        try:
+            result = _trainer(task, policy, backend, world).run(_reporter(task, report))
+        except DivergedError as error:
+            if task.files is None or not world.is_first:
+                raise
+            path = task.files / "diverged.json"
+            write_atomically(path, json.dumps(error.batch, indent=1))
+            raise GdpoBenchError(f"{error} Its batch is in {path}.") from error
         suites = {
             suite.label: evaluate_suite(
                 suite.id,

@@ -16,6 +16,7 @@ import torch
 import yaml
 
 from gdpo_bench.agent.embedded import build_policy
+from gdpo_bench.agent.learner import Learner
 from gdpo_bench.agent.options import EmbeddedConfig
 from gdpo_bench.cli import main
 from gdpo_bench.jobs import training
@@ -157,6 +158,20 @@ def test_run_killed_between_steps_goes_on_from_its_checkpoint_to_the_same_number
     assert [line.get("loss") for line in lines] == [line.get("loss") for line in others]
     # What was done before the kill was not done again: its seconds are those of the killed process.
     assert reached >= 4
+
+
+def test_a_run_that_diverges_leaves_a_description_of_its_batch(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Learner, "_gradients", lambda *arguments: {"loss": float("nan")})
+    assert main(["run", write_job(folder, normalizers=["gdpo"], seeds=[0])]) == 2
+    (path,) = (folder / "runs").glob("*/work/*/diverged.json")
+    error = capsys.readouterr().err
+    assert error.startswith("Error: The loss became nan at step 0; try a smaller learning_rate. Its batch is in ")
+    assert error.endswith(f"{path}.\n")
+    rows = json.loads(path.read_text())
+    assert len(rows) == 4
+    assert set(rows[0]) == {"text", "rewards", "group", "advantage", "log_probs"}
 
 
 def test_job_on_a_hugging_face_folder_trains_it_and_measures_suites(
