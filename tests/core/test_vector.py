@@ -124,6 +124,22 @@ def test_seed_starts_over_and_no_seed_goes_on(vec: Vec) -> None:
     assert venv.reset(seed=5)[1]["task_id"].tolist() == first
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 6])
+def test_shards_one_after_the_other_are_the_whole(vec: Vec, size: int) -> None:
+    whole = vec(Echo, num_prompts=6, group_size=2)
+    parts = [vec(Echo, num_prompts=6, group_size=2).shard(rank, size) for rank in range(size)]
+    for seed in (7, None, None):
+        expected = whole.reset(seed=seed)[1]["task_id"].tolist()
+        assert [id for part in parts for id in part.reset(seed=seed)[1]["task_id"]] == expected
+    assert all(part.num_envs == 12 // size for part in parts)
+    assert all(part.queue_state() == whole.queue_state() for part in parts)
+
+
+def test_prompts_that_cannot_be_sharded_evenly_are_refused(vec: Vec) -> None:
+    with pytest.raises(DeclarationError, match=r"6 prompts cannot be shared evenly by 4 processes; .* multiple of 4"):
+        vec(Echo, num_prompts=6).shard(0, 4)
+
+
 def test_every_task_comes_once_before_any_comes_again(vec: Vec) -> None:
     venv = vec(Echo, num_prompts=1, group_size=2)
     count = len(venv.tasks)
