@@ -123,11 +123,12 @@ class Learner:
         measures = self._gradients(batch, rows)
         if not math.isfinite(measures["loss"]):
             raise DivergedError(measures["loss"], step, [self._described(batch, row) for row in rows.tolist()])
-        self.weights.reduce_gradients()
-        norm = torch.nn.utils.clip_grad_norm_(self.weights.trained, self.options.max_grad_norm)
-        self.optimizer.step()
-        self.weights.renew()
-        return measures | {"grad_norm": float(self.weights.whole(norm))}
+        with self.world.in_step():
+            self.weights.reduce_gradients()
+            norm = torch.nn.utils.clip_grad_norm_(self.weights.trained, self.options.max_grad_norm)
+            self.optimizer.step()
+            self.weights.renew()
+            return measures | {"grad_norm": float(self.weights.whole(norm))}
 
     def _described(self, batch: _Batch, row: int) -> dict[str, Any]:
         rollouts = batch.rollouts
