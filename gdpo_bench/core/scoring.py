@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
@@ -148,19 +149,13 @@ def _call_batched(
 
 
 def _checked(value: Any, spec: RewardSpec, name: str, task: Task) -> float:
-    where = f"{name}: reward {spec.name!r} on task {task.id}"
-    if isinstance(value, np.ndarray | np.generic) and value.ndim == 0:
-        value = value.item()
-    if type(value) is not float and not isinstance(value, Real):
-        shape = f" of shape {value.shape}" if isinstance(value, np.ndarray) else f" {value!r:.80}"
-        raise RewardError(
-            f"{where} must be one number (or None for not applicable); got {type(value).__name__}{shape}."
-        )
-    try:
-        number = float(value)
-    except OverflowError:  # an integer beyond all floats
-        number = np.inf
-    if not np.isfinite(number):
+    """The value as a number that the declaration allows."""
+    number = float(value) if type(value) is bool or type(value) is float else _number(value, spec, name, task)
+    # Nearly all values pass here, before any message is put together; NaN does not.
+    if spec.low <= number <= spec.high and (spec.kind != "binary" or number in (spec.low, spec.high)):
+        return number
+    where = _place(spec, name, task)
+    if not math.isfinite(number):
         raise RewardError(f"{where} must be finite; got {number}. Return None where it does not apply.")
     if not spec.low - _TOLERANCE <= number <= spec.high + _TOLERANCE:
         raise RewardError(f"{where} must lie in [{spec.low}, {spec.high}] as declared; got {number}.")
@@ -168,6 +163,25 @@ def _checked(value: Any, spec: RewardSpec, name: str, task: Task) -> float:
     if spec.kind == "binary" and number not in (spec.low, spec.high):
         raise RewardError(f"{where} is declared binary, {spec.low} or {spec.high}; got {number}. Declare it graded?")
     return number
+
+
+def _number(value: Any, spec: RewardSpec, name: str, task: Task) -> float:
+    if isinstance(value, np.ndarray | np.generic) and value.ndim == 0:
+        value = value.item()
+    if not isinstance(value, Real):
+        shape = f" of shape {value.shape}" if isinstance(value, np.ndarray) else f" {value!r:.80}"
+        raise RewardError(
+            f"{_place(spec, name, task)} must be one number (or None for not applicable); "
+            f"got {type(value).__name__}{shape}."
+        )
+    try:
+        return float(value)
+    except OverflowError:  # an integer beyond all floats
+        return math.inf
+
+
+def _place(spec: RewardSpec, name: str, task: Task) -> str:
+    return f"{name}: reward {spec.name!r} on task {task.id}"
 
 
 def _apply_gates(scores: Scores, specs: Sequence[RewardSpec]) -> None:
