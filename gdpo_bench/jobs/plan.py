@@ -93,6 +93,8 @@ class Plan:
     device: str = "cpu"
     vllm: VLLMOptions | None = None
     """How completions are drawn, if by vLLM."""
+    imitated: tuple[EnvChoice, ...] | None = None
+    """Whose demonstrations the policy imitates, where that does not follow from the job."""
 
     @property
     def division(self) -> Literal["closed", "open"]:
@@ -106,6 +108,8 @@ class Plan:
         The job's environments and all Mini ones; where the job holds two variants of one
         environment, the variant that is trained on stands for it.
         """
+        if self.imitated is not None:
+            return self.imitated
         chosen = {id: EnvChoice(id=id) for id in WARM_START_ENVS if id in list_envs()}
         for planned in (*self.envs[::-1], env):
             chosen[planned.description.id] = planned.choice

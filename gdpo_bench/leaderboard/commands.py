@@ -6,7 +6,6 @@ python -m gdpo_bench.leaderboard validate
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,20 +18,24 @@ from gdpo_bench.core.errors import DataError, GdpoBenchError
 from gdpo_bench.files import write_atomically
 from gdpo_bench.leaderboard.attestation import attestation_problems
 from gdpo_bench.leaderboard.entries import EntryError
+from gdpo_bench.leaderboard.export import export
 from gdpo_bench.leaderboard.history import broken_promises
 from gdpo_bench.leaderboard.page import render_page
 from gdpo_bench.leaderboard.pairs import compare_pair, render_pair
 from gdpo_bench.leaderboard.plots import plot_profiles
 from gdpo_bench.leaderboard.pooled import pool
 from gdpo_bench.leaderboard.pooled_table import render_pooled
+from gdpo_bench.leaderboard.repeat_commands import recompute, reproduce
 from gdpo_bench.leaderboard.schema import Entry, Track, json_schema_text
 from gdpo_bench.leaderboard.store import (
+    ROOT,
     RUN_FOLDER,
     SCHEMA_FILE,
     Board,
     Measured,
     board_of,
     entry_files,
+    find_entry_file,
     read_entry,
     read_filed_entry,
     read_measured,
@@ -41,7 +44,6 @@ from gdpo_bench.leaderboard.store import (
 from gdpo_bench.leaderboard.table import render_markdown
 from gdpo_bench.terminal import make_console
 
-ROOT = Path("leaderboards")
 TABLE_FILE = "README.md"
 _HELP = "Check leaderboard entries, file them, and regenerate the table."
 
@@ -215,7 +217,7 @@ def schema(root: Path = ROOT) -> None:
 def build_app() -> SubcommandApp:
     """The subcommands, to run or to mount under another command."""
     app = SubcommandApp()
-    for command in (validate, table, compare, profile, html, submit, schema):
+    for command in (validate, table, compare, profile, html, submit, recompute, reproduce, export, schema):
         app.command(command)
     return app
 
@@ -243,16 +245,7 @@ def _entries_below(path: Path, required: bool = False) -> list[Path]:
 
 def _find(name: str, root: Path) -> Entry:
     """The entry in a file, or the one on the board whose id begins so."""
-    if Path(name).is_file():
-        return read_entry(Path(name))
-    if not re.fullmatch("[0-9a-f]{4,16}", name):
-        raise DataError(f"No entry {name}: expected an entry's file, or at least four digits of its id.")
-    found = [entry for id, entry in Board.read(root).entries.items() if id.startswith(name)]
-    if not found:
-        raise DataError(f"No entry under {root} has an id that begins with {name}; `validate` names damaged files.")
-    if len(found) > 1:
-        raise DataError(f"Several ids begin with {name}: {', '.join(entry.id for entry in found)}. Give more digits.")
-    return found[0]
+    return read_entry(find_entry_file(name, root))
 
 
 def _current(root: Path) -> list[Entry]:

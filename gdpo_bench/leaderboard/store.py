@@ -19,6 +19,8 @@ from gdpo_bench.leaderboard.schema import Entry, Track
 from gdpo_bench.leaderboard.sidecar import Sidecar, read_sidecar, sidecar_path
 from gdpo_bench.leaderboard.verification import check_follows
 
+ROOT = Path("leaderboards")
+"""The board's folder in a checkout."""
 SCHEMA_FILE = "schema.json"
 """Name of the exported JSON Schema, the one file of a board that is not an entry."""
 RUN_FOLDER = "entries"
@@ -195,6 +197,28 @@ class Board:
         filed = create_atomically(path, entry_text(entry))
         self.entries[entry.id] = entry
         return path if filed else None
+
+
+def find_entry_file(name: str, root: Path) -> Path:
+    """The file of an entry.
+
+    Args:
+        name: The file, or the first digits of an id on the board.
+        root: The board's folder.
+
+    Raises:
+        DataError: There is no such entry, or there are several.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    if not re.fullmatch("[0-9a-f]{4,16}", name):
+        raise DataError(f"No entry {name}: expected an entry's file, or at least four digits of its id.")
+    found = [entry for id, entry in Board.read(root).entries.items() if id.startswith(name)]
+    if not found:
+        raise DataError(f"No entry under {root} has an id that begins with {name}; `validate` names damaged files.")
+    if len(found) > 1:
+        raise DataError(f"Several ids begin with {name}: {', '.join(entry.id for entry in found)}. Give more digits.")
+    return entry_path(found[0], root)
 
 
 def superseding(entry: Entry, board: Board) -> Entry:

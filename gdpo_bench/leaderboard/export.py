@@ -1,0 +1,217 @@
+"""Entries in the formats of others: the Hub's `.eval_results` and Every Eval Ever.
+
+Sources: https://github.com/huggingface/hub-docs/blob/main/docs/hub/eval-results.md and
+https://github.com/evaleval/every_eval_ever/blob/main/eval.schema.json (version 0.3.0).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+import yaml
+
+from gdpo_bench.core.errors import DataError
+from gdpo_bench.core.rewards import SHORTFALL_METRICS, Metric
+from gdpo_bench.files import write_atomically
+from gdpo_bench.leaderboard.schema import Entry, Seed
+from gdpo_bench.leaderboard.statistics import CONFIDENCE, Estimate, estimate
+from gdpo_bench.leaderboard.store import ROOT, find_entry_file, read_entry
+
+EEE_VERSION = "0.3.0"
+_PROJECT = "gdpo-bench"
+
+
+def export(
+    names: tyro.conf.Positional[tuple[str, ...]],
+    *,
+    to: Literal["hf", "eee"],
+    out: Path,
+    root: Path = ROOT,
+    dataset: str | None = None,
+    task: str | None = None,
+    metric: Metric = "accuracy",
+    source: str | None = None,
+) -> int:
+    """Write entries in the format of the Hugging Face Hub (`hf`) or of Every Eval Ever (`eee`).
+
+    Args:
+        names: Entries: their files, or the first digits of their ids.
+        to: Format.
+        out: Folder to write to: `.eval_results/` in a model's repository, or any other.
+        root: The leaderboard's folder, for ids.
+        dataset: For hf: the benchmark data set on the Hub that the environment's tasks come from, as openai/gsm8k.
+        task: For hf: the task's id in that data set's eval.yaml.
+        metric: For hf: which of the entry's metrics is the value.
+        source: For hf: address where the entry can be seen.
+
+    Returns:
+        0.
+
+    Raises:
+        DataError: There is no such entry, or it lacks what the format asks for.
+        WriteError: A file could not be written.
+    """
+    if not names:
+        raise DataError("Nothing to export; name entries by their files or ids.")
+    for entry in [read_entry(find_entry_file(name, root)) for name in names]:
+        if to == "eee":
+            path, text = out / f"{entry.id}.json", json.dumps(every_eval_ever(entry), indent=2) + "\n"
+        else:
+            if dataset is None or task is None:
+                raise DataError("The Hub files results by data set and task: name them with --dataset and --task.")
+            results = [hub_result(entry, dataset, task, metric, source)]
+            path, text = out / f"{entry.id}.yaml", yaml.safe_dump(results, sort_keys=False)
+        write_atomically(path, text)
+        print(f"Wrote {path}.")
+    return 0
+
+
+def hub_result(
+    entry: Entry, dataset: str, task: str, metric: Metric = "accuracy", source: str | None = None
+) -> dict[str, Any]:
+    """One result in the format of `.eval_results/*.yaml` in a model's repository.
+
+    Args:
+        entry: The entry.
+        dataset: Id of a benchmark data set on the Hub.
+        task: Id of a task in its eval.yaml.
+        metric: Which metric is the value: its mean final value over seeds, in [0, 1].
+        source: Address where the entry can be seen.
+
+    Raises:
+        DataError: The entry does not have that metric.
+    """
+    found = _estimate(entry, metric)
+    result: dict[str, Any] = {
+        "dataset": {"id": dataset, "task_id": task},
+        "value": found.mean,
+        "date": entry.provenance.date.date().isoformat(),
+    }
+    if source is not None:
+        result["source"] = {"url": source, "name": f"{_PROJECT} entry {entry.id}"}
+    how = f"{metric}, mean of {found.runs} runs" + (f" ± {found.half_width:.4g}" if found.half_width else "")
+    result["notes"] = f"{_what(entry)}; {how}; gdpo-bench entry {entry.id}"
+    return result
+
+
+def every_eval_ever(entry: Entry) -> dict[str, Any]:
+    """An entry as a record of Every Eval Ever: a result for each reward and metric."""
+    provenance = entry.provenance
+    created = str(int(provenance.date.timestamp()))
+    config = entry.policy.details.get("config", {})
+    model = str(config.get("model", f"{_PROJECT}/{entry.policy.name}"))
+    record: dict[str, Any] = {
+        "schema_version": EEE_VERSION,
+        "evaluation_id": f"{entry.environment.id}/{model.replace('/', '_')}/{created}",
+        "evaluation_timestamp": created,
+        "retrieved_timestamp": created,
+        "source_metadata": {
+            "source_name": f"{_PROJECT} leaderboard, entry {entry.id}",
+            "source_type": "evaluation_run",
+            "source_organization_name": provenance.author,
+            "evaluator_relationship": "other",
+        },
+        "eval_library": {
+            "name": "gdpo_bench",
+            "version": provenance.versions.get("gdpo_bench", "unknown"),
+            "additional_details": _texts({"command": provenance.command, "git_sha": provenance.git_sha}),
+        },
+        "model_info": {
+            "name": f"{model} ({_what(entry)})",
+            "id": model,
+            "additional_details": {
+                "deployment_type": "self_deployed" if entry.training is not None else "unknown",
+                "model_availability": "open_weights" if "config" in entry.policy.details else "unknown",
+                **_texts(
+                    {
+                        "track": entry.track,
+                        "normalizer": entry.normalizer.name,
+                        "normalizer_options": entry.normalizer.options,
+                        "normalizer_weights": entry.normalizer.weights,
+                        "training": entry.training,
+                    }
+                ),
+            },
+        },
+        "evaluation_results": [
+            *(_result(entry, one.name, "reward", one.low, one.high) for one in entry.environment.rewards),
+            *(
+                _result(entry, name, "metric", 0.0, 1.0, lower_is_better=name in SHORTFALL_METRICS)
+                for name in sorted(entry.results[0].metrics)
+            ),
+        ],
+    }
+    if provenance.engine is not None:
+        engine = {"name": provenance.engine.name, "version": provenance.engine.version}
+        record["model_info"]["inference_engine"] = engine
+    return record
+
+
+def _result(
+    entry: Entry, name: str, kind: str, low: float, high: float, *, lower_is_better: bool = False
+) -> dict[str, Any]:
+    found = _estimate(entry, name)
+    environment = entry.environment
+    details: dict[str, Any] = {
+        "score": found.mean,
+        "details": _texts({"runs": found.runs, "units": found.n, "unit": found.unit}),
+    }
+    if found.half_width is not None:
+        interval = {"lower": found.mean - found.half_width, "upper": found.mean + found.half_width}
+        details["uncertainty"] = {"confidence_interval": {**interval, "confidence_level": CONFIDENCE}}
+    return {
+        "evaluation_name": f"{environment.id}: {name}",
+        "evaluation_timestamp": str(int(entry.provenance.date.timestamp())),
+        "source_data": {
+            "dataset_name": environment.id,
+            "source_type": "other",
+            "additional_details": _texts(
+                {
+                    "split": environment.split,
+                    "num_tasks": environment.num_tasks,
+                    "task_ids_hash": environment.task_ids_hash,
+                    "data_revision": environment.data_revision,
+                    "options": environment.options,
+                }
+            ),
+        },
+        "metric_config": {
+            "evaluation_description": f"Mean final {kind} {name} over runs",
+            "metric_id": f"{_PROJECT}.{kind}.{name}",
+            "metric_name": name,
+            "lower_is_better": lower_is_better,
+            "score_type": "continuous",
+            "min_score": low,
+            "max_score": high,
+        },
+        "score_details": details,
+    }
+
+
+def _estimate(entry: Entry, name: str) -> Estimate:
+    """Mean final value of a reward or metric over the entry's independent units."""
+    values: dict[Seed | None, float] = {}
+    for result in entry.results:
+        curves = {**result.rewards, **{str(metric): curve for metric, curve in result.metrics.items()}}
+        if name not in curves:
+            raise DataError(f"Entry {entry.id} has no {name}; it has {', '.join(curves)}.")
+        values[result.seed] = curves[name].final
+    return estimate(values)
+
+
+def _what(entry: Entry) -> str:
+    how = "trained with" if entry.training is not None else "scored, advantages by"
+    return f"{entry.policy.name}, {how} {entry.normalizer.name} on {entry.environment.id}"
+
+
+def _texts(values: Mapping[str, Any]) -> dict[str, str]:
+    """Values as text, which is all that the format's additional details may hold."""
+    return {
+        name: value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+        for name, value in values.items()
+        if value is not None
+    }

@@ -1,0 +1,214 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gdpo_bench.advantages import GDPO
+from gdpo_bench.jobs.engine import Finished
+from gdpo_bench.leaderboard import Cost, EntryError, Hardware, make_entry
+from gdpo_bench.leaderboard.attestation import Attestation, attestation_problems, write_attestation
+from gdpo_bench.leaderboard.commands import main
+from gdpo_bench.leaderboard.recompute import moved_rows
+from gdpo_bench.leaderboard.reproduce import compare_runs, differing_conditions, same_kind
+from gdpo_bench.leaderboard.sidecar import Sidecar, SidecarRun
+from gdpo_bench.leaderboard.store import Board, Measured, write_measured
+
+OTHER = Hardware(cpu="Another CPU", cores=2, memory_gb=8.0, gpu=None, platform="test")
+
+
+class InThisProcess:
+    """Stands in for the engine: importing torch anew takes seconds."""
+
+    def __init__(self, *_arguments):
+        torch.set_num_threads(1)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        pass
+
+    def run(self, tasks):
+        for number, task in enumerate(tasks):
+            yield Finished(number, task(lambda share, text: None))
+
+
+def shifted(measured, amount, seeds=None):
+    """The same run, whose rewards came out a little different."""
+    fields = [result.model_dump(mode="json") for result in measured.entry.results[:seeds]]
+    for one in fields:
+        for curve in one["rewards"].values():
+            curve["curve"][-1] = curve["final"] = curve["final"] + amount
+    kept = ("track", "environment", "normalizer", "policy", "training", "provenance", "sidecar")
+    results = [type(measured.entry.results[0]).model_validate(one) for one in fields]
+    entry = make_entry(**{name: getattr(measured.entry, name) for name in kept}, results=results)
+    return Measured(entry, measured.sidecar)
+
+
+def elsewhere(measured):
+    changed = measured.entry.provenance.model_copy(update={"hardware": OTHER})
+    return Measured(measured.entry.model_copy(update={"provenance": changed}), measured.sidecar)
+
+
+def test_the_same_numbers_reproduce_an_entry_anywhere(measured):
+    one = measured(runs=3)
+    for again in (one, elsewhere(one)):
+        found = compare_runs(one, again)
+        assert (found.reached, found.succeeded, len(found.seeds)) == ("equal", True, 3)
+
+
+def test_on_the_same_cpu_the_last_bit_counts(measured):
+    one = measured(runs=3)
+    found = compare_runs(one, shifted(one, 1e-13))
+    assert (found.required, found.succeeded) == ("equal", False)
+    assert not any(row.holds for row in found.rows)
+
+
+def test_elsewhere_training_must_end_within_the_interval(measured):
+    one = measured(runs=9)
+    near, far = (compare_runs(one, elsewhere(shifted(one, amount))) for amount in (-1e-4, -0.3))
+    assert (near.required, near.reached) == ("within the interval", "within the interval")
+    assert not far.succeeded
+    part = compare_runs(one, elsewhere(shifted(one, -1e-4, seeds=1)))
+    assert len(part.seeds) == 1
+    assert part.rows[0].allowed == pytest.approx(near.rows[0].allowed * 3)
+
+
+def test_elsewhere_the_advantage_track_must_agree_to_1e_9(measured_advantages):
+    one = measured_advantages()
+    close, off = (compare_runs(one, elsewhere(shifted(one, amount))) for amount in (1e-12, 1e-6))
+    assert (close.required, close.reached) == ("1e-9", "1e-9")
+    assert not off.succeeded
+    (run,) = one.sidecar.runs
+    moved = replace(run.evaluations[0], advantages=run.evaluations[0].advantages + 1e-5)
+    again = elsewhere(Measured(one.entry, Sidecar.of(one.sidecar.rewards, [SidecarRun(None, [moved])])))
+    assert not compare_runs(one, again).succeeded
+
+
+def test_what_differs_is_told_first(make_provenance):
+    then = make_provenance(versions={"torch": "2.13.0", "python": "3.11.7"}, git_sha="a" * 40)
+    here = make_provenance(versions={"torch": "2.14.0", "python": "3.11.7"}, hardware=OTHER)
+    assert differing_conditions(then, then) == []
+    told = "\n".join(differing_conditions(then, here))
+    assert "torch: 2.13.0 then, 2.14.0 here" in told
+    assert "CPU: Test CPU then, Another CPU here" in told
+    assert "commit: aaaa" in told
+    assert same_kind(then, then)
+    assert not same_kind(then, here)
+
+
+@pytest.mark.parametrize("name", ["grpo", "gdpo", "gdpo_no_bn", "grpo_no_std", "gd2po"])
+def test_advantages_follow_again_from_an_entry_and_its_sidecar(measured_advantages, name):
+    assert moved_rows(measured_advantages(name)) == []
+
+
+def test_a_normalizer_whose_numbers_changed_is_found_with_the_rows(measured_advantages, monkeypatch, tmp_path, capsys):
+    one = measured_advantages()
+    write_measured(one, tmp_path / "board" / "advantage")
+    assert main(["recompute", "--root", str(tmp_path / "board")]) == 0
+    published = GDPO.__call__
+    monkeypatch.setattr(GDPO, "__call__", lambda self, batch: published(self, batch) * (1 + 1e-6))
+    rows = moved_rows(one)
+    assert rows
+    assert all(row.found == pytest.approx(row.was * (1 + 1e-6)) for row in rows)
+    assert {row.row for row in rows} == set(np.flatnonzero(one.sidecar.runs[0].evaluations[0].advantages).tolist())
+    assert main(["recompute", "--root", str(tmp_path / "board")]) == 1
+    printed = capsys.readouterr()
+    assert "gdpo moved: rollout" in printed.err
+    assert "1 of 1 entries computed again, 1 moved." in printed.out
+
+
+def test_every_committed_advantage_follows_from_its_reward_vectors(capsys):
+    assert main(["recompute", "--root", str(Path(__file__).parents[2] / "leaderboards")]) == 0
+
+
+def test_an_attestation_stands_beside_its_entry_and_is_checked(tmp_path, measured, make_provenance):
+    one = measured()
+    board = Board(tmp_path)
+    path = board.file(one.entry, one.sidecar)
+    attestation = Attestation(
+        entry=one.entry.id,
+        seeds=[result.seed for result in one.entry.results],
+        criterion="equal",
+        largest_difference={"format": 0.0},
+        provenance=make_provenance(status="reproduced", cost=Cost(wall_s=1, tokens=None)),
+    )
+    file = write_attestation(attestation, path.parent)
+    assert attestation_problems(tmp_path) == []
+    assert Board.read(tmp_path).entries.keys() == {one.entry.id}
+    assert Board.read(tmp_path).problems == []
+    text = file.read_text()
+    file.write_text(text.replace('"equal"', '"1e-9"'))
+    assert "Its name does not follow from its content" in attestation_problems(tmp_path)[0]
+    file.write_text("{")
+    assert "Not an attestation" in attestation_problems(tmp_path)[0]
+    file.write_text(text)
+    path.unlink()
+    assert "which is not in the same folder" in attestation_problems(tmp_path)[0]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    from gdpo_bench.jobs import training
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(training, "LocalEngine", InThisProcess)
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_an_entry_is_reproduced_from_its_file_alone(folder, policy_cache, capsys):
+    training = ["prompts=2", "group_size=4", "eval_every=2", "eval_prompts=4", "max_new_tokens=12"]
+    from gdpo_bench.run import main as run
+
+    words = [
+        "--envs",
+        "gdpo/MathMini-v0:limit=30",
+        "--normalizers",
+        "gdpo:eps=1e-4,weights.correct=2",
+        "--seeds",
+        "0:0",
+    ]
+    policy = "mini:warm_start_steps=20,warm_start_examples=200,warm_start_batch=4"
+    assert run([*words, "1:4", "--steps", "2", "--policy", policy, "--training", *training]) == 0
+    (path,) = folder.glob("runs/*/entries/*.json")
+    assert main(["reproduce", str(path), "--out", "again", "--attest"]) == 0
+    printed = capsys.readouterr().out
+    assert "Reproduced. 2 of 2 seeds: the same numbers, bit for bit." in printed
+    assert attestation_problems(folder) == []
+    assert len(list(path.parent.glob("*.attested-*.json"))) == 1
+    assert main(["reproduce", str(path), "--out", "part", "--seeds", "1"]) == 0
+    assert "1 of 2 seeds: the same numbers" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_an_entry_on_given_replies_needs_them_or_its_reward_vectors(folder, capsys):
+    from gdpo_bench.core import make_env
+    from gdpo_bench.run import main as run
+
+    tasks = list(make_env("gdpo/MathMini-v0").tasks("eval"))[:4]
+    lines = [json.dumps({"task_id": task.id, "replies": ["", "<answer>1</answer>"]}) for task in tasks]
+    Path("replies.jsonl").write_text("\n".join(lines))
+    assert run(["--envs", "gdpo/MathMini-v0", "--normalizers", "gdpo", "--policy", "replay:replies.jsonl"]) == 0
+    (path,) = folder.glob("runs/*/entries/*.json")
+    assert main(["reproduce", str(path)]) == 0  # the command named is pytest's, not one with the file
+    assert "computed from the recorded rewards" in capsys.readouterr().out
+    assert main(["reproduce", str(path), "--completions", "replies.jsonl"]) == 0
+    assert "Reproduced. The evaluation: the same numbers, bit for bit." in capsys.readouterr().out
+    Path("others.jsonl").write_text(lines[0])
+    assert main(["reproduce", str(path), "--completions", "others.jsonl"]) == 2
+    assert "others.jsonl does not hold the replies that entry" in capsys.readouterr().err
+
+
+def test_what_cannot_be_reproduced_is_said(folder, measured, capsys):
+    path = write_measured(measured(), folder)
+    assert main(["reproduce", str(path), "--seeds", "0"]) == 2
+    assert "--seeds must be at least 1" in capsys.readouterr().err
+    assert main(["reproduce", str(path)]) == 2
+    assert "TestMini" in capsys.readouterr().err
+    assert main(["reproduce", "nowhere"]) == 2
+    with pytest.raises(EntryError, match="sidecar"):
+        Board(folder / "b").file(measured().entry)
