@@ -34,6 +34,8 @@ def recompute(root: Path = ROOT) -> int:
         1 if an advantage moved, else 0.
     """
     files = {file: entry for file in entry_files(root) if (entry := read_entry(file)).track == "advantage"}
+    superseded = {entry.supersedes for entry in files.values()}
+    files = {file: entry for file, entry in files.items() if entry.sidecar or entry.id not in superseded}
     checked, moved = 0, 0
     for file, entry in files.items():
         if entry.sidecar is None:
