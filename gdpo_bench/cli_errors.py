@@ -10,9 +10,6 @@ from gdpo_sandbox.errors import SandboxError
 
 from gdpo_bench.core.errors import GdpoBenchError
 
-INTERRUPTED = 130
-"""Exit status after Ctrl-C."""
-
 
 def run_cli(command: Callable[[], int | None]) -> int:
     """Run a command and return the exit status to pass to `sys.exit`.
@@ -32,7 +29,7 @@ def run_cli(command: Callable[[], int | None]) -> int:
         return 2
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
-        return INTERRUPTED
+        return 130
     except BrokenPipeError:
         # The interpreter flushes stdout once more on exit and would complain there.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from gdpo_bench.cli_errors import INTERRUPTED
 from gdpo_bench.jobs.engine import Event, Failed, Finished, Progressed, Report, Task, answer, single_thread
 
 if TYPE_CHECKING:
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
 
 _TOLD = ("GDPO_BENCH_DATA",)
 """Environment variables that a job may set."""
+_leading = threading.Lock()
+"""Held while a task runs."""
 
 
 def under_torchrun() -> bool:
@@ -76,6 +77,7 @@ class TorchrunEngine:
         """
         for number, task in enumerate(tasks):
             events: SimpleQueue[tuple[str, Any]] = SimpleQueue()
+            _leading.acquire()
             # In a thread of its own, so that what it reports is shown meanwhile, and Ctrl-C is heard.
             threading.Thread(target=self._lead, args=(task, events), daemon=True).start()
             while (event := events.get())[0] == "progress":
@@ -91,7 +93,9 @@ class TorchrunEngine:
             self._world.first(lambda: _Order(task, environment))
             return self._world.together(lambda: task(report))
 
-        events.put(answer(lead, lambda share, text: events.put(("progress", (share, text)))))
+        outcome = answer(lead, lambda share, text: events.put(("progress", (share, text))))
+        _leading.release()
+        events.put(outcome)
 
 
 def run_together(command: Callable[[], int]) -> int:
@@ -111,16 +115,18 @@ def run_together(command: Callable[[], int]) -> int:
         warnings.simplefilter("ignore")  # it warns of the same
         _follow(world)
         return 0
+    ended: SystemExit | None = None
     try:
         status = command()
-    except SystemExit:  # --help, or options that cannot be read
-        _dismiss(world)
-        raise
-    if status == INTERRUPTED:  # amid a task, to which threads of ours and the other processes are bound
-        sys.stdout.flush()
+    except SystemExit as error:  # --help, options that cannot be read, a pipe that nobody reads
+        ended, status = error, 1
+    if _leading.locked():  # Ctrl-C or such amid a task, to which a thread of ours and the others are bound
+        sys.stderr.flush()
         os._exit(status)
     _dismiss(world)
     leave_world()
+    if ended is not None:
+        raise ended
     return status
 
 
