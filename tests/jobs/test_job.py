@@ -213,9 +213,7 @@ def test_file_with_a_nul_or_that_is_not_text_is_named(tmp_path: Path) -> None:
 
 
 def test_missing_file_lists_the_presets(tmp_path: Path) -> None:
-    with pytest.raises(
-        JobError, match=r"no job file 'nope.yaml', nor a preset of that name: baselines, default,"
-    ):
+    with pytest.raises(JobError, match=r"no job file 'nope.yaml', nor a preset of that name: baselines, default,"):
         Job.load("nope.yaml")
     with pytest.raises(JobError, match="Cannot read the job file"):
         Job.load(str(tmp_path))
