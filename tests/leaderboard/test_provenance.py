@@ -2,8 +2,8 @@ import subprocess
 
 import pytest
 
-from gdpo_bench.leaderboard import Provenance, collect_provenance
-from gdpo_bench.leaderboard.provenance import git_state
+from gdpo_bench.leaderboard import Provenance, collect_provenance, provenance
+from gdpo_bench.leaderboard.provenance import git_state, lock_hash, rollout_engine
 
 
 @pytest.fixture
@@ -55,3 +55,28 @@ def test_a_package_installed_inside_somebody_elses_checkout_has_no_commit(checko
 def test_without_git_there_is_no_commit(checkout, monkeypatch):
     monkeypatch.setenv("PATH", "")
     assert git_state(checkout) == (None, None)
+
+
+def test_the_lock_hash_is_of_all_installed_packages_whatever_their_order(monkeypatch):
+    class Installed:
+        def __init__(self, name, version):
+            self.metadata, self.version = {"Name": name}, version
+
+    def found(*installed):
+        monkeypatch.setattr(provenance.metadata, "distributions", lambda: [Installed(*one) for one in installed])
+        return lock_hash()
+
+    one = found(("numpy", "2.0"), ("my_package", "1"))
+    assert found(("My-Package", "1"), ("numpy", "2.0")) == one
+    assert found(("numpy", "2.1"), ("my_package", "1")) != one
+    assert found(("numpy", "2.0")) != one
+
+
+def test_the_engine_is_named_with_its_version_and_gpus_cost_hours():
+    engine = rollout_engine("transformers", "cuda")
+    assert (engine.name, engine.device) == ("transformers", "cuda")
+    assert engine.version == collect_provenance("x", wall_s=0).versions["transformers"]
+    assert rollout_engine("nothing-of-this-name", "cpu").version == "unknown"
+    used = collect_provenance("x", wall_s=1800, engine=engine, gpus=4)
+    assert (used.engine, used.cost.gpu_hours) == (engine, 2.0)
+    assert collect_provenance("x", wall_s=1800).cost.gpu_hours is None
