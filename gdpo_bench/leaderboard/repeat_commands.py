@@ -15,7 +15,7 @@ from gdpo_bench.core.errors import DataError, GdpoBenchError
 from gdpo_bench.leaderboard.attestation import Attestation, write_attestation
 from gdpo_bench.leaderboard.provenance import collect_provenance
 from gdpo_bench.leaderboard.recompute import moved_rows
-from gdpo_bench.leaderboard.reproduce import Reproduction, compare_runs, differing_conditions
+from gdpo_bench.leaderboard.reproduce import Reproduction, compare_runs, differing_conditions, differing_policies
 from gdpo_bench.leaderboard.schema import Entry
 from gdpo_bench.leaderboard.store import ROOT, Measured, entry_files, find_entry_file, read_entry, read_measured
 from gdpo_bench.terminal import make_console
@@ -93,6 +93,8 @@ def reproduce(
         if completions is None:
             return _from_vectors(file, measured)
     again = _run_again(entry, seeds, completions, out, resume)
+    for text in differing_policies(entry.policy, again.entry.policy):
+        print(text)
     result = compare_runs(measured, again)
     _show(entry, result)
     if attest and result.reached is not None:
@@ -165,6 +167,8 @@ def _show(entry: Entry, result: Reproduction) -> None:
     }
     if result.reached is None:
         print(f"Not reproduced. Required here: {wanted[result.required]}.")
+        if entry.provenance.git_sha is not None:
+            print(f"Whether the code changed the numbers since shows commit {entry.provenance.git_sha}.")
     else:
         reached = {**wanted, "equal": "the same numbers, bit for bit"}[result.reached]
         print(f"Reproduced. {of}: {reached}.")

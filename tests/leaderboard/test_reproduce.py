@@ -8,11 +8,11 @@ import torch
 
 from gdpo_bench.advantages import GDPO
 from gdpo_bench.jobs.engine import Finished
-from gdpo_bench.leaderboard import Cost, EntryError, Hardware, make_entry
+from gdpo_bench.leaderboard import Cost, EntryError, Hardware, PolicyConfig, make_entry
 from gdpo_bench.leaderboard.attestation import Attestation, attestation_problems, write_attestation
 from gdpo_bench.leaderboard.commands import main
 from gdpo_bench.leaderboard.recompute import moved_rows
-from gdpo_bench.leaderboard.reproduce import compare_runs, differing_conditions, same_kind
+from gdpo_bench.leaderboard.reproduce import compare_runs, differing_conditions, differing_policies, same_kind
 from gdpo_bench.leaderboard.sidecar import Sidecar, SidecarRun
 from gdpo_bench.leaderboard.store import Board, Measured, write_measured
 
@@ -98,6 +98,13 @@ def test_what_differs_is_told_first(make_provenance):
     assert "commit: aaaa" in told
     assert same_kind(then, then)
     assert not same_kind(then, here)
+
+
+def test_another_warm_start_is_told():
+    then = PolicyConfig(name="mini", details={"warm_start_corpus": {"0": "abc", "1": "def"}, "rollout": "x"})
+    here = PolicyConfig(name="mini", details={"warm_start_corpus": {"0": "xyz"}, "rollout": "x", "chat_template": "y"})
+    assert differing_policies(then, then) == []
+    assert differing_policies(then, here) == ["policy.warm_start_corpus.0: abc then, xyz here"]
 
 
 @pytest.mark.parametrize("name", ["grpo", "gdpo", "gdpo_no_bn", "grpo_no_std", "gd2po"])
