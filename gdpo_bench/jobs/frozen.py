@@ -21,6 +21,7 @@ from gdpo_bench.core.episodes import EpisodeBatch
 from gdpo_bench.core.scoring import Scores
 from gdpo_bench.core.task import content_hash
 from gdpo_bench.core.vectors import RewardVectors, evaluate, label_agreement
+from gdpo_bench.jobs.engine import single_thread
 from gdpo_bench.jobs.job import JobError
 from gdpo_bench.jobs.plan import Plan, PlannedEnv
 from gdpo_bench.jobs.progress import show_failure
@@ -63,6 +64,7 @@ def score_frozen(plan: Plan, command: str, console: Console) -> list[Measured]:
         ScorerFailuresError: Reward functions failed too often.
         RewardError: A reward is not what its declaration allows.
     """
+    single_thread()  # sums come in one order, and advantages, which are part of an entry, in the same last bits
     return [entry for env in plan.envs for entry in _entries(plan, env, command, console)]
 
 
