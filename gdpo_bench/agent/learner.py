@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, Literal
 
 import torch
@@ -69,7 +69,7 @@ class Learner:
         """
         self.policy, self.options, self.world = policy, options, world
         self.micro_batch = options.micro_batch
-        self.reference = self._reference() if options.kl_coefficient else None
+        self.reference = _frozen(policy.model) if options.kl_coefficient else None
         self.weights = make_weights(policy.model, world)
         self.optimizer = torch.optim.AdamW(
             self.weights.trained,
@@ -109,7 +109,7 @@ class Learner:
         if not exact:
             batch.correct_sampler(self._all_log_probs(self.policy.model, rollouts), options.importance_cap)
         if self.reference is not None:
-            with self.reference as model:
+            with self._reference_policy() as model:
                 batch.reference = self._all_log_probs(model, rollouts)
         taken: list[dict[str, float]] = []
         for _ in range(options.epochs):
@@ -230,32 +230,22 @@ class Learner:
             found[rank :: self.world.size] = part
         return found
 
-    def _reference(self) -> Any:
-        """The policy as it is now, as a context that gives the model; adapters are simply switched off."""
-        if hasattr(self.policy.model, "disable_adapter"):
-            return _WithoutAdapter(self.policy.model)
-        return nullcontext(copy.deepcopy(self.policy.model).eval().requires_grad_(False))
+    @contextmanager
+    def _reference_policy(self) -> Iterator[Any]:
+        """The model of the policy at the start; of adapters, the one without them."""
+        with self.reference.disable_adapter() if self.reference is self.policy.model else nullcontext():
+            yield self.reference
+
+
+def _frozen(model: Any) -> Any:
+    """The model as it is now; one with adapters is its own, as they can be switched off."""
+    return model if hasattr(model, "disable_adapter") else copy.deepcopy(model).eval().requires_grad_(False)
 
 
 def _added(parts: Sequence[dict[str, float]]) -> dict[str, float]:
     """Measures of parts as one's; a process that had no rows has none."""
     names = dict.fromkeys(name for part in parts for name in part)
     return {name: sum(part.get(name, 0.0) for part in parts) for name in names}
-
-
-class _WithoutAdapter:
-    """A LoRA model's base, for as long as the context lasts."""
-
-    def __init__(self, model: Any) -> None:
-        self._model = model
-
-    def __enter__(self) -> Any:
-        self._context = self._model.disable_adapter()
-        self._context.__enter__()
-        return self._model
-
-    def __exit__(self, *exception: Any) -> None:
-        self._context.__exit__(*exception)
 
 
 class _Batch:

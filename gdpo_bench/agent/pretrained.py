@@ -53,7 +53,7 @@ def check_pretrained(config: PretrainedConfig) -> None:
         DataError: There is no such model, or it lacks a tokenizer or a chat template.
         GdpoBenchError: LoRA is asked for and peft is not installed.
     """
-    if config.model.startswith((".", "/", "~")) and not Path(config.model).expanduser().is_dir():
+    if config.model.startswith((".", "/", "~")) and not Path(config.model).is_dir():
         raise DataError(f"There is no folder {config.model} with a model.")
     with _explained(config):
         AutoConfig.from_pretrained(config.model, revision=config.revision)
