@@ -50,8 +50,9 @@ def run(
     Options given here replace those of the job file. Lists are separated by spaces or commas.
 
     Args:
-        job: A job file (YAML) or a bundled preset: default, baselines, tiny, paper-tool, paper-math,
-            paper-code. Without it and without options, `default` runs.
+        job: A job file (YAML) or a bundled preset: default, baselines, normalizers, tiny; sweep-scale, sweep-rarity,
+            sweep-gates, sweep-group-size, sweep-rewards; paper-tool, paper-math, paper-code. Without it and without
+            options, `default` runs.
         envs: Environment ids, with options: gdpo/ToolCallingMini-v0:format_rate=0.04.
         normalizers: Names, with options: gdpo:eps=1e-4, or module:function of your own.
         seeds: Seeds of the runs; warm_start:rl for another warm start than 0.
@@ -131,6 +132,10 @@ def _job(source: str | None, given: dict[str, Any], options: dict[str, dict[str,
     values |= given
     for group, changed in options.items():
         values[group] = values.get(group, {}) | changed
+    if "envs" not in given:
+        for env in values["envs"]:
+            own, changed = env.get("training", {}), options.get("training", {})
+            env["training"] = {name: value for name, value in own.items() if name not in changed}
     return check(values)
 
 

@@ -78,7 +78,7 @@ def test_misuse_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run", "nope.yaml"], "no job file 'nope.yaml', nor a preset of that name: baselines, default, paper-code,"),
+        (["run", "nope.yaml"], "no job file 'nope.yaml', nor a preset of that name: baselines, default, normalizers,"),
         ([*ORACLE, "--envs", "gdpo/MathMin-v0"], "Did you mean 'gdpo/MathMini-v0'"),
         ([*ORACLE, "--envs", "no_such_module:me/Env-v0"], "importing 'no_such_module' failed: ModuleNotFoundError"),
         ([*ORACLE, "--envs", f"{ENV}:max_digit=many"], "option max_digit must be int; got 'many'"),
@@ -185,6 +185,13 @@ def test_options_replace_those_of_the_job_file(empty_folder: Path) -> None:
     assert [choice.label for choice in job.normalizers] == ["gdpo:eps=0.001"]
     assert (job.name, job.policy, job.training.steps, job.training.prompts) == ("my", "oracle", 2, 3)
     assert [seed.rl for seed in job.seeds] == [4]
+
+
+def test_training_options_hold_for_environments_with_their_own_too(empty_folder: Path) -> None:
+    (empty_folder / "my.yaml").write_text(f"envs: [{{id: {ENV}, training: {{prompts: 3, group_size: 2}}}}]\n")
+    job = run_module._job("my.yaml", {}, {"training": {"prompts": 5}})
+    (training,) = (job.training_on(env) for env in job.envs)
+    assert (training.prompts, training.group_size) == (5, 2)
 
 
 def test_without_arguments_the_default_job_runs() -> None:

@@ -13,6 +13,7 @@ group up to rounding give exactly 0.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,12 +23,23 @@ from gdpo_bench.advantages.batch import RewardBatch
 from gdpo_bench.advantages.errors import DomainError
 from gdpo_bench.advantages.group_norm import GroupNorm
 from gdpo_bench.advantages.registry import register_normalizer
+from gdpo_bench.core.rewards import RewardSpec
 
 
 @register_normalizer("maxrl")
 @dataclass(frozen=True)
 class MaxRL(GroupNorm):
     """Divides by the mean in place of the standard deviation. Weights act on rewards."""
+
+    def check_rewards(self, specs: Sequence[RewardSpec], weights: Mapping[str, float]) -> None:
+        """Refuse rewards whose sum may be negative.
+
+        Raises:
+            DomainError: The declared ranges allow a negative sum.
+        """
+        lowest = sum(min(weights[spec.name] * spec.low, weights[spec.name] * spec.high) for spec in specs)
+        if lowest < 0:
+            raise DomainError(f"maxrl needs sums of rewards that are not negative; these go down to {lowest:g}.")
 
     def __call__(self, batch: RewardBatch) -> Tensor:
         """Advantages (N,) from rewards (N, K) ≥ 0, group ids (N,) and weights (K,)."""

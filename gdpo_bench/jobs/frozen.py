@@ -77,7 +77,7 @@ def _entries(plan: Plan, env: PlannedEnv, command: str, console: Console) -> Ite
         show_failure(console, f"{failure!s:.{SHOWN_CHARACTERS}}")
     evaluation = evaluate(scores, env.specs)
     agreement = label_agreement(scores, env.specs, rollouts.labels)
-    for normalizer in plan.normalizers:
+    for normalizer in (normalizer for one, normalizer in plan.pairs if one is env):
         advantages = compute_advantages(
             normalizer.normalizer,
             scores.values,

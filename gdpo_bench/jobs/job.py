@@ -160,6 +160,18 @@ class EnvChoice(_Strict):
         return self.id + _suffix(self.options)
 
 
+class JobEnv(EnvChoice):
+    """An environment of a job."""
+
+    training: dict[str, JsonValue] = {}
+    """Training options that differ from the job's here."""
+
+    @property
+    def choice(self) -> EnvChoice:
+        """The environment itself."""
+        return EnvChoice(id=self.id, options=self.options)
+
+
 class NormalizerChoice(_Strict):
     """A normalizer, its options, and the weights it gives the rewards."""
 
@@ -231,8 +243,8 @@ class Job(_Strict):
 
     name: str = Field(default="job", pattern=r"^[A-Za-z0-9_.-]+$")
     """Names the run folder."""
-    envs: tuple[EnvChoice, ...] = Field(min_length=1)
-    """`gdpo/MathMini-v0`, or `{id, options}`."""
+    envs: tuple[JobEnv, ...] = Field(min_length=1)
+    """`gdpo/MathMini-v0`, or `{id, options, training}`, the last with training options for this one."""
     normalizers: tuple[NormalizerChoice, ...] = Field(default=("grpo", "gdpo"), min_length=1, validate_default=True)
     """`gdpo`, `gdpo:eps=1e-4`, or `{normalizer, options, weights}`."""
     seeds: tuple[SeedPair, ...] = Field(default=(0, 1, 2), min_length=1, validate_default=True)
@@ -260,6 +272,21 @@ class Job(_Strict):
             if choice in chosen[:i]:
                 raise ValueError(f"listed twice: {choice!r}")
         return chosen
+
+    @model_validator(mode="after")
+    def _each_can_be_trained(self) -> Self:
+        for env in self.envs:
+            self.training_on(env)
+        return self
+
+    def training_on(self, env: JobEnv) -> TrainingOptions:
+        """The training options that hold for one of the environments.
+
+        Raises:
+            UnknownNameError: One of its own that there is not.
+            JobError: One of its own with a value that it cannot have.
+        """
+        return read_options(TrainingOptions, f"training on {env.label}", self.training.model_dump() | env.training)
 
     @property
     def key(self) -> str:
@@ -357,7 +384,7 @@ def describe_problem(problem: Any) -> str:
 
 def _fields_at(loc: tuple[Any, ...]) -> list[str]:
     places: dict[str, type[BaseModel]] = {
-        "envs": EnvChoice,
+        "envs": JobEnv,
         "normalizers": NormalizerChoice,
         "seeds": SeedPair,
         "training": TrainingOptions,

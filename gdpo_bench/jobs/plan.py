@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, Literal
 
-from gdpo_bench.advantages import Normalizer, make_normalizer, normalizer_options
+from gdpo_bench.advantages import DomainError, Normalizer, make_normalizer, normalizer_options
 from gdpo_bench.agent.options import EMBEDDED_CONFIGS, EmbeddedConfig, PretrainedConfig, TrainingOptions
 from gdpo_bench.agent.pretrained import check_pretrained, choose_device
 from gdpo_bench.agent.vllm_options import VLLMOptions
@@ -56,6 +57,7 @@ class PlannedEnv:
     tasks: list[Task]
     """Of the held-out split."""
     description: Environment
+    training: TrainingOptions
 
     @property
     def specs(self) -> tuple[RewardSpec, ...]:
@@ -75,6 +77,15 @@ class PlannedNormalizer:
         """Reward → weight, for an environment's rewards."""
         return {spec.name: self.choice.weights.get(spec.name, spec.weight) for spec in specs}
 
+    def check(self, specs: tuple[RewardSpec, ...]) -> None:
+        """Refuse rewards that are outside the normalizer's domain, where it says what that is.
+
+        Raises:
+            DomainError: It cannot take rewards of these ranges.
+        """
+        if callable(check := getattr(self.normalizer, "check_rewards", None)):
+            check(specs, self.weights(specs))
+
     def describe(self, specs: tuple[RewardSpec, ...]) -> NormalizerConfig:
         """What a leaderboard entry says of it."""
         return NormalizerConfig(name=self.choice.normalizer, options=self.options, weights=self.weights(specs))
@@ -88,18 +99,19 @@ class Plan:
     policy: PolicyChoice
     envs: tuple[PlannedEnv, ...]
     normalizers: tuple[PlannedNormalizer, ...]
+    pairs: tuple[tuple[PlannedEnv, PlannedNormalizer], ...]
+    """What is run with each seed: every environment with every normalizer that can take its rewards."""
     left_out: tuple[str, ...] = ()
-    """Why optional environments take no part, a text each."""
+    """Why optional environments, or normalizers on some environment, take no part; a text each."""
     device: str = "cpu"
     vllm: VLLMOptions | None = None
     """How completions are drawn, if by vLLM."""
     imitated: tuple[EnvChoice, ...] | None = None
     """Whose demonstrations the policy imitates, where that does not follow from the job."""
 
-    @property
-    def division(self) -> Literal["closed", "open"]:
-        """`closed` if only environments and normalizers depart from the benchmark's defaults."""
-        defaults = self.job.training == TrainingOptions() and self.policy.config in (None, *EMBEDDED_CONFIGS.values())
+    def division(self, env: PlannedEnv) -> Literal["closed", "open"]:
+        """`closed` if only environment and normalizer depart from the benchmark's defaults."""
+        defaults = env.training == TrainingOptions() and self.policy.config in (None, *EMBEDDED_CONFIGS.values())
         return "closed" if defaults else "open"
 
     def warm_start_envs(self, env: PlannedEnv) -> tuple[EnvChoice, ...]:
@@ -137,13 +149,35 @@ def plan(job: Job) -> Plan:
     )
     envs, left_out = _plan_envs(job, trained=policy.trained)
     for suite in job.suites:
-        _plan_env(suite, trained=False)
+        _plan_env(suite, job.training, trained=False)
     rewards = {reward.name for env in envs for reward in env.specs}
     for planned in normalizers:
         for name in planned.choice.weights:
             if name not in rewards:
                 raise UnknownNameError(f"reward in the weights of {planned.choice.normalizer!r}", name, rewards)
-    return Plan(job, policy, envs, normalizers, left_out, device, vllm)
+    pairs, outside = _pairs(envs, normalizers)
+    return Plan(job, policy, envs, normalizers, pairs, (*left_out, *outside), device, vllm)
+
+
+def _pairs(
+    envs: tuple[PlannedEnv, ...], normalizers: tuple[PlannedNormalizer, ...]
+) -> tuple[tuple[tuple[PlannedEnv, PlannedNormalizer], ...], tuple[str, ...]]:
+    """Which normalizer runs on which environment, and why others do not.
+
+    Raises:
+        JobError: None can be run.
+    """
+    pairs: list[tuple[PlannedEnv, PlannedNormalizer]] = []
+    outside: list[str] = []
+    for env, normalizer in itertools.product(envs, normalizers):
+        try:
+            normalizer.check(env.specs)
+            pairs.append((env, normalizer))
+        except DomainError as error:
+            outside.append(f"{normalizer.choice.label} takes no part on {env.choice.label}: {error}")
+    if not pairs:
+        raise JobError("No normalizer of this job can take its rewards. " + " ".join(outside))
+    return tuple(pairs), tuple(outside)
 
 
 def _plan_envs(job: Job, *, trained: bool) -> tuple[tuple[PlannedEnv, ...], tuple[str, ...]]:
@@ -151,7 +185,7 @@ def _plan_envs(job: Job, *, trained: bool) -> tuple[tuple[PlannedEnv, ...], tupl
     envs: list[PlannedEnv] = []
     left_out: list[str] = []
     for choice in job.envs:
-        planned = _plan_env(choice, trained=trained)
+        planned = _plan_env(choice.choice, job.training_on(choice), trained=trained)
         reason = planned.env.unavailable()
         if reason is None:
             envs.append(planned)
@@ -164,7 +198,7 @@ def _plan_envs(job: Job, *, trained: bool) -> tuple[tuple[PlannedEnv, ...], tupl
     return tuple(envs), tuple(left_out)
 
 
-def _plan_env(choice: EnvChoice, *, trained: bool) -> PlannedEnv:
+def _plan_env(choice: EnvChoice, training: TrainingOptions, *, trained: bool) -> PlannedEnv:
     found = spec(choice.id)
     with blaming(f"{choice.id} cannot be made with options {choice.options}"):
         env = make_env(choice.id, **choice.options)
@@ -184,7 +218,7 @@ def _plan_env(choice: EnvChoice, *, trained: bool) -> PlannedEnv:
         task_ids=(task.id for task in tasks),
         data_revision=env.data_revision(),
     )
-    return PlannedEnv(choice, env, tasks, description)
+    return PlannedEnv(choice, env, tasks, description, training)
 
 
 def parse_policy(text: str) -> PolicyChoice:

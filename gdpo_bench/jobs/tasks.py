@@ -128,7 +128,8 @@ class TrainingTask:
     training: TrainingOptions
     policy: WarmStarted | Pretrained = field(repr=False)
     fingerprint: str = field(default="", repr=False)
-    """Hash of what the names above stood for: the environment's tasks, the normalizer's source."""
+    """Hash of what the names above stood for: the environment's tasks, the normalizer's source; and of the training
+    options."""
     vllm: VLLMOptions | None = None
     """Draw completions with vLLM, and how; None: with transformers."""
     device: str = "cpu"

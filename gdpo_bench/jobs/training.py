@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -112,7 +113,7 @@ def _start(choice: EngineChoice, plan: Plan) -> Engine:
         from gdpo_bench.jobs.ray_engine import RayEngine  # noqa: PLC0415 (an optional dependency)
 
         return RayEngine(choice.address, choice.ray)
-    runs = len(plan.envs) * len(plan.normalizers) * len(plan.job.seeds)
+    runs = len(plan.pairs) * len(plan.job.seeds)
     if plan.device == "cuda":
         gpus = visible_gpus()
         return LocalEngine(min(len(gpus), runs), gpus)
@@ -131,8 +132,8 @@ def _check_shares(choice: EngineChoice, plan: Plan, processes: int) -> None:
             f"--engine {choice.kind} gives each run a process, torchrun gives one run several: start the job with "
             "python -m gdpo_bench.run, or leave --engine out."
         )
-    for name in ("prompts", "eval_prompts"):
-        prompts = getattr(plan.job.training, name)
+    for env, name in itertools.product(plan.envs, ("prompts", "eval_prompts")):
+        prompts = getattr(env.training, name)
         if prompts % processes:
             raise JobError(
                 f"training.{name} is {prompts}, which {processes} processes cannot share evenly: choose a multiple of "
@@ -172,53 +173,52 @@ def _planned_runs(plan: Plan, folder: RunFolder, policy_of: PolicyOf) -> Iterato
     world = current_world()
     processes = [world.size] if world.size > 1 else []  # each with its own noise: another number is another run
     for seed in plan.job.seeds:  # outermost, so that an interrupted job has whole seeds to compare
-        for env in plan.envs:
-            for normalizer in plan.normalizers:
-                task = TrainingTask(
-                    env.choice,
-                    normalizer.choice,
-                    seed,
-                    normalizer.weights(env.specs),
-                    plan.job.training,
-                    policy_of(env, seed),
-                    content_hash([env.description.model_dump(mode="json"), normalizer.options, *processes]),
-                    plan.vllm,
-                    plan.device,
-                    plan.job.suites,
-                    plan.job.runtime,
-                )
-                yield PlannedRun(env, normalizer, replace(task, files=folder.files(task).absolute()))
+        for env, normalizer in plan.pairs:
+            names = [env.description.model_dump(mode="json"), env.training.model_dump(mode="json"), normalizer.options]
+            task = TrainingTask(
+                env.choice,
+                normalizer.choice,
+                seed,
+                normalizer.weights(env.specs),
+                env.training,
+                policy_of(env, seed),
+                content_hash([*names, *processes]),
+                plan.vllm,
+                plan.device,
+                plan.job.suites,
+                plan.job.runtime,
+            )
+            yield PlannedRun(env, normalizer, replace(task, files=folder.files(task).absolute()))
 
 
 def _entries(plan: Plan, folder: RunFolder, runs: list[PlannedRun], command: str) -> Iterator[Measured]:
-    for env in plan.envs:
-        for normalizer in plan.normalizers:
-            tasks = [run.task for run in runs if run.env is env and run.normalizer is normalizer]
-            records = [folder.load(task) for task in tasks]
-            finished = [record for record in records if record is not None]
-            if len(finished) < len(records):
-                continue
-            seeds = [_seed(task) for task in tasks]
-            vectors = [SidecarRun(seed, unpack(one.vectors)) for seed, one in zip(seeds, finished, strict=True)]
-            sidecar = Sidecar.of((spec.name for spec in env.specs), vectors)
-            entry = make_entry(
-                track="training",
-                division="open" if "processes" in finished[0].policy else plan.division,
-                environment=env.description,
-                normalizer=normalizer.describe(env.specs),
-                policy=_describe_policy(plan, env, tasks, finished[0]),
-                training=plan.job.training.model_dump(mode="json"),
-                results=[_result(seed, record) for seed, record in zip(seeds, finished, strict=True)],
-                sidecar=sidecar.sha256,
-                provenance=collect_provenance(
-                    command,
-                    wall_s=sum(record.wall_s for record in finished),
-                    tokens=sum(record.tokens for record in finished),
-                    engine=rollout_engine("transformers" if plan.vllm is None else "vllm", plan.device),
-                    gpus=current_world().size if plan.device == "cuda" else 0,
-                ),
-            )
-            yield Measured(entry, sidecar)
+    for env, normalizer in plan.pairs:
+        tasks = [run.task for run in runs if run.env is env and run.normalizer is normalizer]
+        records = [folder.load(task) for task in tasks]
+        finished = [record for record in records if record is not None]
+        if len(finished) < len(records):
+            continue
+        seeds = [_seed(task) for task in tasks]
+        vectors = [SidecarRun(seed, unpack(one.vectors)) for seed, one in zip(seeds, finished, strict=True)]
+        sidecar = Sidecar.of((spec.name for spec in env.specs), vectors)
+        entry = make_entry(
+            track="training",
+            division="open" if "processes" in finished[0].policy else plan.division(env),
+            environment=env.description,
+            normalizer=normalizer.describe(env.specs),
+            policy=_describe_policy(plan, env, tasks, finished[0]),
+            training=env.training.model_dump(mode="json"),
+            results=[_result(seed, record) for seed, record in zip(seeds, finished, strict=True)],
+            sidecar=sidecar.sha256,
+            provenance=collect_provenance(
+                command,
+                wall_s=sum(record.wall_s for record in finished),
+                tokens=sum(record.tokens for record in finished),
+                engine=rollout_engine("transformers" if plan.vllm is None else "vllm", plan.device),
+                gpus=current_world().size if plan.device == "cuda" else 0,
+            ),
+        )
+        yield Measured(entry, sidecar)
 
 
 def _describe_policy(plan: Plan, env: PlannedEnv, tasks: list[TrainingTask], record: RunRecord) -> PolicyConfig:

@@ -120,14 +120,22 @@ def compare(entries: Sequence[Entry], baseline: str = BASELINE) -> list[Comparis
 
 
 def normalizer_labels(entries: Sequence[Entry]) -> list[str]:
-    """Names of normalizers, with the options in which namesakes differ: `gdpo:eps=0.0001`."""
-    degrees = [{**entry.normalizer.options, "weights": entry.normalizer.weights} for entry in entries]
+    """Names of normalizers, with the options in which namesakes differ: `gdpo:eps=0.0001`.
+
+    Of weights, only those are named that are not as declared: plain `grpo` stays so beside `grpo:weights.format=2.0`.
+    """
+    degrees = [{**entry.normalizer.options, "weights": _changed_weights(entry)} for entry in entries]
     labels = distinguish([entry.normalizer.name for entry in entries], degrees)
     # The same run with other numbers: from another kind of CPU, or from another version.
     return [
         label if labels.count(label) == 1 else f"{label} #{entry.id[:6]}"
         for label, entry in zip(labels, entries, strict=True)
     ]
+
+
+def _changed_weights(entry: Entry) -> dict[str, float]:
+    declared = {reward.name: reward.weight for reward in entry.environment.rewards}
+    return {name: weight for name, weight in entry.normalizer.weights.items() if weight != declared.get(name)}
 
 
 def distinguish(names: Sequence[str], details: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -138,6 +138,15 @@ def test_rewards_of_a_sum_are_independent(reply: str, correct: int, length: int,
 CALL = ToolTask("temp in Oslo as C\n", "weather", {"city": "Oslo", "unit": "C"})
 
 
+def test_the_length_of_a_sum_can_be_conditioned_on_its_correctness() -> None:
+    task = SumTask("1+1=?\n", (1, 1), 36)
+    replies = ["<think></think><answer>2</answer>", "<think></think><answer>3</answer>"]
+    for conditioned, lengths in ((False, [1, 1]), (True, [1, 0])):
+        scores = score(MathMini(conditioned=conditioned), "test", [task, task], replies)
+        assert scores.values[:, 1].tolist() == lengths
+        assert scores.raw[:, 1].tolist() == [1, 1]
+
+
 @pytest.mark.parametrize(
     ("call", "correctness"),
     [

@@ -30,7 +30,15 @@ def test_every_preset_can_be_planned(name: str) -> None:
     job = Job.load(name)
     assert job.name == name
     found = plan(job)
-    assert len(found.envs) + len(found.left_out) == len(job.envs)
+    runs = [(env.choice.label, normalizer.choice.label) for env, normalizer in found.pairs]
+    missing = {text.split()[0] for text in found.left_out}
+    assert missing <= {"maxrl", "gdpo/CodingMini-v0"}  # negative sums; no engine
+    assert runs == [
+        (env.label, normalizer.label)
+        for env in job.envs
+        for normalizer in job.normalizers
+        if env.id not in missing and not (normalizer.normalizer == "maxrl" and "ToolCalling" in env.id)
+    ]
 
 
 @pytest.mark.parametrize("name", PAPER)
@@ -291,9 +299,35 @@ def test_weights_left_out_are_the_declared_ones() -> None:
 
 
 def test_only_default_training_is_the_closed_division() -> None:
-    assert plan(check({"envs": [ENV], "normalizers": ["gdpo:eps=1e-3"], "seeds": [5]})).division == "closed"
-    assert plan(check({"envs": [ENV], "training": {"steps": 61}})).division == "open"
-    assert plan(check({"envs": [ENV], "policy": "mini:layers=3"})).division == "open"
+    def divisions(job: dict[str, Any]) -> list[str]:
+        planned = plan(check(job))
+        return [planned.division(env) for env in planned.envs]
+
+    assert divisions({"envs": [ENV], "normalizers": ["gdpo:eps=1e-3"], "seeds": [5]}) == ["closed"]
+    assert divisions({"envs": [ENV], "training": {"steps": 61}}) == ["open"]
+    assert divisions({"envs": [ENV], "policy": "mini:layers=3"}) == ["open"]
+    assert divisions({"envs": [ENV, {"id": ENV, "training": {"steps": 61}}]}) == ["closed", "open"]
+
+
+def test_an_environment_may_have_training_options_of_its_own() -> None:
+    job = check({"envs": [ENV, {"id": ENV, "training": {"group_size": 2}}], "training": {"steps": 3}})
+    plain, changed = (env.training for env in plan(job).envs)
+    assert (plain.steps, plain.group_size) == (3, 8)
+    assert changed == plain.model_copy(update={"group_size": 2})
+    with pytest.raises(UnknownNameError, match=r"training on gdpo/MathMini-v0 'groupsize'\. Did you mean 'group_size'"):
+        check({"envs": [{"id": ENV, "training": {"groupsize": 2}}]})
+    message = complaint(f"envs: [{{id: {ENV}, training: {{group_size: 0}}}}]")
+    assert "Training on gdpo/MathMini-v0: group_size: Input should be greater than 0 (got 0)" in message
+
+
+def test_a_normalizer_takes_no_part_where_rewards_are_outside_its_domain() -> None:
+    planned = plan(check({"envs": [ENV, "gdpo/ToolCallingMini-v0"], "normalizers": ["maxrl", "gdpo"]}))
+    runs = [(env.choice.id, normalizer.choice.label) for env, normalizer in planned.pairs]
+    assert runs == [(ENV, "maxrl"), (ENV, "gdpo"), ("gdpo/ToolCallingMini-v0", "gdpo")]
+    (text,) = planned.left_out
+    assert text.startswith("maxrl takes no part on gdpo/ToolCallingMini-v0: maxrl needs sums of rewards")
+    with pytest.raises(JobError, match=r"can take its rewards\. maxrl:weights.format=-1 takes"):
+        plan(check({"envs": [ENV], "normalizers": ["maxrl:weights.format=-1"]}))
 
 
 def test_warm_start_is_shared_by_jobs_and_knows_the_variant_that_is_trained_on() -> None:

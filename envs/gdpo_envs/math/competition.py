@@ -11,13 +11,12 @@ by the share of replies that exceed the length. Correctness is decided by Math-V
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import ClassVar
 
-from gdpo_bench.core import Gate, Message, TextEnv, UnknownNameError, reward
+from gdpo_bench.core import Message, TextEnv, UnknownNameError, reward
 from gdpo_bench.core.rewards import RewardSpec
 from gdpo_envs.math.latex import boxed_answer
-from gdpo_envs.math.length import token_count
+from gdpo_envs.math.length import conditioned, token_count
 from gdpo_envs.math.pool import WorkerError, judge
 from gdpo_envs.math.sources import EVALUATION, MathTask, problems, revisions, set_revision, training_problems
 from gdpo_envs.options import checked_count
@@ -62,8 +61,7 @@ class CompetitionMath(TextEnv[MathTask]):
     @property
     def reward_specs(self) -> tuple[RewardSpec, ...]:
         """The declarations, with the condition that the options ask for."""
-        gate = Gate(on="correct", at_least=1) if self.conditioned else None
-        return tuple(replace(spec, gate=gate) if spec.name == "length" else spec for spec in super().reward_specs)
+        return conditioned(super().reward_specs) if self.conditioned else super().reward_specs
 
     def tasks(self, split: str) -> Sequence[MathTask]:
         """The problems of the split, in the order of the source, without repetitions.

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+from gdpo_bench.core import Gate, RewardSpec
 
 _PIECE = re.compile(
     r"""[^\w\s]? [^\W\d_\u0500-\U0010ffff]{1,12}    # a word, with the backslash, bracket or quote before it
@@ -20,6 +24,14 @@ _PIECE = re.compile(
 )
 """The cuts that the tokenizers of Qwen2 to Qwen3, DeepSeek-R1-Distill-Qwen included, make before they
 merge, with an end to long runs. Common words and LaTeX commands are one token each."""
+
+
+def conditioned(specs: Sequence[RewardSpec]) -> tuple[RewardSpec, ...]:
+    """The declarations, with a `length` that counts only where the answer is `correct`.
+
+    Source: the conditioned reward of arXiv 2601.05242, Section 3.2.
+    """
+    return tuple(replace(spec, gate=Gate("correct", 1)) if spec.name == "length" else spec for spec in specs)
 
 
 def token_count(text: str, tokenizer: str | None = None) -> int:

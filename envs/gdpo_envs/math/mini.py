@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from gdpo_bench.core import Task, TextEnv, reward, split_by_content
+from gdpo_bench.core import RewardSpec, Task, TextEnv, reward, split_by_content
+from gdpo_envs.math.length import conditioned
 from gdpo_envs.options import checked_count, checked_share
 
 _FORMAT = re.compile(r"<think>[^<]*</think><answer>[^<]*</answer>")
@@ -42,6 +43,8 @@ class MathMini(TextEnv[SumTask]):
         limit: int = 36,
         format_rate: float = 0.5,
         eval_share: float = 0.2,
+        *,
+        conditioned: bool = False,
     ) -> None:
         """Set the options.
 
@@ -51,6 +54,7 @@ class MathMini(TextEnv[SumTask]):
             limit: Characters of a short reply.
             format_rate: Share of the demonstrations that are in the right format, in [0, 1].
             eval_share: Expected share of the tasks that are held out, in [0, 1].
+            conditioned: Whether the length counts only where the answer is correct.
 
         Raises:
             DeclarationError: A value outside its range.
@@ -60,6 +64,12 @@ class MathMini(TextEnv[SumTask]):
         self.limit = checked_count("limit", limit)
         self.format_rate = checked_share("format_rate", format_rate)
         self.eval_share = checked_share("eval_share", eval_share)
+        self.conditioned = conditioned
+
+    @property
+    def reward_specs(self) -> tuple[RewardSpec, ...]:
+        """The declarations, with the condition that the options ask for."""
+        return conditioned(super().reward_specs) if self.conditioned else super().reward_specs
 
     def tasks(self, split: str) -> Sequence[SumTask]:
         """Every sum of the split."""
