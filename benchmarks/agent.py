@@ -57,8 +57,8 @@ def ours(policy: Policy, env_id: str, folder: Path) -> tuple[list[float], list[d
         open_log=lambda first_step: MetricsLog(folder, "run", first_step=first_step),
     ).run(tick)
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    # The first step stands behind an evaluation, the last before one.
-    return [later - earlier for earlier, later in pairwise(clock[2:-1])], lines[1:-1]
+    # The first step holds an evaluation, and behind the last there is one more.
+    return [later - earlier for earlier, later in pairwise(clock[1:-1])], lines[1:-1]
 
 
 def trl_steps(folder: Path, env_id: str, out: Path) -> list[float]:
@@ -138,7 +138,7 @@ def main() -> None:
     for env_id, lines in shares.items():
         parts = {
             part: statistics.median(line[f"seconds/{part}"] for line in lines)
-            for part in ("rollout", "scoring", "advantages", "update")
+            for part in ("rollout", "waiting", "advantages", "update")
         }
         whole = sum(parts.values())
         print(f"| `{env_id}` | " + " | ".join(f"{seconds / whole:.0%}" for seconds in parts.values()) + " |")

@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -14,7 +15,7 @@ from gdpo_bench.agent.errors import OutOfMemoryError
 from gdpo_bench.agent.loss import Totals, aggregate, clipped_share, k3, log_probs_of, log_ratio, token_gains
 from gdpo_bench.agent.options import TrainingOptions
 from gdpo_bench.agent.policy import Policy
-from gdpo_bench.agent.rollouts import Rollouts
+from gdpo_bench.agent.rollouts import Replies, Rollouts
 from gdpo_bench.agent.sharding import make_weights
 from gdpo_bench.agent.world import World
 from gdpo_bench.core import GdpoBenchError
@@ -56,6 +57,16 @@ def learning_rate(
     return peak
 
 
+@dataclass(frozen=True)
+class LogProbs:
+    """Log-probabilities (N, L − 1) of tokens that have been drawn; column t belongs to token t + 1."""
+
+    own: torch.Tensor | None = None
+    """By the policy that learns; None where the sampler's are its own."""
+    reference: torch.Tensor | None = None
+    """By the reference policy; None where there is none."""
+
+
 class Learner:
     """Updates a policy's weights by the objective that the options describe."""
 
@@ -78,8 +89,24 @@ class Learner:
             weight_decay=options.weight_decay,
         )
 
+    def log_probs(self, replies: Replies, *, exact: bool) -> LogProbs:
+        """What the objective needs to know of replies beside their rewards, and can be computed before those.
+
+        Args:
+            replies: Of N rollouts, of all processes.
+            exact: Whether their log-probabilities are this model's own; if not, they are computed anew.
+
+        Returns:
+            Log-probabilities of the tokens.
+        """
+        own = None if exact else self._all_log_probs(self.policy.model, replies)
+        if self.reference is None:
+            return LogProbs(own)
+        with self._reference_policy() as model:
+            return LogProbs(own, self._all_log_probs(model, replies))
+
     def update(
-        self, rollouts: Rollouts, advantages: torch.Tensor, step: int, rng: torch.Generator, *, exact: bool = True
+        self, rollouts: Rollouts, advantages: torch.Tensor, step: int, rng: torch.Generator, known: LogProbs
     ) -> dict[str, float]:
         """Learn from one step's rollouts.
 
@@ -88,8 +115,7 @@ class Learner:
             advantages: (N,).
             step: Number of the training step, for the schedule.
             rng: Source of the minibatches' order, in the first process.
-            exact: Whether the rollouts' log-probabilities are this model's own; if not, they are computed anew and
-                the difference is corrected for.
+            known: What `log_probs` found of them.
 
         Returns:
             Measures by name, means over the gradient steps.
@@ -105,12 +131,7 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.policy.model.train()
-        batch = _Batch(rollouts, advantages, options)
-        if not exact:
-            batch.correct_sampler(self._all_log_probs(self.policy.model, rollouts), options.importance_cap)
-        if self.reference is not None:
-            with self._reference_policy() as model:
-                batch.reference = self._all_log_probs(model, rollouts)
+        batch = _Batch(rollouts, advantages, options, known)
         taken: list[dict[str, float]] = []
         for _ in range(options.epochs):
             order = self.world.first(lambda: torch.randperm(len(advantages), generator=rng))
@@ -202,7 +223,7 @@ class Learner:
             measures["clipped_share"] = float(clipped.sum()) / max(totals.tokens, 1)
         return measures | {"loss": float(loss.detach())}
 
-    def _log_probs(self, model: Any, rollouts: Rollouts, rows: torch.Tensor, columns: slice) -> torch.Tensor:
+    def _log_probs(self, model: Any, rollouts: Replies, rows: torch.Tensor, columns: slice) -> torch.Tensor:
         """Log-probabilities (rows, columns) of the tokens; padding stands on the right and needs no mask."""
         token_ids = rollouts.token_ids[rows, : columns.stop + 1].to(model.device)
         # What prompts predict is not needed, nor what follows the last token.
@@ -213,7 +234,7 @@ class Learner:
         return log_probs_of(token_ids[:, columns.start + 1 :], logits, self.options.temperature)
 
     @torch.no_grad()
-    def _all_log_probs(self, model: Any, rollouts: Rollouts) -> torch.Tensor:
+    def _all_log_probs(self, model: Any, rollouts: Replies) -> torch.Tensor:
         """Log-probabilities (N, L − 1) of all rollouts, on the CPU."""
         rows = torch.arange(len(rollouts.token_ids))
         columns = slice(0, rollouts.token_ids.shape[1] - 1)
@@ -251,17 +272,18 @@ def _added(parts: Sequence[dict[str, float]]) -> dict[str, float]:
 class _Batch:
     """One step's rollouts as the objective sees them; column t belongs to token t + 1."""
 
-    def __init__(self, rollouts: Rollouts, advantages: torch.Tensor, options: TrainingOptions) -> None:
-        self.rollouts, self.advantages = rollouts, advantages
+    def __init__(self, rollouts: Rollouts, advantages: torch.Tensor, options: TrainingOptions, known: LogProbs) -> None:
+        self.rollouts, self.advantages, self.reference = rollouts, advantages, known.reference
         self.drawn = rollouts.drawn[:, 1:]
         if options.overlong == "mask":
             self.drawn = self.drawn & ~rollouts.cut_off[:, None]
         self.old = rollouts.log_probs[:, 1:]
         self.importance: torch.Tensor | None = None
-        self.reference: torch.Tensor | None = None
         self.measures: dict[str, float] = {}
+        if known.own is not None:
+            self._correct_sampler(known.own, options.importance_cap)
 
-    def correct_sampler(self, log_probs: torch.Tensor, cap: float | None) -> None:
+    def _correct_sampler(self, log_probs: torch.Tensor, cap: float | None) -> None:
         """Take the trainer's log-probabilities for the old ones, and weight tokens by how much likelier they are."""
         difference = torch.where(self.drawn, log_probs - self.old, 0.0)
         self.measures["sampler_difference"] = float(difference.abs().sum() / self.drawn.sum().clamp(min=1))

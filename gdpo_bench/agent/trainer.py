@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
+from functools import reduce
 from typing import Protocol
 
 import numpy as np
@@ -18,17 +20,18 @@ from pydantic import TypeAdapter
 from gdpo_bench.advantages import Normalizer, compute_advantages, diagnose, keep_groups
 from gdpo_bench.agent.backend import RolloutBackend, Sampling
 from gdpo_bench.agent.checkpoint import Checkpoint, Checkpoints
-from gdpo_bench.agent.collect import SHOWN_CHARACTERS, check_failures, collect
+from gdpo_bench.agent.collect import SHOWN_CHARACTERS, Drawn, check_failures, draw
 from gdpo_bench.agent.evaluation import EVAL_SEED
 from gdpo_bench.agent.learner import Learner
 from gdpo_bench.agent.metrics import MetricsLog
 from gdpo_bench.agent.options import TrainingOptions
 from gdpo_bench.agent.policy import Policy
 from gdpo_bench.agent.rollout import TransformersBackend
-from gdpo_bench.agent.rollouts import Rollouts, concatenate
+from gdpo_bench.agent.rollouts import Rollouts, concatenate, concatenate_replies
 from gdpo_bench.agent.snapshot import restore_learner, snapshot_learner
 from gdpo_bench.agent.world import World
 from gdpo_bench.core import DataError, GroupVectorEnv
+from gdpo_bench.core.scoring import Scores
 from gdpo_bench.core.vectors import Evaluation, RewardVectors, evaluate
 
 _VECTORS = "vectors.safetensors"
@@ -111,6 +114,7 @@ class Trainer:
         self.rng = world.generator(seed)
         self.learner = Learner(policy, options, world)
         self.result = RunResult()
+        self._judges: ThreadPoolExecutor | None = None
         self._diagnostics: list[dict[str, float]] = []
 
     def run(self, report: StepReport = lambda step, evaluation: None) -> RunResult:
@@ -130,19 +134,24 @@ class Trainer:
             DataError: The last checkpoint is damaged.
             WriteError: A checkpoint or the log cannot be written.
         """
+        if not self.env.text_env.scored_elsewhere:
+            return self._run(report)
+        with ThreadPoolExecutor(1, "judge") as self._judges:  # one thread: what judges need not be safe for several
+            return self._run(report)
+
+    def _run(self, report: StepReport) -> RunResult:
         first = self._restore()
         steps, result = self.options.steps, self.result
         log = self.open_log(first_step=first) if self.open_log and self.world.is_first else None
         clock = time.perf_counter()
         for step in range(first, steps + 1):
-            evaluation = None
-            if step % self.options.eval_every == 0 or step == steps:
-                evaluation = self._evaluate(step)
-                result.evaluations.append(evaluation)
+            # Drawn one after the other and first of all: meanwhile, and during the update, they are judged.
+            drawn = self._draw(self.seed if step == 0 else None) if step < steps else None
+            held_out = self._draw_held_out() if step % self.options.eval_every == 0 or step == steps else None
+            measures = self._step(step, drawn) if drawn else {}
+            evaluation = self._evaluation(step, held_out) if held_out else None
             report(step, evaluation)
-            measures = _evaluation_measures(evaluation) if evaluation else {}
-            if step < steps:
-                measures |= self._step(step)
+            measures |= _evaluation_measures(evaluation) if evaluation else {}
             if log and measures:
                 log.write(step, measures)
             result.wall_s, clock = result.wall_s + time.perf_counter() - clock, time.perf_counter()
@@ -154,26 +163,36 @@ class Trainer:
         result.diagnostics = {name: float(np.mean([one[name] for one in self._diagnostics])) for name in names}
         return result
 
-    def _evaluate(self, step: int) -> Evaluation:
+    def _draw_held_out(self) -> Drawn:
         rng = self.world.generator(EVAL_SEED)
-        rollouts = self._play(self.eval_env, self.options.eval_sampling, rng, EVAL_SEED)
+        return self._play(self.eval_env, self.options.eval_sampling, rng, EVAL_SEED)
+
+    def _evaluation(self, step: int, drawn: Drawn) -> Evaluation:
+        rollouts = drawn.judged()
         assert rollouts.task_ids is not None
         lengths = rollouts.lengths.cpu().numpy()
         vectors = RewardVectors(step, rollouts.scores, rollouts.task_ids, rollouts.groups, lengths)
         self.result.vectors += vectors.pack()
-        return evaluate(rollouts.scores, self.eval_env.reward_specs, step)
+        self.result.evaluations.append(evaluate(rollouts.scores, self.eval_env.reward_specs, step))
+        return self.result.evaluations[-1]
 
-    def _step(self, step: int) -> dict[str, float]:
+    def _step(self, step: int, drawn: Drawn) -> dict[str, float]:
+        if self.options.dynamic_sampling:
+            drawn = self._with_signal(drawn)
         started = time.perf_counter()
-        rollouts = self._rollouts(step)
-        drawn = time.perf_counter()
+        self.backend.sleep()
+        known = self.learner.log_probs(drawn.replies, exact=self.backend.exact)
+        prepared = time.perf_counter()
+        rollouts = drawn.judged()
+        judged = time.perf_counter()
         advantages = self._advantages(rollouts)
         normalized = time.perf_counter()
-        self.backend.sleep()
-        learned = self.learner.update(rollouts, advantages, step, self.rng, exact=self.backend.exact)
+        learned = self.learner.update(rollouts, advantages, step, self.rng, known)
         self.backend.update_weights(self.policy)
         updated = time.perf_counter()
         scores = rollouts.scores
+        new = scores.failures[: _FAILURES - len(self.result.failures)]
+        self.result.failures += [f"{failure!s:.{SHOWN_CHARACTERS}}" for failure in new]
         found = diagnose(advantages, scores.values, rollouts.groups, scores.applicable, scores.failed).as_dict()
         self._diagnostics.append(found)
         return {
@@ -182,44 +201,47 @@ class Trainer:
             **learned,
             "reply_tokens": float(rollouts.lengths.double().mean()),
             "cut_off_share": float(rollouts.cut_off.double().mean()),
-            "seconds/rollout": drawn - started - rollouts.scoring_s,
+            "seconds/rollout": drawn.drawing_s,
             "seconds/scoring": rollouts.scoring_s,
-            "seconds/advantages": normalized - drawn,
-            "seconds/update": updated - normalized,
+            "seconds/waiting": drawn.judging_s + judged - prepared,
+            "seconds/advantages": normalized - judged,
+            "seconds/update": updated - normalized + prepared - started,
         }
 
-    def _rollouts(self, step: int) -> Rollouts:
-        """One step's rollouts; with dynamic sampling of groups with a signal, as far as they can be had."""
-        rollouts = self._draw(self.seed if step == 0 else None)
-        if not self.options.dynamic_sampling:
-            return rollouts
-        kept = self._with_signal(rollouts)
-        wanted = _groups(rollouts)
-        for _ in range(self.options.max_draws - 1):
-            if _groups(kept) >= wanted:
-                break
-            kept = self._with_signal(concatenate([kept, self._draw(None)]))
+    def _with_signal(self, drawn: Drawn) -> Drawn:
+        """As many groups with a signal as were drawn, as far as they can be had by drawing more."""
+        draws, rollouts = [drawn], drawn.judged()
+        kept, wanted = self._those_with_signal(rollouts), _groups(rollouts)
+        while _groups(kept) < wanted and len(draws) < self.options.max_draws:
+            draws.append(self._draw(None))
+            kept = self._those_with_signal(concatenate([kept, draws[-1].judged()]))
         kept = kept.select(torch.from_numpy(np.isin(kept.groups, np.unique(kept.groups)[:wanted])))
-        return kept if len(kept) else rollouts
-
-    def _draw(self, seed: int | None) -> Rollouts:
-        rollouts = self._play(self.env, self.options.sampling, self.rng, seed)
-        new = rollouts.scores.failures[: _FAILURES - len(self.result.failures)]
-        self.result.failures += [f"{failure!s:.{SHOWN_CHARACTERS}}" for failure in new]
-        return rollouts
-
-    def _play(self, env: GroupVectorEnv, sampling: Sampling, rng: torch.Generator, seed: int | None) -> Rollouts:
-        """The rollouts of all processes, in all of them."""
-        parts = self.world.gather(
-            lambda: collect(env, self.policy, self.backend, sampling=sampling, rng=rng, seed=seed)
+        found = kept if len(kept) else rollouts
+        return Drawn(
+            found, lambda: (found.scores, found.scoring_s), sum(one.drawing_s for one in draws), found.scoring_s
         )
-        rollouts = replace(concatenate(parts), scoring_s=max(part.scoring_s for part in parts))
-        check_failures(rollouts.scores, self.options.max_failed_share)
-        self.result.tokens += int(rollouts.drawn.sum())
-        return rollouts
 
-    def _with_signal(self, rollouts: Rollouts) -> Rollouts:
+    def _those_with_signal(self, rollouts: Rollouts) -> Rollouts:
         return rollouts.select(keep_groups(self._advantages(rollouts), rollouts.groups))
+
+    def _draw(self, seed: int | None) -> Drawn:
+        return self._play(self.env, self.options.sampling, self.rng, seed)
+
+    def _play(self, env: GroupVectorEnv, sampling: Sampling, rng: torch.Generator, seed: int | None) -> Drawn:
+        """The rollouts of all processes, in all of them."""
+        mine = self.world.together(
+            lambda: draw(env, self.policy, self.backend, sampling=sampling, rng=rng, seed=seed, judges=self._judges)
+        )
+        replies = concatenate_replies(self.world.gather(lambda: mine.replies))
+        self.result.tokens += int(replies.drawn.sum())
+
+        def rewards() -> tuple[Scores, float]:
+            scores, seconds = zip(*self.world.gather(mine.rewards), strict=True)
+            together = reduce(Scores.stack, scores)
+            check_failures(together, self.options.max_failed_share)
+            return together, max(seconds)
+
+        return replace(mine, replies=replies, rewards=rewards)
 
     def _advantages(self, rollouts: Rollouts) -> torch.Tensor:
         # By one process: a normalizer of the user's own may hold a state, or draw random numbers.

@@ -73,6 +73,9 @@ class TextEnv(Generic[TaskT]):
     """Replies after which an episode is cut off."""
     data_licence: ClassVar[str | None] = None
     """Licence of the data behind the tasks, as SPDX names it; None for procedural ones."""
+    scored_elsewhere: ClassVar[bool] = False
+    """Whether reward functions mostly wait for other processes or machines. Training then calls them in a thread of its
+    own, and draws and updates meanwhile; they must not need the main thread, as signal handlers do."""
     reward_functions: ClassVar[tuple[RewardFunction, ...]] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

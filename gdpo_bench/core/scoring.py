@@ -53,6 +53,10 @@ class Scores:
         shape = (rollouts, rewards)
         return cls(np.zeros(shape), np.zeros(shape), np.zeros(shape, bool), np.zeros(shape, bool))
 
+    def select(self, rows: NDArray[Any]) -> Scores:
+        """The scores of some rollouts, by index or mask; what failed is still told of all."""
+        return Scores(self.values[rows], self.raw[rows], self.applicable[rows], self.failed[rows], self.failures)
+
     def stack(self, others: Scores) -> Scores:
         """These rollouts' scores followed by the others'."""
         return Scores(

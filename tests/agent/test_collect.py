@@ -1,4 +1,6 @@
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -6,7 +8,7 @@ import pytest
 import torch
 
 from gdpo_bench.agent.backend import Completion, Sampling
-from gdpo_bench.agent.collect import ScorerFailuresError, check_failures, collect
+from gdpo_bench.agent.collect import ScorerFailuresError, check_failures, collect, draw
 from gdpo_bench.agent.loss import token_log_probs
 from gdpo_bench.agent.policy import Policy
 from gdpo_bench.agent.rollout import TransformersBackend
@@ -133,6 +135,37 @@ def test_empty_and_broken_prompts_get_replies(small_policy: Policy, vec: Vec) ->
     rollouts = play(vec(Blank, num_prompts=2, group_size=2), small_policy, TransformersBackend(small_policy))
     assert rollouts.log_probs.isfinite().all()
     assert (rollouts.lengths > 0).all()
+
+
+class Slow(Blank):
+    """Judged when it is told to."""
+
+    scored_elsewhere = True
+    go = threading.Event()
+
+    @reward(low=0, high=1)
+    def any(self, task: Task, reply: str) -> float:
+        assert self.go.wait(60)
+        return len(reply) % 3 / 2
+
+
+@pytest.mark.parametrize("cls", [Slow, Echo])
+def test_judges_let_the_caller_go_on_where_an_episode_has_one_turn(
+    small_policy: Policy, vec: Vec, cls: type[TextEnv[Any]]
+) -> None:
+    Slow.go.clear()
+    env, backend = vec(cls, num_prompts=2, group_size=2), TransformersBackend(small_policy)
+    with ThreadPoolExecutor(1) as judges:
+        rng = torch.Generator().manual_seed(0)
+        drawn = draw(env, small_policy, backend, sampling=Sampling(6), rng=rng, seed=0, judges=judges)
+        assert len(drawn.replies) == 4
+        assert (drawn.judging_s > 0) == (cls is Echo)  # whose answers need what was said
+        Slow.go.set()
+        rollouts = drawn.judged()
+    alone = play(env, small_policy, backend)
+    assert (rollouts.scores.values == alone.scores.values).all()
+    assert torch.equal(rollouts.token_ids, alone.token_ids)
+    assert torch.equal(rollouts.log_probs, alone.log_probs)
 
 
 class Fragile(TextEnv[Task]):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gdpo_bench.agent.errors import OutOfMemoryError
-from gdpo_bench.agent.learner import DivergedError, Learner, learning_rate
+from gdpo_bench.agent.learner import DivergedError, Learner, LogProbs, learning_rate
 from gdpo_bench.agent.options import TrainingOptions
 from gdpo_bench.agent.policy import Policy
 from gdpo_bench.agent.rollouts import Rollouts, concatenate
@@ -30,12 +30,12 @@ def make_rollouts(policy: Policy, seed: int = 0, rows: int = N) -> Rollouts:
         drawn,
         torch.zeros(rows, L),
         torch.arange(rows) % 2 == 1,
-        Scores.empty(rows, 1),
         np.arange(rows) // 2,
+        Scores.empty(rows, 1),
     )
     log_probs = torch.zeros(rows, L)
     log_probs[:, 1:] = learner._all_log_probs(policy.model, blank) * drawn[:, 1:]
-    return Rollouts(token_ids, drawn, log_probs, blank.cut_off, blank.scores, blank.groups)
+    return Rollouts(token_ids, drawn, log_probs, blank.cut_off, blank.groups, blank.scores)
 
 
 ADVANTAGES = torch.tensor([1.0, -1.0, 0.5, 0.0, 2.0, -2.0], dtype=torch.float64)
@@ -46,7 +46,8 @@ def learn(policy: Policy, rollouts: Rollouts, seed: int = 0, **options: Any) -> 
     own = Policy(copy.deepcopy(policy.model), policy.tokenizer)
     exact = options.pop("exact", True)
     learner = Learner(own, OPTIONS.model_copy(update=options))
-    measures = learner.update(rollouts, ADVANTAGES, 0, torch.Generator().manual_seed(seed), exact=exact)
+    known = learner.log_probs(rollouts, exact=exact)
+    measures = learner.update(rollouts, ADVANTAGES, 0, torch.Generator().manual_seed(seed), known)
     return own.model.state_dict(), measures
 
 
@@ -108,7 +109,8 @@ def test_without_a_coefficient_no_reference_is_kept_and_with_a_large_one_the_pol
         own = Policy(copy.deepcopy(small_policy.model), small_policy.tokenizer)
         learner = Learner(own, OPTIONS.model_copy(update={"learning_rate": 1e-3, **options}))
         for step in range(8):
-            learner.update(rollouts, ADVANTAGES, step, torch.Generator().manual_seed(step))
+            known = learner.log_probs(rollouts, exact=True)
+            learner.update(rollouts, ADVANTAGES, step, torch.Generator().manual_seed(step), known)
         change = learner._all_log_probs(own.model, rollouts) - rollouts.log_probs[:, 1:]
         return float((change * rollouts.drawn[:, 1:]).abs().mean())
 
@@ -123,8 +125,8 @@ def test_replies_that_were_cut_off_carry_no_loss_when_masked(small_policy: Polic
         rollouts.drawn & ~rollouts.cut_off[:, None],
         rollouts.log_probs,
         rollouts.cut_off,
-        rollouts.scores,
         rollouts.groups,
+        rollouts.scores,
     )
     expected, _ = learn(small_policy, without, aggregation="token_mean")
     kept, _ = learn(small_policy, rollouts, aggregation="token_mean")
@@ -144,8 +146,8 @@ def test_a_sampler_that_disagrees_is_corrected_for_up_to_the_cap(small_policy: P
         rollouts.drawn,
         rollouts.log_probs - rollouts.drawn.float(),
         rollouts.cut_off,
-        rollouts.scores,
         rollouts.groups,
+        rollouts.scores,
     )
     losses = {cap: learn(small_policy, other, exact=False, importance_cap=cap)[1]["loss"] for cap in (None, 2.0, 100.0)}
     assert losses[2.0] == pytest.approx(2.0 * losses[None], rel=1e-4)
@@ -155,7 +157,7 @@ def test_a_sampler_that_disagrees_is_corrected_for_up_to_the_cap(small_policy: P
 def test_epochs_and_minibatches_take_so_many_gradient_steps(small_policy: Policy) -> None:
     own = Policy(copy.deepcopy(small_policy.model), small_policy.tokenizer)
     learner = Learner(own, OPTIONS.model_copy(update={"epochs": 3, "minibatches": 2}))
-    learner.update(make_rollouts(small_policy), ADVANTAGES, 0, torch.Generator())
+    learner.update(make_rollouts(small_policy), ADVANTAGES, 0, torch.Generator(), LogProbs())
     assert {int(state["step"]) for state in learner.optimizer.state.values()} == {6}
 
 
@@ -184,8 +186,8 @@ def test_rollouts_are_put_together_and_taken_apart(small_policy: Policy) -> None
         second.drawn[:, :7],
         second.log_probs[:, :7],
         second.cut_off,
-        second.scores,
         second.groups,
+        second.scores,
     )
     both = concatenate([first, shorter])
     assert both.groups.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]

@@ -1,11 +1,12 @@
 import copy
 import dataclasses
 import json
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -49,6 +50,24 @@ class Letters(TextEnv[Task]):
     @reward(low=0, high=1, kind="binary")
     def letter(self, task: Task, reply: str) -> bool:
         return len(reply) == 1 and reply in "abcd"
+
+
+class Elsewhere(Letters):
+    """Judged while the trainer goes on."""
+
+    scored_elsewhere = True
+    threads: ClassVar = set[str]()
+
+    @reward(low=0, high=1, kind="binary")
+    def wanted(self, task: Task, reply: str) -> bool:
+        self.threads.add(threading.current_thread().name)
+        return reply == "a"
+
+
+class LyingElsewhere(Elsewhere):
+    @reward(low=0, high=1)
+    def letter(self, task: Task, reply: str) -> float:
+        return 7.0
 
 
 class Failing(Letters):
@@ -122,6 +141,21 @@ def test_same_seed_gives_the_same_run_bit_for_bit_and_another_seed_another(imita
     assert not all(torch.equal(weights[name], different[name]) for name in weights)
     # What the policy could do before is measured on the same tasks with the same noise.
     assert first.evaluations[0] == other.evaluations[0]
+
+
+def test_judging_elsewhere_changes_no_number(imitator: Policy, vec: Vec) -> None:
+    options = TINY.model_copy(update={"kl_coefficient": 0.1, "eval_every": 2, "steps": 5})
+    here, its_weights = run(imitator, vec, options=options)
+    elsewhere, other_weights = run(imitator, vec, Elsewhere, options=options)
+    assert Elsewhere.threads == {"judge_0"}
+    assert elsewhere.vectors == here.vectors
+    assert (elsewhere.evaluations, elsewhere.diagnostics) == (here.evaluations, here.diagnostics)
+    assert all(torch.equal(its_weights[name], other_weights[name]) for name in its_weights)
+
+
+def test_what_goes_wrong_while_judging_elsewhere_stops_the_run_and_is_named(imitator: Policy, vec: Vec) -> None:
+    with pytest.raises(RewardError, match=r"test/Env-v0: reward 'letter' on task .* got 7"):
+        run(imitator, vec, LyingElsewhere)
 
 
 @pytest.mark.parametrize("normalizer", ["grpo", "gdpo"])

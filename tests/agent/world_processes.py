@@ -77,8 +77,8 @@ def make_rollouts() -> Rollouts:
         drawn,
         torch.zeros(ROWS, WIDTH),
         torch.arange(ROWS) % 2 == 1,
-        Scores.empty(ROWS, 1),
         np.arange(ROWS) // 2,
+        Scores.empty(ROWS, 1),
     )
     policy = make_policy()
     log_probs = Learner(policy, TrainingOptions())._all_log_probs(policy.model, blank)
@@ -104,7 +104,8 @@ def learn(
         return found
 
     learner._backward = limited  # type: ignore[method-assign]
-    measures = learner.update(rollouts, ADVANTAGES, 0, torch.Generator().manual_seed(3), exact=exact)
+    known = learner.log_probs(rollouts, exact=exact)
+    measures = learner.update(rollouts, ADVANTAGES, 0, torch.Generator().manual_seed(3), known)
     return {name: value.clone() for name, value in learner.weights.named().items()}, measures, learner.micro_batch
 
 

@@ -24,6 +24,7 @@ class CodingEnv(TextEnv[CodeTask]):
     never told what is expected; answers are compared here. Tasks and messages need no sandbox.
     """
 
+    scored_elsewhere = True  # in containers
     cpu_s: float = 10.0
     """Seconds of CPU that a program may use on one test."""
 

@@ -32,6 +32,7 @@ class CompetitionMath(TextEnv[MathTask]):
     splits: ClassVar[tuple[str, ...]] = ("eval",)
     evaluation: ClassVar[str] = "math500"
     """The problem set of the split "eval"."""
+    scored_elsewhere = True  # in a pool of processes
 
     def __init__(
         self,
