@@ -41,7 +41,7 @@ class JudgedInTurn(CodingMini):
 
 def run(policy: Policy, env_id: str, options: TrainingOptions, folder: Path) -> tuple[float, float, bytes]:
     """Seconds of a run, those that it waited for rewards in, and its reward vectors."""
-    execution._verdicts.clear()  # noqa: SLF001 (what the other run has found out)
+    execution._verdicts.clear()  # what the run before has found out
     trainer = Trainer(
         Policy(copy.deepcopy(policy.model), policy.tokenizer),
         gdpo_bench.make_vec(env_id, options.prompts, options.group_size, "train"),

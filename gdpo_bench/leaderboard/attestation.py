@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from gdpo_bench.core.task import content_hash
 from gdpo_bench.files import create_atomically
+from gdpo_bench.leaderboard.entries import EntryError
 from gdpo_bench.leaderboard.schema import Finite, Hash, Provenance, Seed
 from gdpo_bench.leaderboard.store import ATTESTATION
 
@@ -60,12 +61,25 @@ def write_attestation(attestation: Attestation, folder: Path) -> Path:
     return path
 
 
+def read_attestations(folder: Path) -> dict[str, list[Attestation]]:
+    """Entry id → the attestations under a folder that are about it, the oldest first.
+
+    Raises:
+        EntryError: One is damaged or out of place.
+    """
+    if problems := attestation_problems(folder):
+        raise EntryError("\n".join(problems))
+    found: dict[str, list[Attestation]] = {}
+    for path in _files(folder):
+        attestation = Attestation.model_validate_json(path.read_bytes())
+        found.setdefault(attestation.entry, []).append(attestation)
+    return {entry: sorted(those, key=lambda one: one.provenance.date) for entry, those in found.items()}
+
+
 def attestation_problems(folder: Path) -> list[str]:
     """What is wrong with the attestations under a folder, a sentence each with the file's path."""
     problems = []
-    for path in sorted(folder.rglob("*.attested-*.json")):
-        if not ATTESTATION.fullmatch(path.name):
-            continue
+    for path in _files(folder):
         try:
             found = Attestation.model_validate_json(path.read_bytes())
         except (OSError, ValidationError) as error:
@@ -76,3 +90,7 @@ def attestation_problems(folder: Path) -> list[str]:
         if not path.with_name(f"{found.entry}.json").is_file():
             problems.append(f"{path}: It is about {found.entry}, which is not in the same folder.")
     return problems
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*.attested-*.json") if ATTESTATION.fullmatch(path.name))

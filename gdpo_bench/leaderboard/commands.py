@@ -16,7 +16,7 @@ from tyro.extras import SubcommandApp
 from gdpo_bench.cli_errors import run_cli
 from gdpo_bench.core.errors import DataError, GdpoBenchError
 from gdpo_bench.files import write_atomically
-from gdpo_bench.leaderboard.attestation import attestation_problems
+from gdpo_bench.leaderboard.attestation import attestation_problems, read_attestations
 from gdpo_bench.leaderboard.entries import EntryError
 from gdpo_bench.leaderboard.export import export
 from gdpo_bench.leaderboard.history import broken_promises
@@ -125,7 +125,7 @@ def html(out: Path, root: Path = ROOT) -> None:
     """
     board = Board.read(root)
     _refuse_damaged(board)
-    write_atomically(out, render_page(board.entries.values()))
+    write_atomically(out, render_page(board.entries.values(), read_attestations(root)))
     print(f"Wrote {out}.")
 
 
@@ -260,7 +260,7 @@ def _current(root: Path) -> list[Entry]:
 def _render(root: Path) -> str:
     board = Board.read(root)
     _refuse_damaged(board)
-    return render_markdown(board.current())
+    return render_markdown(board.current(), attested=read_attestations(root).keys())
 
 
 def _refuse_damaged(board: Board) -> None:

@@ -6,7 +6,7 @@ reward and lose another, and a single score would hide that.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -85,12 +85,13 @@ def render_results(entries: Sequence[Entry], baseline: str = BASELINE) -> Render
     return Group(*parts)
 
 
-def render_markdown(entries: Sequence[Entry], baseline: str = BASELINE) -> str:
+def render_markdown(entries: Sequence[Entry], baseline: str = BASELINE, attested: Collection[str] = frozenset()) -> str:
     """The whole board as Markdown; equal entries give equal text.
 
     Args:
         entries: Entries of any environments, in any order.
         baseline: Name of the normalizer that the others are compared with.
+        attested: Ids of entries that somebody has repeated.
 
     Returns:
         The text of `leaderboards/README.md`.
@@ -101,7 +102,7 @@ def render_markdown(entries: Sequence[Entry], baseline: str = BASELINE) -> str:
         groups = [(key, group) for key, group in by_environment(entries) if key[0] == track]
         for (_, environment), group in groups:
             parts.append(f"### {environment}\n")
-            parts += [_markdown_table(comparison) for comparison in compare(group, baseline)]
+            parts += [_markdown_table(comparison, attested) for comparison in compare(group, baseline)]
         if not groups:
             parts.append("No entries yet.\n")
     return "\n".join(parts)
@@ -252,7 +253,12 @@ def _terminal_cell(cell: Cell | None, column: Column) -> Text:
     )
 
 
-def _markdown_table(comparison: Comparison) -> str:
+def status(entry: Entry, attested: Collection[str]) -> str:
+    """`reproduced` where the entry or an attestation says so."""
+    return "reproduced" if entry.id in attested else entry.provenance.status
+
+
+def _markdown_table(comparison: Comparison, attested: Collection[str]) -> str:
     titles = ["normalizer", *shown_diagnostics(comparison).values()]
     titles += [
         f"{column.title}<br>{column.subtitle}" + (f"<br>{column.also}" if column.also else "")
@@ -268,7 +274,7 @@ def _markdown_table(comparison: Comparison) -> str:
                     _code(row.label) + (" †" if row.dominated_by and row.entry.track == "training" else ""),
                     *(diagnostic_text(row, name) for name in shown_diagnostics(comparison)),
                     *(_markdown_cell(cell, column) for cell, column in zip(row.cells, comparison.columns, strict=True)),
-                    row.entry.provenance.status,
+                    status(row.entry, attested),
                     f"[`{row.entry.id[:8]}`]({entry_path(row.entry, Path()).as_posix()})",
                 ]
             )

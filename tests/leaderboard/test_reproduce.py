@@ -132,7 +132,7 @@ def test_every_committed_advantage_follows_from_its_reward_vectors(capsys):
     assert main(["recompute", "--root", str(Path(__file__).parents[2] / "leaderboards")]) == 0
 
 
-def test_an_attestation_stands_beside_its_entry_and_is_checked(tmp_path, measured, make_provenance):
+def test_an_attestation_stands_beside_its_entry_is_shown_and_checked(tmp_path, measured, make_provenance, capsys):
     one = measured()
     board = Board(tmp_path)
     path = board.file(one.entry, one.sidecar)
@@ -147,8 +147,16 @@ def test_an_attestation_stands_beside_its_entry_and_is_checked(tmp_path, measure
     assert attestation_problems(tmp_path) == []
     assert Board.read(tmp_path).entries.keys() == {one.entry.id}
     assert Board.read(tmp_path).problems == []
+    assert main(["table", "--root", str(tmp_path)]) == 0
+    assert "| reproduced |" in (tmp_path / "README.md").read_text()
+    assert main(["html", "--root", str(tmp_path), "--out", str(tmp_path / "page.html")]) == 0
+    page = (tmp_path / "page.html").read_text()
+    assert f"python -m gdpo_bench.leaderboard reproduce {one.entry.id}" in page
+    assert "2 of 2 runs: the same numbers, bit for bit." in page
     text = file.read_text()
     file.write_text(text.replace('"equal"', '"1e-9"'))
+    assert main(["html", "--root", str(tmp_path), "--out", str(tmp_path / "page.html")]) == 2
+    assert "Its name does not follow from its content" in capsys.readouterr().err
     assert "Its name does not follow from its content" in attestation_problems(tmp_path)[0]
     file.write_text("{")
     assert "Not an attestation" in attestation_problems(tmp_path)[0]

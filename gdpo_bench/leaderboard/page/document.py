@@ -5,20 +5,23 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from types import MappingProxyType
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from gdpo_bench.leaderboard.attestation import Attestation
 from gdpo_bench.leaderboard.comparison import BASELINE, setting
 from gdpo_bench.leaderboard.page import views
 from gdpo_bench.leaderboard.page.looks import Look, look_up
 from gdpo_bench.leaderboard.page.pooling import pooled
 from gdpo_bench.leaderboard.schema import Entry
 from gdpo_bench.leaderboard.statistics import CONFIDENCE
+from gdpo_bench.leaderboard.table import status
 
 _PACKAGE = "gdpo_bench.leaderboard.page"
 
@@ -39,16 +42,19 @@ _FILTERS: tuple[tuple[str, str, Callable[[Entry], str]], ...] = (
     ("policy", "Policy", lambda entry: entry.policy.name),
     ("division", "Division", lambda entry: entry.division),
     ("author", "Author", lambda entry: entry.provenance.author),
-    ("status", "Status", lambda entry: entry.provenance.status),
 )
 
 
-def render_page(entries: Iterable[Entry]) -> str:
+_NONE: Mapping[str, Sequence[Attestation]] = MappingProxyType({})
+
+
+def render_page(entries: Iterable[Entry], attestations: Mapping[str, Sequence[Attestation]] = _NONE) -> str:
     """A self-contained HTML page with tables, charts and provenance of a board's entries.
 
     Args:
         entries: All entries of a board in any order, corrected ones included: those are listed, marked as
             superseded, and not compared.
+        attestations: Entry id → who has repeated it.
 
     Returns:
         The text of the page. Everything that comes from an entry is escaped in it.
@@ -60,17 +66,19 @@ def render_page(entries: Iterable[Entry]) -> str:
     current = [entry for entry in known if entry.id not in corrections]
     looks = look_up(known)
     groups = views.groups(current, looks)
+    readers = (*_FILTERS, ("status", "Status", lambda entry: status(entry, attestations)))
     style, script = (_asset(name) for name in ("page.css", "page.js"))
     return (
         _templates()
         .get_template("page.html")
         .render(
+            attestations=attestations,
             baseline=BASELINE,
             corrections=corrections,
             current=current,
             entries=known,
             filters=[
-                Filter(key, title, tuple(sorted({read(entry) for entry in known}))) for key, title, read in _FILTERS
+                Filter(key, title, tuple(sorted({read(entry) for entry in known}))) for key, title, read in readers
             ],
             groups=groups,
             lines={line.entry.id: (line, panel) for group in groups for panel in group.panels for line in panel.lines},
@@ -79,6 +87,7 @@ def render_page(entries: Iterable[Entry]) -> str:
             newest=max((entry.provenance.date.date().isoformat() for entry in known), default=None),
             normalizers=_normalizers(known, looks),
             pooled=pooled(current, looks),
+            read_filter={key: read for key, _, read in readers},
             script=script,
             script_hash=_hash(script),
             style=style,
@@ -106,7 +115,6 @@ def _templates() -> Environment:
     environment.filters["file"] = views.file_of
     environment.filters["words"] = _words
     environment.globals["setting"] = setting
-    environment.globals["read_filter"] = {key: read for key, _, read in _FILTERS}
     return environment
 
 
