@@ -125,13 +125,15 @@ def _check_shares(choice: EngineChoice, plan: Plan, processes: int) -> None:
     """Refuse what torchrun's processes cannot do together.
 
     Raises:
-        JobError: Prompts that cannot be shared evenly, too few GPUs, or another engine.
+        JobError: Prompts that cannot be shared evenly, too few GPUs, another engine, or vLLM.
     """
     if choice.kind != "local":
         raise JobError(
             f"--engine {choice.kind} gives each run a process, torchrun gives one run several: start the job with "
             "python -m gdpo_bench.run, or leave --engine out."
         )
+    if plan.vllm is not None:
+        raise JobError("The vllm backend draws in one process: under torchrun, take --rollout transformers.")
     for env, name in itertools.product(plan.envs, ("prompts", "eval_prompts")):
         prompts = getattr(env.training, name)
         if prompts % processes:

@@ -5,12 +5,14 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 import yaml
 
+from gdpo_bench.agent.vllm_options import VLLMOptions
 from gdpo_bench.jobs.engines import parse_engine
 from gdpo_bench.jobs.job import JobError, check
 from gdpo_bench.jobs.plan import plan
@@ -100,6 +102,12 @@ def test_what_two_processes_cannot_do_together_is_refused(training: dict[str, in
     _check_shares(parse_engine("local"), planned, 1)
     with pytest.raises(JobError, match=message):
         _check_shares(parse_engine(engine), planned, 2)
+
+
+def test_vllm_is_refused_before_anything_starts() -> None:
+    planned = replace(plan(check(JOB | {"training": {}})), vllm=VLLMOptions())
+    with pytest.raises(JobError, match="under torchrun, take --rollout transformers"):
+        _check_shares(parse_engine("local"), planned, 2)
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
