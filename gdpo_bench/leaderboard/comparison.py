@@ -124,7 +124,7 @@ def normalizer_labels(entries: Sequence[Entry]) -> list[str]:
 
     Of weights, only those are named that are not as declared: plain `grpo` stays so beside `grpo:weights.format=2.0`.
     """
-    degrees = [{**entry.normalizer.options, "weights": _changed_weights(entry)} for entry in entries]
+    degrees = [{**entry.normalizer.options, "weights": changed_weights(entry)} for entry in entries]
     labels = distinguish([entry.normalizer.name for entry in entries], degrees)
     # The same run with other numbers: from another kind of CPU, or from another version.
     return [
@@ -133,7 +133,8 @@ def normalizer_labels(entries: Sequence[Entry]) -> list[str]:
     ]
 
 
-def _changed_weights(entry: Entry) -> dict[str, float]:
+def changed_weights(entry: Entry) -> dict[str, float]:
+    """Reward → weight, of rewards whose weight is not the declared one."""
     declared = {reward.name: reward.weight for reward in entry.environment.rewards}
     return {name: weight for name, weight in entry.normalizer.weights.items() if weight != declared.get(name)}
 

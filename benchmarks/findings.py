@@ -1,0 +1,242 @@
+"""The tables of docs/findings.md, from the leaderboard's entries.
+
+    python benchmarks/findings.py --markdown docs/findings.md     # writes them
+    python benchmarks/findings.py --markdown docs/findings.md --check
+
+Differences are paired over shared seeds, with the intervals of docs/statistics.md; bold where p ≤ .05 after Holm's
+correction over the differences of a row. Bundled jobs made the entries: `normalizers`, and one for each sweep.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from gdpo_bench.advantages.collapse import count_kinds
+from gdpo_bench.agent.options import TrainingOptions
+from gdpo_bench.conformance.report import write_section
+from gdpo_bench.leaderboard.comparison import changed_weights
+from gdpo_bench.leaderboard.intervals import holm
+from gdpo_bench.leaderboard.schema import Entry, Seed
+from gdpo_bench.leaderboard.statistics import estimate, finals, judge, paired_difference
+from gdpo_bench.leaderboard.store import ROOT, Board
+
+Values = Mapping[Seed | None, float]
+TOOL, MATH, CODE = "gdpo/ToolCallingMini-v0", "gdpo/MathMini-v0", "gdpo/CodingMini-v0"
+RARE = {"format_rate": 0.04}
+MAIN = (
+    (TOOL, RARE, ("format", "correctness")),
+    (MATH, {}, ("correct", "length", "format", "integer")),
+    (CODE, {}, ("pass_rate", "length", "no_bug")),
+)
+NORMALIZERS = (
+    *("gdpo", "gdpo_no_bn", "gd2po", "gd2po_hard", "dgdo", "grpo_scaled", "grpo_no_std", "grpo_batch_std", "rloo"),
+    *("reinforce_pp", "reinforce_pp_baseline", "opo", "maxrl", "pass_at_k"),
+)
+_DEFAULTS = TrainingOptions().model_dump(mode="json")
+
+
+class Results:
+    """Current entries of the training track, found by what departs from the main job."""
+
+    def __init__(self, root: Path) -> None:
+        """Read a board.
+
+        Args:
+            root: Its folder.
+        """
+        self.entries = [
+            entry for entry in Board.read(root).current() if entry.track == "training" and entry.policy.name == "mini"
+        ]
+
+    def find(
+        self,
+        env: str,
+        normalizer: str,
+        options: Mapping[str, Any] = {},
+        weights: Mapping[str, float] = {},
+        training: Mapping[str, Any] = {},
+    ) -> Entry | None:
+        """The entry, or None; weights and training options that are not named are as declared and by default."""
+
+        def fits(entry: Entry) -> bool:
+            own = entry.training or {}
+            return (
+                (entry.environment.id, entry.normalizer.name) == (env, normalizer)
+                and entry.environment.options == options
+                and changed_weights(entry) == weights
+                and {name: value for name, value in own.items() if value != _DEFAULTS.get(name)} == training
+            )
+
+        found = [entry for entry in self.entries if fits(entry)]
+        if len(found) > 1:
+            raise LookupError(f"{len(found)} entries of {normalizer} on {env}: {[entry.id for entry in found]}")
+        return found[0] if found else None
+
+
+def values(entry: Entry, name: str) -> Values:
+    """Seed → final value of a reward, or of a metric."""
+    if name in {reward.name for reward in entry.environment.rewards}:
+        return finals(entry, name)
+    return {result.seed: result.metrics[name].final for result in entry.results}  # type: ignore[index]
+
+
+def absolute(entry: Entry | None, names: Sequence[str]) -> list[str]:
+    """Mean ± interval of each quantity."""
+    if entry is None:
+        return ["–"] * len(names)
+    found = [estimate(values(entry, name)) for name in names]
+    return [f"{one.mean:.2f} ±{one.half_width or 0:.2f}" for one in found]
+
+
+def against(first: Entry | None, second: Entry | None, names: Sequence[str]) -> list[str]:
+    """First minus second in each quantity, bold where more than noise."""
+    if first is None or second is None:
+        return ["–"] * len(names)
+    found = [paired_difference(values(first, name), values(second, name)) for name in names]
+    adjusted = holm([one.p if one else None for one in found])
+    cells = []
+    for one, p in zip(found, adjusted, strict=True):
+        text = f"{one.mean:+.2f} ±{one.half_width or 0:.2f}" if one else "–"
+        cells.append(f"**{text}**" if judge(one, p) in ("better", "worse") else text)
+    return cells
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Markdown."""
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def normalizers(results: Results) -> str:
+    """Every normalizer against GRPO on every Mini environment."""
+    header = ["", *(f"{env[5:-7]} {name}" for env, _, names in MAIN for name in names)]
+    base = {env: results.find(env, "grpo", options) for env, options, _ in MAIN}
+    rows = [["`grpo`", *(cell for env, _, names in MAIN for cell in absolute(base[env], names))]]
+    for normalizer in NORMALIZERS:
+        cells = [
+            cell
+            for env, options, names in MAIN
+            for cell in against(results.find(env, normalizer, options), base[env], names)
+        ]
+        rows.append([f"`{normalizer}`", *cells])
+    return table(header, rows)
+
+
+def scale(results: Results) -> str:
+    """GRPO with format weighed more and more, and what GDPO has over it."""
+    names = ("format", "correctness")
+    gdpo = results.find(TOOL, "gdpo", RARE)
+    rows = []
+    for weight in (0.5, 1.0, 2.0, 4.0, 6.0, 12.0):
+        grpo = results.find(TOOL, "grpo", RARE, {} if weight == 1 else {"format": weight})
+        rows.append([f"{weight:g} : {6 / weight:g}", *absolute(grpo, names), *against(gdpo, grpo, names)])
+    header = ["format's weight : ratio of ranges", "GRPO format", "GRPO correctness"]
+    return table([*header, "GDPO − GRPO, format", "correctness"], rows)
+
+
+def rarity(results: Results) -> str:
+    """How rare format is in the warm start."""
+    names = ("format", "correctness")
+    rows = []
+    for rate in (0.01, 0.04, 0.1, 0.4):
+        grpo, scaled, gdpo = (results.find(TOOL, n, {"format_rate": rate}) for n in ("grpo", "grpo_scaled", "gdpo"))
+        cells = [*absolute(grpo, names[:1]), *against(gdpo, grpo, names), *against(gdpo, scaled, names)]
+        rows.append([f"{rate:g}", *cells])
+    header = ["share of demonstrations", "GRPO format", "GDPO − GRPO, format", "correctness"]
+    return table([*header, "GDPO − scaled GRPO, format", "correctness"], rows)
+
+
+def gates(results: Results) -> str:
+    """Brevity that matters less: by weight, or by condition."""
+    names = ("accuracy", "exceed_ratio")
+    settings: list[tuple[str, dict[str, Any], dict[str, float]]] = [
+        ("as it is", {}, {}),
+        ("weight 0.5", {}, {"length": 0.5}),
+        ("weight 0.1", {}, {"length": 0.1}),
+        ("only if correct", {"conditioned": True}, {}),
+        ("only if correct, weight 0.5", {"conditioned": True}, {"length": 0.5}),
+        ("only if correct, weight 0.1", {"conditioned": True}, {"length": 0.1}),
+    ]
+    rows = []
+    for label, options, weights in settings:
+        cells = []
+        for normalizer in ("grpo", "gdpo"):
+            plain, own = results.find(MATH, normalizer), results.find(MATH, normalizer, options, weights)
+            cells += absolute(own, names) if own is plain else against(own, plain, names)
+        rows.append([label, *cells])
+    return table(["length counts", "GRPO accuracy", "exceed ratio", "GDPO accuracy", "exceed ratio"], rows)
+
+
+def group_size(results: Results) -> str:
+    """128 rollouts a step in groups of 2 to 32."""
+    parts = []
+    for env, options, names in MAIN[:2]:
+        rows = []
+        for size in (2, 4, 8, 16, 32):
+            training = {} if size == 8 else {"group_size": size, "prompts": 128 // size}
+            grpo, gdpo = (results.find(env, n, options, training=training) for n in ("grpo", "gdpo"))
+            rows.append([str(size), *absolute(grpo, names[:2]), *against(gdpo, grpo, names[:2])])
+        header = [f"{env[5:-3]}, G", *(f"GRPO {name}" for name in names[:2])]
+        parts.append(table([*header, *(f"GDPO − GRPO, {name}" for name in names[:2])], rows))
+    return "\n\n".join(parts)
+
+
+def rewards(results: Results) -> str:
+    """Sums with one to four of their rewards trained."""
+    names = ("correct", "length", "format", "integer")
+    rows = []
+    for count in range(1, 5):
+        weights = dict.fromkeys(names[count:], 0.0)
+        grpo, gdpo = (results.find(MATH, n, weights=weights) for n in ("grpo", "gdpo"))
+        rows.append([str(count), *absolute(grpo, names), *against(gdpo, grpo, names)])
+    header = ["rewards", *(f"GRPO {name}" for name in names)]
+    return table([*header, *(f"GDPO − GRPO, {name}" for name in names)], rows)
+
+
+def figure_3(results: Results) -> str:
+    """Kinds of groups that are told apart."""
+    kept = ("grpo", "grpo_no_std", "gdpo_no_bn")
+    points = [(size, 2) for size in range(2, 9)] + [(4, n) for n in (3, 4)]
+    rows = [[f"{size}, {n}", *(str(count_kinds(normalizer, size, n)) for normalizer in kept)] for size, n in points]
+    return table(["G, rewards", "GRPO", "GRPO without std", "GDPO"], rows)
+
+
+SECTIONS = {
+    "normalizers": normalizers,
+    "scale": scale,
+    "rarity": rarity,
+    "gates": gates,
+    "group size": group_size,
+    "rewards": rewards,
+    "figure 3": figure_3,
+}
+
+
+def main() -> int:
+    """Write or check the sections."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--markdown", type=Path, required=True, help="the document")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if a table would change")
+    parser.add_argument("--root", type=Path, default=ROOT, help="the leaderboard's folder")
+    chosen = parser.parse_args()
+    results = Results(chosen.root)
+    with TemporaryDirectory() as folder:
+        document = Path(shutil.copy(chosen.markdown, folder))
+        for name, make in SECTIONS.items():
+            write_section(document, name, make(results))
+        if not chosen.check:
+            shutil.copy(document, chosen.markdown)
+        elif document.read_bytes() != chosen.markdown.read_bytes():
+            print(f"The tables of {chosen.markdown} do not follow from the entries.", file=sys.stderr)
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
