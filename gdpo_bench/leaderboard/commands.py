@@ -135,7 +135,7 @@ def submit(paths: tyro.conf.Positional[tuple[Path, ...]], root: Path = ROOT, sup
     Args:
         paths: Entry files, or folders of runs (whose entries lie in `entries/`).
         root: The leaderboard's folder; created if missing.
-        supersede: Each takes the place of the current entry of the same normalizer, environment and policy.
+        supersede: Each takes the place of the current entry of the same normalizer, environment, policy and training.
 
     Returns:
         0; entries that are on the board already are no error.

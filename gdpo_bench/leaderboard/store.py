@@ -231,7 +231,16 @@ def superseding(entry: Entry, board: Board) -> Entry:
     def configuration(one: Entry) -> tuple[object, ...]:
         return (one.track, one.environment.id, one.environment.options, one.normalizer, one.policy.name)
 
-    same = [one for one in board.current() if configuration(one) == configuration(entry) and one.id != entry.id]
+    def trained_alike(one: Entry) -> bool:
+        # In the options that both know: an older entry may be corrected by one with further options.
+        mine, theirs = entry.training or {}, one.training or {}
+        return all(mine[name] == theirs[name] for name in mine.keys() & theirs.keys())
+
+    same = [
+        one
+        for one in board.current()
+        if configuration(one) == configuration(entry) and trained_alike(one) and one.id != entry.id
+    ]
     if len(same) > 1:
         raise EntryError(
             f"Entry {entry.id} could supersede any of {', '.join(one.id for one in same)}; set `supersedes` when it "

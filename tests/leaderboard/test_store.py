@@ -126,6 +126,10 @@ def test_an_entry_supersedes_the_current_one_of_its_configuration(tmp_path, meas
     board.file(old.entry, old.sidecar)
     other = measured("grpo", luck=1)
     assert superseding(other.entry, board) == other.entry
+    longer = new.entry.model_copy(update={"training": {"steps": 99}})
+    assert superseding(longer, board) == longer
+    known_better = new.entry.model_copy(update={"training": (new.entry.training or {}) | {"epochs": 1}})
+    assert superseding(known_better, board).supersedes == old.entry.id
     found = superseding(new.entry, board)
     assert (found.supersedes, found.id) == (old.entry.id, new.entry.id)
     board.file(found, new.sidecar)
