@@ -57,7 +57,7 @@ def ours(policy: Policy, env_id: str, folder: Path) -> tuple[list[float], list[d
         open_log=lambda first_step: MetricsLog(folder, "run", first_step=first_step),
     ).run(tick)
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    # The first step holds an evaluation, and behind the last there is one more.
+    # Before the first tick lie an evaluation and step 0, before the last one the evaluation at the end.
     return [later - earlier for earlier, later in pairwise(clock[1:-1])], lines[1:-1]
 
 
@@ -134,7 +134,7 @@ def main() -> None:
             f"| `{env_id}` | {statistics.median(mine):.3f} | {rate:,.0f} | {statistics.median(theirs):.3f} "
             f"| {spread(ratios, '.2f')} |"
         )
-    print("\n| environment | rollout | scoring | advantages | update |\n|---|---:|---:|---:|---:|")
+    print("\n| environment | rollout | waiting for rewards | advantages | update |\n|---|---:|---:|---:|---:|")
     for env_id, lines in shares.items():
         parts = {
             part: statistics.median(line[f"seconds/{part}"] for line in lines)

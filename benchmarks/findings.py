@@ -4,7 +4,7 @@
     python benchmarks/findings.py --markdown docs/findings.md --check
 
 Differences are paired over shared seeds, with the intervals of docs/statistics.md; bold where p ≤ .05 after Holm's
-correction over the differences of a row. Bundled jobs made the entries: `normalizers`, and one for each sweep.
+correction over what two entries are compared in. Bundled jobs made the entries: `normalizers`, and one for each sweep.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gdpo_bench.conformance.report import write_section
 from gdpo_bench.leaderboard.comparison import changed_weights
 from gdpo_bench.leaderboard.intervals import holm
 from gdpo_bench.leaderboard.schema import Entry, Seed
-from gdpo_bench.leaderboard.statistics import estimate, finals, judge, paired_difference
+from gdpo_bench.leaderboard.statistics import Estimate, estimate, finals, judge, paired_difference
 from gdpo_bench.leaderboard.store import ROOT, Board
 
 Values = Mapping[Seed | None, float]
@@ -60,9 +60,14 @@ class Results:
         normalizer: str,
         options: Mapping[str, Any] = {},
         weights: Mapping[str, float] = {},
+        *,
         training: Mapping[str, Any] = {},
+        imitated: Mapping[str, Any] = RARE,
     ) -> Entry | None:
-        """The entry, or None; weights and training options that are not named are as declared and by default."""
+        """The entry, or None; weights and training options that are not named are as declared and by default.
+
+        `imitated` are the options of tool calling in the warm start, which the whole job decides.
+        """
 
         def fits(entry: Entry) -> bool:
             own = entry.training or {}
@@ -70,6 +75,7 @@ class Results:
                 (entry.environment.id, entry.normalizer.name) == (env, normalizer)
                 and entry.environment.options == options
                 and changed_weights(entry) == weights
+                and {"id": TOOL, "options": imitated} in entry.policy.details["warm_start_envs"]
                 and {name: value for name, value in own.items() if value != _DEFAULTS.get(name)} == training
             )
 
@@ -91,7 +97,11 @@ def absolute(entry: Entry | None, names: Sequence[str]) -> list[str]:
     if entry is None:
         return ["–"] * len(names)
     found = [estimate(values(entry, name)) for name in names]
-    return [f"{one.mean:.2f} ±{one.half_width or 0:.2f}" for one in found]
+    return [f"{one.mean:.2f} {_interval(one)}" for one in found]
+
+
+def _interval(found: Estimate) -> str:
+    return "±–" if found.half_width is None else f"±{found.half_width:.2f}"
 
 
 def against(first: Entry | None, second: Entry | None, names: Sequence[str]) -> list[str]:
@@ -102,7 +112,7 @@ def against(first: Entry | None, second: Entry | None, names: Sequence[str]) -> 
     adjusted = holm([one.p if one else None for one in found])
     cells = []
     for one, p in zip(found, adjusted, strict=True):
-        text = f"{one.mean:+.2f} ±{one.half_width or 0:.2f}" if one else "–"
+        text = f"{one.mean:+.2f} {_interval(one)}" if one else "–"
         cells.append(f"**{text}**" if judge(one, p) in ("better", "worse") else text)
     return cells
 
@@ -145,7 +155,10 @@ def rarity(results: Results) -> str:
     names = ("format", "correctness")
     rows = []
     for rate in (0.01, 0.04, 0.1, 0.4):
-        grpo, scaled, gdpo = (results.find(TOOL, n, {"format_rate": rate}) for n in ("grpo", "grpo_scaled", "gdpo"))
+        grpo, scaled, gdpo = (
+            results.find(TOOL, n, {"format_rate": rate}, imitated={"format_rate": rate})
+            for n in ("grpo", "grpo_scaled", "gdpo")
+        )
         cells = [*absolute(grpo, names[:1]), *against(gdpo, grpo, names), *against(gdpo, scaled, names)]
         rows.append([f"{rate:g}", *cells])
     header = ["share of demonstrations", "GRPO format", "GDPO − GRPO, format", "correctness"]
@@ -167,7 +180,7 @@ def gates(results: Results) -> str:
     for label, options, weights in settings:
         cells = []
         for normalizer in ("grpo", "gdpo"):
-            plain, own = results.find(MATH, normalizer), results.find(MATH, normalizer, options, weights)
+            plain, own = (results.find(MATH, normalizer, *changes, imitated={}) for changes in ((), (options, weights)))
             cells += absolute(own, names) if own is plain else against(own, plain, names)
         rows.append([label, *cells])
     return table(["length counts", "GRPO accuracy", "exceed ratio", "GDPO accuracy", "exceed ratio"], rows)
@@ -193,7 +206,7 @@ def rewards(results: Results) -> str:
     rows = []
     for count in range(1, 5):
         weights = dict.fromkeys(names[count:], 0.0)
-        grpo, gdpo = (results.find(MATH, n, weights=weights) for n in ("grpo", "gdpo"))
+        grpo, gdpo = (results.find(MATH, n, weights=weights, imitated={}) for n in ("grpo", "gdpo"))
         rows.append([str(count), *absolute(grpo, names), *against(gdpo, grpo, names)])
     header = ["rewards", *(f"GRPO {name}" for name in names)]
     return table([*header, *(f"GDPO − GRPO, {name}" for name in names)], rows)

@@ -57,7 +57,7 @@ def run(
         normalizers: Names, with options: gdpo:eps=1e-4, or module:function of your own.
         seeds: Seeds of the runs; warm_start:rl for another warm start than 0.
         steps: Training steps.
-        training: Training options: epochs=2 clip_high=0.28; docs/training.md lists them.
+        training: Training options, for all environments: epochs=2 clip_high=0.28; docs/training.md lists them.
         runtime: How runs are carried out: device=cuda checkpoint_every=10 loggers=[tensorboard].
         policy: mini, small or base (embedded), hf:NAME_OR_FOLDER (a Hugging Face model), oracle (reference
             replies), or replay:FILE (given replies, JSON lines).
@@ -133,9 +133,10 @@ def _job(source: str | None, given: dict[str, Any], options: dict[str, dict[str,
     for group, changed in options.items():
         values[group] = values.get(group, {}) | changed
     if "envs" not in given:
+        changed = options.get("training", {})
         for env in values["envs"]:
-            own, changed = env.get("training", {}), options.get("training", {})
-            env["training"] = {name: value for name, value in own.items() if name not in changed}
+            env["training"] = {name: value for name, value in env.get("training", {}).items() if name not in changed}
+        values["envs"] = [env for i, env in enumerate(values["envs"]) if env not in values["envs"][:i]]
     return check(values)
 
 

@@ -192,6 +192,7 @@ def test_training_options_hold_for_environments_with_their_own_too(empty_folder:
     job = run_module._job("my.yaml", {}, {"training": {"prompts": 5}})
     (training,) = (job.training_on(env) for env in job.envs)
     assert (training.prompts, training.group_size) == (5, 2)
+    assert len(run_module._job("sweep-group-size", {}, {"training": {"group_size": 4, "prompts": 5}}).envs) == 2
 
 
 def test_without_arguments_the_default_job_runs() -> None:

@@ -99,6 +99,7 @@ class Learner:
         Returns:
             Log-probabilities of the tokens.
         """
+        self.policy.model.eval()
         own = None if exact else self._all_log_probs(self.policy.model, replies)
         if self.reference is None:
             return LogProbs(own)

@@ -7,8 +7,9 @@ bit for bit, on the same kind of CPU, also when the run was stopped and goes on 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import reduce
 from typing import Protocol
@@ -134,10 +135,20 @@ class Trainer:
             DataError: The last checkpoint is damaged.
             WriteError: A checkpoint or the log cannot be written.
         """
+        with self._judging():
+            return self._run(report)
+
+    @contextmanager
+    def _judging(self) -> Iterator[None]:
+        """A thread that judges, where the environment asks for one. Only one: judges need not be safe for several."""
         if not self.env.text_env.scored_elsewhere:
-            return self._run(report)
-        with ThreadPoolExecutor(1, "judge") as self._judges:  # one thread: what judges need not be safe for several
-            return self._run(report)
+            yield
+            return
+        self._judges = ThreadPoolExecutor(1, "judge", initializer=self.world.claim_device)
+        try:
+            yield
+        finally:
+            self._judges.shutdown(wait=False, cancel_futures=True)  # after an error there is nothing to wait for
 
     def _run(self, report: StepReport) -> RunResult:
         first = self._restore()
@@ -191,8 +202,6 @@ class Trainer:
         self.backend.update_weights(self.policy)
         updated = time.perf_counter()
         scores = rollouts.scores
-        new = scores.failures[: _FAILURES - len(self.result.failures)]
-        self.result.failures += [f"{failure!s:.{SHOWN_CHARACTERS}}" for failure in new]
         found = diagnose(advantages, scores.values, rollouts.groups, scores.applicable, scores.failed).as_dict()
         self._diagnostics.append(found)
         return {
@@ -210,16 +219,19 @@ class Trainer:
 
     def _with_signal(self, drawn: Drawn) -> Drawn:
         """As many groups with a signal as were drawn, as far as they can be had by drawing more."""
-        draws, rollouts = [drawn], drawn.judged()
-        kept, wanted = self._those_with_signal(rollouts), _groups(rollouts)
-        while _groups(kept) < wanted and len(draws) < self.options.max_draws:
-            draws.append(self._draw(None))
-            kept = self._those_with_signal(concatenate([kept, draws[-1].judged()]))
+        started = time.perf_counter()
+        rollouts = drawn.judged()
+        kept, wanted, drawing_s = self._those_with_signal(rollouts), _groups(rollouts), 0.0
+        for _ in range(self.options.max_draws - 1):
+            if _groups(kept) >= wanted:
+                break
+            more = self._draw(None)
+            drawing_s += more.drawing_s
+            kept = self._those_with_signal(concatenate([kept, more.judged()]))
         kept = kept.select(torch.from_numpy(np.isin(kept.groups, np.unique(kept.groups)[:wanted])))
         found = kept if len(kept) else rollouts
-        return Drawn(
-            found, lambda: (found.scores, found.scoring_s), sum(one.drawing_s for one in draws), found.scoring_s
-        )
+        waited_s = drawn.judging_s + time.perf_counter() - started - drawing_s
+        return Drawn(found, lambda: (found.scores, found.scoring_s), drawn.drawing_s + drawing_s, waited_s)
 
     def _those_with_signal(self, rollouts: Rollouts) -> Rollouts:
         return rollouts.select(keep_groups(self._advantages(rollouts), rollouts.groups))
@@ -239,6 +251,9 @@ class Trainer:
             scores, seconds = zip(*self.world.gather(mine.rewards), strict=True)
             together = reduce(Scores.stack, scores)
             check_failures(together, self.options.max_failed_share)
+            if env is self.env:
+                new = together.failures[: _FAILURES - len(self.result.failures)]
+                self.result.failures += [f"{failure!s:.{SHOWN_CHARACTERS}}" for failure in new]
             return together, max(seconds)
 
         return replace(mine, replies=replies, rewards=rewards)

@@ -72,7 +72,7 @@ def _entries(plan: Plan, env: PlannedEnv, command: str, console: Console) -> Ite
     started = time.perf_counter()
     rollouts = _replayed(plan, env, console) if plan.policy.kind == "replay" else _references(env)
     scores = _score(env, rollouts, console)
-    check_failures(scores, plan.job.training.max_failed_share)
+    check_failures(scores, env.training.max_failed_share)
     for failure in scores.failures[:3]:
         show_failure(console, f"{failure!s:.{SHOWN_CHARACTERS}}")
     evaluation = evaluate(scores, env.specs)

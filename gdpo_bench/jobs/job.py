@@ -166,10 +166,19 @@ class JobEnv(EnvChoice):
     training: dict[str, JsonValue] = {}
     """Training options that differ from the job's here."""
 
+    @field_validator("training", mode="after")
+    @classmethod
+    def _can_be_trained(cls, training: dict[str, Any]) -> dict[str, Any]:
+        try:
+            read_options(TrainingOptions, "training", training)
+        except GdpoBenchError as error:
+            raise ValueError(str(error)) from error
+        return training
+
     @property
-    def choice(self) -> EnvChoice:
-        """The environment itself."""
-        return EnvChoice(id=self.id, options=self.options)
+    def label(self) -> str:
+        """The environment with its options, those of its training included."""
+        return super().label + _suffix(self.training)
 
 
 class NormalizerChoice(_Strict):
@@ -274,19 +283,16 @@ class Job(_Strict):
         return chosen
 
     @model_validator(mode="after")
-    def _each_can_be_trained(self) -> Self:
-        for env in self.envs:
-            self.training_on(env)
+    def _no_run_twice(self) -> Self:
+        meant = [(env.id, env.options, self.training_on(env)) for env in self.envs]
+        for i, env in enumerate(self.envs):
+            if meant[i] in meant[:i]:
+                raise ValueError(f"envs.{i}: {env.label} is trained in the same way as another one")
         return self
 
     def training_on(self, env: JobEnv) -> TrainingOptions:
-        """The training options that hold for one of the environments.
-
-        Raises:
-            UnknownNameError: One of its own that there is not.
-            JobError: One of its own with a value that it cannot have.
-        """
-        return read_options(TrainingOptions, f"training on {env.label}", self.training.model_dump() | env.training)
+        """The training options that hold for one of the environments."""
+        return TrainingOptions.model_validate(self.training.model_dump() | env.training)
 
     @property
     def key(self) -> str:

@@ -52,6 +52,8 @@ class PolicyChoice:
 class PlannedEnv:
     """An environment of the job, made and described."""
 
+    label: str
+    """What tells it from others of the job."""
     choice: EnvChoice
     env: TextEnv[Any]
     tasks: list[Task]
@@ -174,7 +176,7 @@ def _pairs(
             normalizer.check(env.specs)
             pairs.append((env, normalizer))
         except DomainError as error:
-            outside.append(f"{normalizer.choice.label} takes no part on {env.choice.label}: {error}")
+            outside.append(f"{normalizer.choice.label} takes no part on {env.label}: {error}")
     if not pairs:
         raise JobError("No normalizer of this job can take its rewards. " + " ".join(outside))
     return tuple(pairs), tuple(outside)
@@ -185,7 +187,7 @@ def _plan_envs(job: Job, *, trained: bool) -> tuple[tuple[PlannedEnv, ...], tupl
     envs: list[PlannedEnv] = []
     left_out: list[str] = []
     for choice in job.envs:
-        planned = _plan_env(choice.choice, job.training_on(choice), trained=trained)
+        planned = _plan_env(choice, job.training_on(choice), trained=trained)
         reason = planned.env.unavailable()
         if reason is None:
             envs.append(planned)
@@ -218,7 +220,8 @@ def _plan_env(choice: EnvChoice, training: TrainingOptions, *, trained: bool) ->
         task_ids=(task.id for task in tasks),
         data_revision=env.data_revision(),
     )
-    return PlannedEnv(choice, env, tasks, description, training)
+    plain = EnvChoice(id=choice.id, options=choice.options)
+    return PlannedEnv(choice.label, plain, env, tasks, description, training)
 
 
 def parse_policy(text: str) -> PolicyChoice:

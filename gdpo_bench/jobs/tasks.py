@@ -120,6 +120,8 @@ class RunRecord:
 class TrainingTask:
     """One training run: an environment, a normalizer, a seed."""
 
+    env_label: str
+    """What tells the environment from others of the job."""
     env: EnvChoice
     normalizer: NormalizerChoice
     seed: SeedPair
@@ -141,7 +143,7 @@ class TrainingTask:
     @property
     def label(self) -> str:
         """For the progress display."""
-        return f"{self.env.id.rpartition('/')[2]} {self.normalizer.label} seed {self.seed.label}"
+        return f"{self.env_label.partition('/')[2]} {self.normalizer.label} seed {self.seed.label}"
 
     def __call__(self, report: Report) -> RunRecord:
         """Do it."""

@@ -100,7 +100,7 @@ def _suites(folder: RunFolder, runs: list[PlannedRun]) -> dict[tuple[str, str], 
     for run in runs:
         if (record := folder.load(run.task)) is not None:
             for suite, values in record.suites.items():
-                found.setdefault((suite, f"{run.env.choice.label} {run.normalizer.choice.label}"), []).append(values)
+                found.setdefault((suite, f"{run.env.label} {run.normalizer.choice.label}"), []).append(values)
     return found
 
 
@@ -178,6 +178,7 @@ def _planned_runs(plan: Plan, folder: RunFolder, policy_of: PolicyOf) -> Iterato
         for env, normalizer in plan.pairs:
             names = [env.description.model_dump(mode="json"), env.training.model_dump(mode="json"), normalizer.options]
             task = TrainingTask(
+                env.label,
                 env.choice,
                 normalizer.choice,
                 seed,

@@ -7,6 +7,7 @@ a file that names the entry, the seeds, what was required and what came out; its
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -14,8 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from gdpo_bench.core.task import content_hash
 from gdpo_bench.files import create_atomically
-from gdpo_bench.leaderboard.entries import EntryError
-from gdpo_bench.leaderboard.schema import Finite, Hash, Provenance, Seed
+from gdpo_bench.leaderboard.schema import Entry, Finite, Hash, Provenance, Seed
 from gdpo_bench.leaderboard.store import ATTESTATION
 
 Criterion = Literal["equal", "1e-9", "within the interval"]
@@ -65,15 +65,20 @@ def read_attestations(folder: Path) -> dict[str, list[Attestation]]:
     """Entry id → the attestations under a folder that are about it, the oldest first.
 
     Raises:
-        EntryError: One is damaged or out of place.
+        ValidationError: One is damaged; `attestation_problems` says which.
     """
-    if problems := attestation_problems(folder):
-        raise EntryError("\n".join(problems))
     found: dict[str, list[Attestation]] = {}
     for path in _files(folder):
         attestation = Attestation.model_validate_json(path.read_bytes())
         found.setdefault(attestation.entry, []).append(attestation)
     return {entry: sorted(those, key=lambda one: one.provenance.date) for entry, those in found.items()}
+
+
+def status(entry: Entry, attestations: Mapping[str, Sequence[Attestation]]) -> str:
+    """`reproduced` where somebody else has repeated the entry, else what it says of itself."""
+    own = entry.provenance
+    by_others = any(one.provenance.author != own.author for one in attestations.get(entry.id, ()))
+    return "reproduced" if by_others else own.status
 
 
 def attestation_problems(folder: Path) -> list[str]:

@@ -260,12 +260,12 @@ def _current(root: Path) -> list[Entry]:
 def _render(root: Path) -> str:
     board = Board.read(root)
     _refuse_damaged(board)
-    return render_markdown(board.current(), attested=read_attestations(root).keys())
+    return render_markdown(board.current(), attestations=read_attestations(root))
 
 
 def _refuse_damaged(board: Board) -> None:
-    if board.problems:
-        raise EntryError("The leaderboard has damaged files; mend them first.\n" + "\n".join(board.problems))
+    if problems := [*board.problems, *attestation_problems(board.root)]:
+        raise EntryError("The leaderboard has damaged files; mend them first.\n" + "\n".join(problems))
 
 
 def _count(n: int, one: str, many: str) -> str:

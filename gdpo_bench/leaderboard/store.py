@@ -232,9 +232,13 @@ def superseding(entry: Entry, board: Board) -> Entry:
         return (one.track, one.environment.id, one.environment.options, one.normalizer, one.policy.name)
 
     def trained_alike(one: Entry) -> bool:
-        # In the options that both know: an older entry may be corrected by one with further options.
-        mine, theirs = entry.training or {}, one.training or {}
-        return all(mine[name] == theirs[name] for name in mine.keys() & theirs.keys())
+        # In what both say: an older entry may be corrected by one that says more. Other seeds are no other training.
+        pairs = [(entry.training or {}, one.training or {}), (entry.policy.details, one.policy.details)]
+        return all(
+            mine[name] == theirs[name]
+            for mine, theirs in pairs
+            for name in (mine.keys() & theirs.keys()) - {"warm_start_corpus"}
+        )
 
     same = [
         one

@@ -6,15 +6,17 @@ reward and lose another, and a single score would hide that.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
+from types import MappingProxyType
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from gdpo_bench.leaderboard.attestation import Attestation, status
 from gdpo_bench.leaderboard.comparison import BASELINE, Cell, Column, Comparison, Row, compare
 from gdpo_bench.leaderboard.schema import Entry
 from gdpo_bench.leaderboard.statistics import CONFIDENCE
@@ -85,13 +87,17 @@ def render_results(entries: Sequence[Entry], baseline: str = BASELINE) -> Render
     return Group(*parts)
 
 
-def render_markdown(entries: Sequence[Entry], baseline: str = BASELINE, attested: Collection[str] = frozenset()) -> str:
+def render_markdown(
+    entries: Sequence[Entry],
+    baseline: str = BASELINE,
+    attestations: Mapping[str, Sequence[Attestation]] = MappingProxyType({}),
+) -> str:
     """The whole board as Markdown; equal entries give equal text.
 
     Args:
         entries: Entries of any environments, in any order.
         baseline: Name of the normalizer that the others are compared with.
-        attested: Ids of entries that somebody has repeated.
+        attestations: Entry id → who has repeated it.
 
     Returns:
         The text of `leaderboards/README.md`.
@@ -102,7 +108,7 @@ def render_markdown(entries: Sequence[Entry], baseline: str = BASELINE, attested
         groups = [(key, group) for key, group in by_environment(entries) if key[0] == track]
         for (_, environment), group in groups:
             parts.append(f"### {environment}\n")
-            parts += [_markdown_table(comparison, attested) for comparison in compare(group, baseline)]
+            parts += [_markdown_table(comparison, attestations) for comparison in compare(group, baseline)]
         if not groups:
             parts.append("No entries yet.\n")
     return "\n".join(parts)
@@ -253,12 +259,7 @@ def _terminal_cell(cell: Cell | None, column: Column) -> Text:
     )
 
 
-def status(entry: Entry, attested: Collection[str]) -> str:
-    """`reproduced` where the entry or an attestation says so."""
-    return "reproduced" if entry.id in attested else entry.provenance.status
-
-
-def _markdown_table(comparison: Comparison, attested: Collection[str]) -> str:
+def _markdown_table(comparison: Comparison, attestations: Mapping[str, Sequence[Attestation]]) -> str:
     titles = ["normalizer", *shown_diagnostics(comparison).values()]
     titles += [
         f"{column.title}<br>{column.subtitle}" + (f"<br>{column.also}" if column.also else "")
@@ -274,7 +275,7 @@ def _markdown_table(comparison: Comparison, attested: Collection[str]) -> str:
                     _code(row.label) + (" †" if row.dominated_by and row.entry.track == "training" else ""),
                     *(diagnostic_text(row, name) for name in shown_diagnostics(comparison)),
                     *(_markdown_cell(cell, column) for cell, column in zip(row.cells, comparison.columns, strict=True)),
-                    status(row.entry, attested),
+                    status(row.entry, attestations),
                     f"[`{row.entry.id[:8]}`]({entry_path(row.entry, Path()).as_posix()})",
                 ]
             )

@@ -2,6 +2,7 @@ import copy
 import dataclasses
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from gdpo_bench.agent.backend import Sampling
 from gdpo_bench.agent.checkpoint import Checkpoints
 from gdpo_bench.agent.collect import ScorerFailuresError
 from gdpo_bench.agent.evaluation import evaluate_suite
-from gdpo_bench.agent.learner import DivergedError
+from gdpo_bench.agent.learner import DivergedError, Learner
 from gdpo_bench.agent.metrics import MetricsLog
 from gdpo_bench.agent.options import EmbeddedConfig, TrainingOptions
 from gdpo_bench.agent.policy import Policy
@@ -153,6 +154,45 @@ def test_judging_elsewhere_changes_no_number(imitator: Policy, vec: Vec) -> None
     assert all(torch.equal(its_weights[name], other_weights[name]) for name in its_weights)
 
 
+def test_held_out_replies_are_judged_during_the_update(
+    imitator: Policy, vec: Vec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    updating = threading.Event()
+
+    class Patient(Elsewhere):
+        """Held-out replies are judged once there is an update."""
+
+        @reward(low=0, high=1, kind="binary")
+        def letter(self, task: Task, reply: str) -> bool:
+            return task in self.tasks("train") or updating.wait(60)
+
+    update = Learner.update
+
+    def noted(*args: Any, **kwargs: Any) -> dict[str, float]:
+        updating.set()
+        return update(*args, **kwargs)
+
+    monkeypatch.setattr(Learner, "update", noted)
+    result, _ = run(imitator, vec, Patient, options=TINY.model_copy(update={"steps": 1}))
+    assert [evaluation.rewards["letter"] for evaluation in result.evaluations] == [1, 1]
+
+
+def test_after_an_error_nothing_more_is_judged(imitator: Policy, vec: Vec) -> None:
+    held_out = []
+
+    class Stumbling(Elsewhere):
+        @reward(low=0, high=1)
+        def letter(self, task: Task, reply: str) -> float:
+            if task in self.tasks("eval"):
+                held_out.append(task)
+            time.sleep(0.05)  # meanwhile held-out replies are drawn, and wait for their turn
+            return 7.0
+
+    with pytest.raises(RewardError, match="got 7"):
+        run(imitator, vec, Stumbling)
+    assert len(held_out) < 4
+
+
 def test_what_goes_wrong_while_judging_elsewhere_stops_the_run_and_is_named(imitator: Policy, vec: Vec) -> None:
     with pytest.raises(RewardError, match=r"test/Env-v0: reward 'letter' on task .* got 7"):
         run(imitator, vec, LyingElsewhere)
@@ -259,7 +299,11 @@ class Silent(Letters):
         return None
 
 
-def test_dynamic_sampling_trains_on_groups_with_a_signal_as_far_as_they_can_be_had(imitator: Policy, vec: Vec) -> None:
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_dynamic_sampling_trains_on_groups_with_a_signal_as_far_as_they_can_be_had(
+    imitator: Policy, vec: Vec, elsewhere: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Letters, "scored_elsewhere", elsewhere)
     seen: list[RewardBatch] = []
 
     def spy(batch: RewardBatch) -> torch.Tensor:
@@ -297,9 +341,9 @@ class StoppedError(Exception):
     pass
 
 
-@pytest.mark.parametrize("stop", [1, 2, 5])
+@pytest.mark.parametrize(("stop", "cls"), [(1, Letters), (2, Elsewhere), (5, Letters)])
 def test_a_run_that_was_stopped_goes_on_to_the_same_numbers_bit_for_bit(
-    imitator: Policy, vec: Vec, tmp_path: Path, stop: int
+    imitator: Policy, vec: Vec, tmp_path: Path, stop: int, cls: type[Letters]
 ) -> None:
     options = TINY.model_copy(update={"steps": 6, "eval_every": 2, "warmup_steps": 2, "schedule": "cosine"})
 
@@ -307,8 +351,8 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_numbers_bit_for_bit(
         own = Policy(copy.deepcopy(imitator.model), imitator.tokenizer)
         trainer = Trainer(
             own,
-            vec(Letters, options.prompts, options.group_size, "train"),
-            vec(Letters, options.eval_prompts, options.eval_group_size, "eval"),
+            vec(cls, options.prompts, options.group_size, "train"),
+            vec(cls, options.eval_prompts, options.eval_group_size, "eval"),
             normalizer=make_normalizer("gdpo"),
             options=options,
             weights={"wanted": 1.0, "letter": 1.0},

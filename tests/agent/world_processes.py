@@ -112,6 +112,8 @@ def learn(
 class Letters(TextEnv[Task]):
     """Short replies earn more, and so do vowels."""
 
+    scored_elsewhere = True
+
     def tasks(self, split: str) -> Sequence[Task]:
         return [Task(f"{split} {i}") for i in range(12)]
 

@@ -26,6 +26,7 @@ RECORD = RunRecord(
 
 def task(env: str = "gdpo/MathMini-v0", normalizer: str = "gdpo", rl: int = 0, fingerprint: str = "") -> TrainingTask:
     return TrainingTask(
+        env,
         EnvChoice.model_validate(env),
         NormalizerChoice.model_validate(normalizer),
         SeedPair(rl=rl),

@@ -30,7 +30,7 @@ def test_every_preset_can_be_planned(name: str) -> None:
     job = Job.load(name)
     assert job.name == name
     found = plan(job)
-    runs = [(env.choice.label, normalizer.choice.label) for env, normalizer in found.pairs]
+    runs = [(env.label, normalizer.choice.label) for env, normalizer in found.pairs]
     missing = {text.split()[0] for text in found.left_out}
     assert missing <= {"maxrl", "gdpo/CodingMini-v0"}  # negative sums; no engine
     assert runs == [
@@ -314,10 +314,13 @@ def test_an_environment_may_have_training_options_of_its_own() -> None:
     plain, changed = (env.training for env in plan(job).envs)
     assert (plain.steps, plain.group_size) == (3, 8)
     assert changed == plain.model_copy(update={"group_size": 2})
-    with pytest.raises(UnknownNameError, match=r"training on gdpo/MathMini-v0 'groupsize'\. Did you mean 'group_size'"):
-        check({"envs": [{"id": ENV, "training": {"groupsize": 2}}]})
-    message = complaint(f"envs: [{{id: {ENV}, training: {{group_size: 0}}}}]")
-    assert "Training on gdpo/MathMini-v0: group_size: Input should be greater than 0 (got 0)" in message
+    assert [env.label for env in plan(job).envs] == [ENV, f"{ENV}:group_size=2"]
+    text = "envs:\n  - id: gdpo/MathMini-v0\n    training:\n      {}"
+    unknown = "line 3: envs.0.training: Unknown option of training 'groupsize'. Did you mean 'group_size'"
+    assert unknown in complaint(text.format("groupsize: 2"))
+    bad = "line 3: envs.0.training: Training: group_size: Input should be greater than 0 (got 0)"
+    assert bad in complaint(text.format("group_size: 0"))
+    assert "trained in the same way as another" in complaint(f"envs: [{ENV}, {{id: {ENV}, training: {{steps: 40}}}}]")
 
 
 def test_a_normalizer_takes_no_part_where_rewards_are_outside_its_domain() -> None:

@@ -9,7 +9,7 @@ import torch
 from gdpo_bench.advantages import GDPO
 from gdpo_bench.jobs.engine import Finished
 from gdpo_bench.leaderboard import Cost, EntryError, Hardware, PolicyConfig, make_entry
-from gdpo_bench.leaderboard.attestation import Attestation, attestation_problems, write_attestation
+from gdpo_bench.leaderboard.attestation import Attestation, attestation_problems, status, write_attestation
 from gdpo_bench.leaderboard.commands import main
 from gdpo_bench.leaderboard.recompute import moved_rows
 from gdpo_bench.leaderboard.reproduce import compare_runs, differing_conditions, differing_policies, same_kind
@@ -141,8 +141,11 @@ def test_an_attestation_stands_beside_its_entry_is_shown_and_checked(tmp_path, m
         seeds=[result.seed for result in one.entry.results],
         criterion="equal",
         largest_difference={"format": 0.0},
-        provenance=make_provenance(status="reproduced", cost=Cost(wall_s=1, tokens=None)),
+        provenance=make_provenance(author="another", status="reproduced", cost=Cost(wall_s=1, tokens=None)),
     )
+    assert status(one.entry, {one.entry.id: [attestation]}) == "reproduced"
+    mine = attestation.model_copy(update={"provenance": one.entry.provenance})
+    assert status(one.entry, {one.entry.id: [mine]}) == "self-reported"
     file = write_attestation(attestation, path.parent)
     assert attestation_problems(tmp_path) == []
     assert Board.read(tmp_path).entries.keys() == {one.entry.id}
@@ -155,6 +158,10 @@ def test_an_attestation_stands_beside_its_entry_is_shown_and_checked(tmp_path, m
     assert "2 of 2 runs: the same numbers, bit for bit." in page
     text = file.read_text()
     file.write_text(text.replace('"equal"', '"1e-9"'))
+    another = measured(luck=1)
+    write_measured(another, tmp_path / "run/entries")
+    assert main(["submit", str(tmp_path / "run"), "--root", str(tmp_path)]) == 2
+    assert len(Board.read(tmp_path).entries) == 1
     assert main(["html", "--root", str(tmp_path), "--out", str(tmp_path / "page.html")]) == 2
     assert "Its name does not follow from its content" in capsys.readouterr().err
     assert "Its name does not follow from its content" in attestation_problems(tmp_path)[0]

@@ -14,14 +14,13 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from gdpo_bench.leaderboard.attestation import Attestation
+from gdpo_bench.leaderboard.attestation import Attestation, status
 from gdpo_bench.leaderboard.comparison import BASELINE, setting
 from gdpo_bench.leaderboard.page import views
 from gdpo_bench.leaderboard.page.looks import Look, look_up
 from gdpo_bench.leaderboard.page.pooling import pooled
 from gdpo_bench.leaderboard.schema import Entry
 from gdpo_bench.leaderboard.statistics import CONFIDENCE
-from gdpo_bench.leaderboard.table import status
 
 _PACKAGE = "gdpo_bench.leaderboard.page"
 
