@@ -105,10 +105,15 @@ def _interval(found: Estimate) -> str:
 
 
 def against(first: Entry | None, second: Entry | None, names: Sequence[str]) -> list[str]:
-    """First minus second in each quantity, bold where more than noise."""
+    """First minus second in each quantity."""
     if first is None or second is None:
         return ["–"] * len(names)
-    found = [paired_difference(values(first, name), values(second, name)) for name in names]
+    return differences([(values(first, name), values(second, name)) for name in names])
+
+
+def differences(pairs: Sequence[tuple[Values, Values]]) -> list[str]:
+    """First minus second in each pair over the seeds that both have, bold where more than noise."""
+    found = [paired_difference(first, second) for first, second in pairs]
     adjusted = holm([one.p if one else None for one in found])
     cells = []
     for one, p in zip(found, adjusted, strict=True):
