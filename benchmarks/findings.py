@@ -117,7 +117,7 @@ def differences(pairs: Sequence[tuple[Values, Values]]) -> list[str]:
     adjusted = holm([one.p if one else None for one in found])
     cells = []
     for one, p in zip(found, adjusted, strict=True):
-        text = f"{one.mean:+.2f} {_interval(one)}" if one else "–"
+        text = f"{round(one.mean, 2) + 0.0:+.2f} {_interval(one)}" if one else "–"
         cells.append(f"**{text}**" if judge(one, p) in ("better", "worse") else text)
     return cells
 
