@@ -30,6 +30,8 @@ from gdpo_bench.leaderboard.statistics import (
     pareto,
 )
 
+_WARM_STARTS = "warm_start_corpus"
+"""Detail of a policy: seed of the warm start → hash of what it imitated."""
 BASELINE = "grpo"
 """Normalizer that the others are compared with."""
 NOTHING_TRAINED = (
@@ -109,14 +111,27 @@ def compare(entries: Sequence[Entry], baseline: str = BASELINE) -> list[Comparis
     Returns:
         One comparison a setting, in a fixed order.
     """
-    settings: defaultdict[str, list[Entry]] = defaultdict(list)
-    for entry in sorted(entries, key=lambda entry: entry.id):
-        settings[canonical_json(setting(entry))].append(entry)
-    groups = [settings[key] for key in sorted(settings)]
-    for detail in (details := [setting(group[0]) for group in groups]):
-        del detail["environment"]["rewards"]  # too long for a heading, and their hash is there
-    headings = distinguish([group[0].policy.name for group in groups], details)
+    groups = sorted(group_alike(entries, like), key=len, reverse=True)
+    headings = distinguish([group[0].policy.name for group in groups], [_setting_details(group[0]) for group in groups])
     return [_comparison(heading, group, baseline) for heading, group in zip(headings, groups, strict=True)]
+
+
+def group_alike(entries: Iterable[Entry], fixed: Callable[[Entry], Mapping[str, Any]]) -> list[list[Entry]]:
+    """Entries that agree in all that is fixed, and in the warm starts that they share; in a fixed order.
+
+    Args:
+        entries: In any order.
+        fixed: What must agree of an entry, as JSON.
+    """
+    groups: defaultdict[str, list[list[Entry]]] = defaultdict(list)
+    for entry in sorted(entries, key=lambda entry: entry.id):
+        known = groups[canonical_json(fixed(entry))]
+        home = next((group for group in known if all(_same_warm_starts(entry, other) for other in group)), None)
+        if home is None:
+            known.append([entry])
+        else:
+            home.append(entry)
+    return [group for key in sorted(groups) for group in groups[key]]
 
 
 def normalizer_labels(entries: Sequence[Entry]) -> list[str]:
@@ -161,6 +176,43 @@ def distinguish(names: Sequence[str], details: Sequence[Mapping[str, Any]]) -> l
 def setting(entry: Entry) -> dict[str, Any]:
     """All that entries must share to be compared, as fresh JSON."""
     return entry.model_dump(mode="json", include={"track", "environment", "policy", "training"})
+
+
+def like(entry: Entry) -> dict[str, Any]:
+    """All that entries must share to be compared but the warm starts, of which one may have more."""
+    found = setting(entry)
+    found["policy"]["details"].pop(_WARM_STARTS, None)
+    return found
+
+
+def _same_warm_starts(first: Entry, second: Entry) -> bool:
+    """Whether the warm starts that both began from imitated the same."""
+    one, other = (entry.policy.details.get(_WARM_STARTS, {}) for entry in (first, second))
+    return all(one[seed] == other[seed] for seed in one.keys() & other.keys())
+
+
+def training_details(entry: Entry, environment: str = "") -> dict[str, Any]:
+    """What may tell ways of training apart, each under a short name.
+
+    Args:
+        entry: The entry.
+        environment: Id of one whose part in the warm start goes without saying.
+    """
+    found = like(entry)
+    details = found["policy"].pop("details")
+    imitated = [one for one in details.pop("warm_start_envs", []) if one["id"] != environment and one["options"]]
+    others = [
+        one["id"].rpartition("/")[2] + "".join(f":{k}={v}" for k, v in one["options"].items()) for one in imitated
+    ]
+    return {**details, **(found["training"] or {}), "imitating": "+".join(others) or "defaults"}
+
+
+def _setting_details(entry: Entry) -> dict[str, Any]:
+    """What may tell settings of an environment apart, each under a short name."""
+    environment: dict[str, Any] = like(entry)["environment"]
+    options: dict[str, Any] = environment.pop("options")
+    del environment["rewards"]  # too long for a heading, and their hash is there
+    return environment | training_details(entry, entry.environment.id) | options
 
 
 def flatten(value: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:

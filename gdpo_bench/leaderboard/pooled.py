@@ -31,7 +31,15 @@ from scipy import special
 
 from gdpo_bench.core.errors import DataError
 from gdpo_bench.core.task import canonical_json
-from gdpo_bench.leaderboard.comparison import BASELINE, NOTHING_TRAINED, distinguish, setting
+from gdpo_bench.leaderboard.comparison import (
+    BASELINE,
+    NOTHING_TRAINED,
+    changed_weights,
+    distinguish,
+    group_alike,
+    like,
+    training_details,
+)
 from gdpo_bench.leaderboard.intervals import ROUNDING, Floats, Layout
 from gdpo_bench.leaderboard.schema import Entry, Seed, Track
 from gdpo_bench.leaderboard.statistics import CONFIDENCE, Unit, clusters_of, finals
@@ -150,18 +158,15 @@ def pool(entries: Sequence[Entry], track: Track = "training", baseline: str = BA
     """
     if track == "advantage":
         raise DataError(NOTHING_TRAINED)
-    alike: defaultdict[str, list[Entry]] = defaultdict(list)
-    for entry in sorted(entries, key=lambda entry: entry.id):
-        if entry.track == track:
-            alike[canonical_json(_training(entry))].append(entry)
-    groups = [alike[key] for key in sorted(alike) if len({entry.environment.id for entry in alike[key]}) > 1]
+    alike = group_alike((entry for entry in entries if entry.track == track), _training)
+    groups = [group for group in alike if len({entry.environment.id for entry in group}) > 1]
     if not groups:
-        found = sorted({entry.environment.id for group in alike.values() for entry in group})
+        found = sorted({entry.environment.id for group in alike for entry in group})
         raise DataError(
             "A pooled view needs at least two environments in which the same policy was trained in the same way; "
             f"got entries of {', '.join(found) or 'none'}."
         )
-    headings = distinguish([group[0].policy.name for group in groups], [_training(group[0]) for group in groups])
+    headings = distinguish([group[0].policy.name for group in groups], [training_details(group[0]) for group in groups])
     views = [_view(heading, group, baseline) for heading, group in zip(headings, groups, strict=True)]
     if not any(view.rows for view in views):
         raise DataError("No configuration of a normalizer was run once in each of the environments to be pooled.")
@@ -258,11 +263,11 @@ def _pooled(sample: Sample, statistic: Callable[[Floats], Floats]) -> Pooled:
 
 
 def _view(heading: str, entries: Sequence[Entry], baseline: str) -> PooledView:
-    settings = sorted({canonical_json(setting(entry)) for entry in entries})
+    settings = sorted({canonical_json(like(entry)) for entry in entries})
     configurations = sorted({_configuration(entry) for entry in entries})
     of: dict[tuple[str, str], list[Entry]] = defaultdict(list)
     for entry in entries:
-        of[_configuration(entry), canonical_json(setting(entry))].append(entry)
+        of[_configuration(entry), canonical_json(like(entry))].append(entry)
     details = [json.loads(configuration) for configuration in configurations]
     labels = dict(zip(configurations, distinguish([detail.pop("name") for detail in details], details), strict=True))
     # Twice in one setting: the same run with other numbers. Which of them goes with which elsewhere, nobody knows.
@@ -310,9 +315,9 @@ def _row(label: str, entries: Sequence[Entry], against: Sequence[Entry] | None) 
 
 def _configuration(entry: Entry) -> str:
     """What a normalizer is beside its environment: its name, options, and weights other than the declared ones."""
-    declared = {reward.name: reward.weight for reward in entry.environment.rewards}
-    chosen = {name: weight for name, weight in entry.normalizer.weights.items() if weight != declared[name]}
-    return canonical_json({"name": entry.normalizer.name, **entry.normalizer.options, "weights": chosen})
+    return canonical_json(
+        {"name": entry.normalizer.name, **entry.normalizer.options, "weights": changed_weights(entry)}
+    )
 
 
 def _shared_clusters(entries: Sequence[Entry]) -> tuple[list[list[Seed | None]], Unit]:
@@ -326,4 +331,4 @@ def _seeds(entry: Entry) -> set[Seed | None]:
 
 def _training(entry: Entry) -> dict[str, Any]:
     """What entries must share beside their environments to be pooled."""
-    return {key: value for key, value in setting(entry).items() if key in ("policy", "training")}
+    return {key: value for key, value in like(entry).items() if key in ("policy", "training")}

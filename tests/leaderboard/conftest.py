@@ -56,6 +56,7 @@ def trained(
     options=None,
     weights=None,
     steps=(0, 10, 20),
+    policy=None,
     **fields,
 ):
     """An entry of the training track: reward k rises to `finals[i]` of its range under seed i."""
@@ -84,7 +85,7 @@ def trained(
             options={"eps": 1e-6} if options is None else options,
             weights=weights or {spec.name: spec.weight for spec in specs},
         ),
-        policy=PolicyConfig(name="mini", details={"layers": 2}),
+        policy=policy or PolicyConfig(name="mini", details={"layers": 2}),
         training={"steps": steps[-1]},
         results=results,
         **{"provenance": provenance(), **fields},

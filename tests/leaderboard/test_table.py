@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 
 from gdpo_bench import RewardSpec
-from gdpo_bench.leaderboard import Seed, SeedResult, make_entry
+from gdpo_bench.leaderboard import PolicyConfig, Seed, SeedResult, make_entry
 from gdpo_bench.leaderboard.comparison import compare, distinguish
 from gdpo_bench.leaderboard.table import render_markdown, render_results
 
@@ -78,9 +78,28 @@ def test_a_dominated_row_is_marked_and_the_winner_is_not(entry):
 def test_entries_that_differ_in_more_than_the_normalizer_are_never_in_one_table(entry):
     entries = [entry("gdpo", steps=(0, 10)), entry("grpo", steps=(0, 20))]
     comparisons = compare(entries)
-    assert [c.heading for c in comparisons] == ["mini:training.steps=10", "mini:training.steps=20"]
+    assert [c.heading for c in comparisons] == ["mini:steps=10", "mini:steps=20"]
     assert all(cell.difference is None for c in comparisons for row in c.rows for cell in row.cells)
     assert "No entry of grpo in this setting" in render_markdown(entries)
+
+
+def test_entries_with_more_or_fewer_warm_starts_are_in_one_table_unless_a_shared_one_imitated_something_else(entry):
+    def started(name, corpora, **options):
+        seeds = [Seed(warm_start=int(seed), rl=0) for seed in corpora]
+        envs = [{"id": "gdpo/TestMini-v0", "options": {"rare": True}}, {"id": "gdpo/Other-v0", "options": options}]
+        policy = PolicyConfig(name="mini", details={"warm_start_corpus": corpora, "warm_start_envs": envs})
+        return entry(name, [0.5] * len(seeds), seeds=seeds, policy=policy)
+
+    many, few = started("gdpo", {"0": "a", "1": "b", "2": "c"}), started("grpo", {"0": "a", "1": "b"})
+    unlike = started("rloo", {"1": "another", "5": "f"})
+    elsewhere = started("opo", {"0": "a"}, rate=0.5)
+    first, *others = compare([many, few, unlike, elsewhere])
+    assert [row.label for row in first.rows] == ["gdpo", "grpo"]
+    assert first.rows[0].cells[0].difference.n == 2
+    assert {other.rows[0].label: other.heading for other in others} == {
+        "rloo": "mini:imitating=defaults",
+        "opo": "mini:imitating=Other-v0:rate=0.5",
+    }
 
 
 def test_configurations_of_one_normalizer_are_told_apart_by_what_differs(entry):
