@@ -1,6 +1,6 @@
 """Two entries side by side: reward by reward over the seeds that both ran, and what may be said of it.
 
-python -m gdpo_bench.leaderboard compare 13c34496 2d1ca5a2
+python -m gdpo_bench.leaderboard compare 81fcff64 9b9ab4d4
 """
 
 from __future__ import annotations
