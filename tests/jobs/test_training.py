@@ -263,7 +263,7 @@ def test_code_of_the_user_in_the_current_folder_takes_part_and_what_is_broken_fa
     assert entry.environment.options == {"words": 5}
     assert entry.normalizer.options["implementation"] == "my_mod:first_reward"
     assert entry.provenance.command == "python -m gdpo_bench.run job.yaml"
-    refused = "Parrot-v0 my_mod:wrong_shape seed 0:0: The normalizer wrong_shape must return a tensor of shape (8,"
+    refused = "Parrot-v0:words=5 my_mod:wrong_shape seed 0:0: The normalizer wrong_shape must return a tensor"
     assert refused in output
     assert "AttributeError: 'RewardBatch' object has no attribute 'no_such_thing'" in output
     assert "Reward functions failed on 100%" in output
