@@ -42,20 +42,6 @@ class Drawn:
         return self.replies.judged(*self.rewards())
 
 
-def collect(
-    env: GroupVectorEnv,
-    policy: Policy,
-    backend: RolloutBackend,
-    *,
-    sampling: Sampling,
-    rng: torch.Generator,
-    seed: int | None = None,
-    task_ids: Sequence[str] | None = None,
-) -> Rollouts:
-    """Reset the environment, play its episodes until all are over, and judge them; see `draw`."""
-    return draw(env, policy, backend, sampling=sampling, rng=rng, seed=seed, task_ids=task_ids).judged()
-
-
 def draw(
     env: GroupVectorEnv,
     policy: Policy,

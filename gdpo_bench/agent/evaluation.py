@@ -7,7 +7,7 @@ from functools import reduce
 from typing import Any
 
 from gdpo_bench.agent.backend import RolloutBackend, Sampling
-from gdpo_bench.agent.collect import collect
+from gdpo_bench.agent.collect import draw
 from gdpo_bench.agent.policy import Policy
 from gdpo_bench.agent.world import World
 from gdpo_bench.core import make_vec
@@ -53,7 +53,8 @@ def evaluate_suite(
         for start in range(0, len(tasks), _CHUNK):
             ids = [task.id for task in tasks[start : start + _CHUNK]]
             part = make_vec(env_id, len(ids), group_size, "eval", **options)
-            scores = scores.stack(collect(part, policy, backend, sampling=sampling, rng=rng, task_ids=ids).scores)
+            drawn = draw(part, policy, backend, sampling=sampling, rng=rng, task_ids=ids)
+            scores = scores.stack(drawn.judged().scores)
         return scores
 
     return evaluate(reduce(Scores.stack, world.gather(play)), env.reward_specs)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from gdpo_bench.core.vectors import RewardVectors
 from gdpo_bench.leaderboard.attestation import Criterion
+from gdpo_bench.leaderboard.comparison import flatten
 from gdpo_bench.leaderboard.provenance import PACKAGES
 from gdpo_bench.leaderboard.schema import PolicyConfig, Provenance, Seed, SeedResult
 from gdpo_bench.leaderboard.statistics import estimate
@@ -77,18 +77,10 @@ def differing_conditions(then: Provenance, here: Provenance) -> list[str]:
 
 def differing_policies(then: PolicyConfig, here: PolicyConfig) -> list[str]:
     """What of the policy came out differently, such as the demonstrations that a seed's warm start imitated."""
-    one, other = (_flat(policy.details) for policy in (then, here))
+    one, other = (dict(flatten(policy.details, "policy.")) for policy in (then, here))
     return [
         f"{name}: {one[name]} then, {other[name]} here" for name in one if name in other and one[name] != other[name]
     ]
-
-
-def _flat(details: Mapping[str, Any], prefix: str = "policy") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in details.items():
-        inner = f"{prefix}.{name}"
-        flat |= _flat(value, inner) if isinstance(value, Mapping) else {inner: value}
-    return flat
 
 
 def same_kind(then: Provenance, here: Provenance) -> bool:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gdpo_bench.agent.backend import Completion, Sampling
-from gdpo_bench.agent.collect import ScorerFailuresError, check_failures, collect, draw
+from gdpo_bench.agent.collect import ScorerFailuresError, check_failures, draw
 from gdpo_bench.agent.loss import token_log_probs
 from gdpo_bench.agent.policy import Policy
 from gdpo_bench.agent.rollout import TransformersBackend
@@ -61,7 +61,8 @@ class Scripted:
 
 
 def play(env: GroupVectorEnv, policy: Policy, backend: Any, tokens: int = 6) -> Any:
-    return collect(env, policy, backend, sampling=Sampling(tokens), rng=torch.Generator().manual_seed(0), seed=0)
+    rng = torch.Generator().manual_seed(0)
+    return draw(env, policy, backend, sampling=Sampling(tokens), rng=rng, seed=0).judged()
 
 
 def test_turns_follow_each_other_and_only_the_policys_tokens_carry_loss(small_policy: Policy, vec: Vec) -> None:

@@ -14,7 +14,7 @@ from scipy.stats import chisquare
 import gdpo_bench
 from gdpo_bench.advantages import make_normalizer
 from gdpo_bench.agent.backend import Completion, Sampling
-from gdpo_bench.agent.collect import collect
+from gdpo_bench.agent.collect import draw as draw_rollouts
 from gdpo_bench.agent.loss import token_log_probs
 from gdpo_bench.agent.options import TrainingOptions
 from gdpo_bench.agent.policy import ContextError, Policy
@@ -294,7 +294,7 @@ def test_dialogues_are_played_turn_by_turn_and_trained_on(engine: tuple[VLLMBack
         return gdpo_bench.make_vec("gdpo/ToolDialog-v0", num_prompts=prompts, group_size=group, split=split)
 
     rng = torch.Generator().manual_seed(0)
-    rollouts = collect(make(2, 3), caller, backend, sampling=Sampling(3), rng=rng, seed=0)
+    rollouts = draw_rollouts(make(2, 3), caller, backend, sampling=Sampling(3), rng=rng, seed=0).judged()
     drawn = rollouts.drawn[:, 1:]
     assert (drawn & ~rollouts.drawn[:, :-1]).sum(1).max() > 2  # turns
     with torch.no_grad():
