@@ -32,7 +32,7 @@ from gdpo_bench.agent.trainer import Trainer
 from gdpo_bench.agent.warm_start import build_corpus, warm_start
 from gdpo_bench.integrations.trl import TRLEnvironment
 
-ENVS = ("gdpo/MathMini-v0", "gdpo/ToolCallingMini-v0")
+ENVS = ("gdpo/MathMini-v1", "gdpo/ToolCallingMini-v1")
 OPTIONS = TrainingOptions(
     steps=6, prompts=16, group_size=8, minibatches=1, max_new_tokens=48, eval_every=1000, eval_prompts=1
 )

@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/overlap.py      # needs a Docker engine
 
-One run of `gdpo/CodingMini-v0` from one warm start, whose programs run in containers, once as it is and once with an
+One run of `gdpo/CodingMini-v1` from one warm start, whose programs run in containers, once as it is and once with an
 environment that says its rewards are not computed elsewhere. Numbers of both must be equal. Programs run on other cores
 than training, so that a machine with one core shows nothing.
 """
@@ -30,7 +30,7 @@ from gdpo_bench.agent.policy import Policy
 from gdpo_bench.agent.trainer import Trainer
 from gdpo_bench.agent.warm_start import build_corpus, warm_start
 
-ENV = "gdpo/CodingMini-v0"
+ENV = "gdpo/CodingMini-v1"
 
 
 class JudgedInTurn(CodingMini):

@@ -23,7 +23,7 @@ from gdpo_bench.agent.rollout import TransformersBackend
 from gdpo_bench.agent.warm_start import build_corpus, warm_start
 
 GROUP, TOKENS, TURNS = 8, 48, 15
-ENVS = ("gdpo/MathMini-v0", "gdpo/ToolCallingMini-v0")
+ENVS = ("gdpo/MathMini-v1", "gdpo/ToolCallingMini-v1")
 
 
 def ours(policy: Policy, prompts: list[list[int]], seed: int) -> float:

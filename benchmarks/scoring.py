@@ -41,7 +41,7 @@ from gdpo_bench.core.cores import usable_cores
 from gdpo_bench.core.scoring import Scores, score
 
 ENVS = (
-    "gdpo/ToolCallingMini-v0",
+    "gdpo/ToolCallingMini-v1",
     "gdpo/ToolCalling-v0",
     "gdpo/BFCL3Simple-v0",
     "gdpo/BFCL3Multiple-v0",
@@ -49,7 +49,7 @@ ENVS = (
     "gdpo/BFCL3ParallelMultiple-v0",
     "gdpo/BFCL3Irrelevance-v0",
     "gdpo/BFCL3Live-v0",
-    "gdpo/MathMini-v0",
+    "gdpo/MathMini-v1",
     "gdpo/GSM8K-v0",
     "gdpo/Math-v0",
 )

@@ -29,7 +29,7 @@ from gdpo_bench.agent.vllm_backend import VLLMBackend
 from gdpo_bench.agent.vllm_options import VLLMOptions
 from gdpo_bench.agent.warm_start import build_corpus, warm_start
 
-ENV, GROUP, TOKENS, TURNS = "gdpo/MathMini-v0", 8, 48, 9
+ENV, GROUP, TOKENS, TURNS = "gdpo/MathMini-v1", 8, 48, 9
 
 
 def draw(backend: RolloutBackend, prompts: list[list[int]], seed: int) -> tuple[list[Completion], float]:

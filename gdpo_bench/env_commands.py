@@ -75,7 +75,7 @@ def envs(
     """
     console = make_console()
     if id is None and (play or task is not None):
-        raise GdpoBenchError("Name the environment to play, such as: gdpo-bench envs gdpo/MathMini-v0 --play")
+        raise GdpoBenchError("Name the environment to play, such as: gdpo-bench envs gdpo/MathMini-v1 --play")
     if id is None:
         console.print(env_table(env_rows()))
         console.print("\nAll about one: gdpo-bench envs ID. Your own: gdpo-bench new acme/Sql-v0.", highlight=False)

@@ -2,7 +2,7 @@
 
 python -m gdpo_bench.run
 python -m gdpo_bench.run my_job.yaml
-python -m gdpo_bench.run --envs gdpo/MathMini-v0 --normalizers grpo gdpo:eps=1e-4 --seeds 0 1 2 3
+python -m gdpo_bench.run --envs gdpo/MathMini-v1 --normalizers grpo gdpo:eps=1e-4 --seeds 0 1 2 3
 torchrun --nproc-per-node 2 -m gdpo_bench.run my_job.yaml
 """
 
@@ -53,7 +53,7 @@ def run(
         job: A job file (YAML) or a bundled preset: default, baselines, normalizers, tiny; sweep-scale, sweep-rarity,
             sweep-gates, sweep-group-size, sweep-rewards; paper-tool, paper-math, paper-code. Without it and without
             options, `default` runs.
-        envs: Environment ids, with options: gdpo/ToolCallingMini-v0:format_rate=0.04.
+        envs: Environment ids, with options: gdpo/ToolCallingMini-v1:format_rate=0.04.
         normalizers: Names, with options: gdpo:eps=1e-4, or module:function of your own.
         seeds: Seeds of the runs; warm_start:rl for another warm start than 0.
         steps: Training steps.

@@ -16,7 +16,7 @@ from gdpo_bench.cli import main
 from gdpo_bench.jobs.job import Job, parse_choice
 from gdpo_bench.leaderboard.store import read_entry
 
-ENV = "gdpo/MathMini-v0"
+ENV = "gdpo/MathMini-v1"
 ORACLE = ["run", "--policy", "oracle", "--envs", ENV]
 
 
@@ -79,10 +79,10 @@ def test_misuse_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture
     ("arguments", "message"),
     [
         (["run", "nope.yaml"], "no job file 'nope.yaml', nor a preset of that name: baselines, default, normalizers,"),
-        ([*ORACLE, "--envs", "gdpo/MathMin-v0"], "Did you mean 'gdpo/MathMini-v0'"),
+        ([*ORACLE, "--envs", "gdpo/MathMin-v0"], "Did you mean 'gdpo/MathMini-v1'"),
         ([*ORACLE, "--envs", "no_such_module:me/Env-v0"], "importing 'no_such_module' failed: ModuleNotFoundError"),
         ([*ORACLE, "--envs", f"{ENV}:max_digit=many"], "option max_digit must be int; got 'many'"),
-        (["run", "--envs", "gdpo/ToolCallingMini-v0:eval_share=1"], "split 'train' has no tasks"),
+        (["run", "--envs", "gdpo/ToolCallingMini-v1:eval_share=1"], "split 'train' has no tasks"),
         ([*ORACLE, "--envs", ""], "envs: List should have at least 1 item"),
         ([*ORACLE, "--normalizers", "gpdo"], "Unknown normalizer 'gpdo'. Did you mean"),
         ([*ORACLE, "--normalizers", "gdpo:esp=1"], "Did you mean 'eps'"),
@@ -200,7 +200,7 @@ def test_without_arguments_the_default_job_runs() -> None:
     assert run_module._job(None, {}, {"training": {"steps": 5}}).training.steps == 5
 
 
-@pytest.mark.parametrize("env_id", [ENV, "gdpo/ToolCallingMini-v0", "gdpo/ToolDialog-v0"])
+@pytest.mark.parametrize("env_id", [ENV, "gdpo/ToolCallingMini-v1", "gdpo/ToolDialog-v0"])
 def test_oracle_earns_full_marks(env_id: str, empty_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "--policy", "oracle", "--envs", env_id, "--normalizers", "grpo,gdpo", "--out", "runs"]) == 0
     found = entries(empty_folder)

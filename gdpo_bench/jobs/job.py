@@ -253,7 +253,7 @@ class Job(_Strict):
     name: str = Field(default="job", pattern=r"^[A-Za-z0-9_.-]+$")
     """Names the run folder."""
     envs: tuple[JobEnv, ...] = Field(min_length=1)
-    """`gdpo/MathMini-v0`, or `{id, options, training}`, the last with training options for this one."""
+    """`gdpo/MathMini-v1`, or `{id, options, training}`, the last with training options for this one."""
     normalizers: tuple[NormalizerChoice, ...] = Field(default=("grpo", "gdpo"), min_length=1, validate_default=True)
     """`gdpo`, `gdpo:eps=1e-4`, or `{normalizer, options, weights}`."""
     seeds: tuple[SeedPair, ...] = Field(default=(0, 1, 2), min_length=1, validate_default=True)

@@ -19,7 +19,7 @@ from gdpo_bench.jobs.job import EnvChoice, Job, JobError, NormalizerChoice, pars
 from gdpo_bench.leaderboard import Environment, NormalizerConfig
 
 ROLLOUT_BACKENDS = ("transformers", "vllm")
-WARM_START_ENVS = ("gdpo/CodingMini-v0", "gdpo/MathMini-v0", "gdpo/ToolCallingMini-v0")
+WARM_START_ENVS = ("gdpo/CodingMini-v1", "gdpo/MathMini-v1", "gdpo/ToolCallingMini-v1")
 """The embedded policy always imitates all of these, so that jobs on one of them share a warm start."""
 _TRAIN_SPLIT, _EVAL_SPLIT = "train", "eval"
 

@@ -144,7 +144,7 @@ def test_full_disk_is_named(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_corpus_takes_turns_and_depends_on_the_seed_alone() -> None:
-    envs = {"b/B-v0": Speaking(), "a/A-v0": make_env("gdpo/MathMini-v0"), "c/C-v0": Silent()}
+    envs = {"b/B-v0": Speaking(), "a/A-v0": make_env("gdpo/MathMini-v1"), "c/C-v0": Silent()}
     corpus = build_corpus(envs, 20, seed=3)
     assert len(corpus) == 20
     assert {reply for _, reply in corpus[1::2]} == {"!"}

@@ -132,18 +132,18 @@ def test_an_instance_is_checked_like_an_id(specimens: ModuleType) -> None:
 
 
 def test_options_of_the_id_reach_the_environment() -> None:
-    failed = by_status(check_env("gdpo/MathMini-v0:max_digit=4,limit=2", tasks=3), "failed")
+    failed = by_status(check_env("gdpo/MathMini-v1:max_digit=4,limit=2", tasks=3), "failed")
     assert list(failed) == ["reference"]
-    assert not by_status(check_env("gdpo/MathMini-v0:limit=2", tasks=3, limit=40), "failed")
+    assert not by_status(check_env("gdpo/MathMini-v1:limit=2", tasks=3, limit=40), "failed")
 
 
 def test_mistakes_are_messages(specimens: ModuleType) -> None:
-    with pytest.raises(UnknownNameError, match="Did you mean 'gdpo/MathMini-v0'"):
+    with pytest.raises(UnknownNameError, match="Did you mean 'gdpo/MathMini-v1'"):
         check_env("gdpo/MathMin-v0")
     with pytest.raises(DeclarationError, match="an instance has its own"):
         check_env(specimens.Fine(), limit=3)
     with pytest.raises(GdpoBenchError, match="at least 1; got 0"):
-        check_env("gdpo/MathMini-v0", tasks=0)
+        check_env("gdpo/MathMini-v1", tasks=0)
 
 
 def test_what_an_authors_code_raises_while_listing_tasks_names_the_place(specimens: ModuleType) -> None:

@@ -37,12 +37,12 @@ def test_the_list_has_a_row_for_each_environment(capsys: pytest.CaptureFixture[s
         assert id in printed
     rows = {row.id: row for row in env_rows()}
     assert (
-        rows["gdpo/MathMini-v0"].what
+        rows["gdpo/MathMini-v1"].what
         == "Sums of two or three digits, answered as `<think>…</think><answer>…</answer>`."
     )
-    assert rows["gdpo/MathMini-v0"].rewards.startswith("correct {0, 1}, length {0, 1}")
-    assert (rows["gdpo/MathMini-v0"].turns, rows["gdpo/MathMini-v0"].data) == ("1", "procedural")
-    assert rows["gdpo/ToolCallingMini-v0"].rewards == "format {0, 1}, correctness [-3, 3]"
+    assert rows["gdpo/MathMini-v1"].rewards.startswith("correct {0, 1}, length {0, 1}")
+    assert (rows["gdpo/MathMini-v1"].turns, rows["gdpo/MathMini-v1"].data) == ("1", "procedural")
+    assert rows["gdpo/ToolCallingMini-v1"].rewards == "format {0, 1}, correctness [-3, 3]"
 
 
 def test_a_broken_plugin_and_missing_data_are_rows_that_say_so(
@@ -123,8 +123,8 @@ def test_bundled_environments_say_what_and_why(id: str) -> None:
 
 
 def test_playing_shows_the_rewards_and_why(output: Callable[..., str]) -> None:
-    task = gdpo_bench.make_env("gdpo/MathMini-v0").tasks("train")[0]
-    shown = output("gdpo/MathMini-v0", "<think></think>\n<answer>2</answer>\n\n", task_id=task.id)
+    task = gdpo_bench.make_env("gdpo/MathMini-v1").tasks("train")[0]
+    shown = output("gdpo/MathMini-v1", "<think></think>\n<answer>2</answer>\n\n", task_id=task.id)
     assert task.prompt in shown
     assert re.search(r"correct +1 +\{0, 1\} +1 if the number that `<answer>` begins with is the sum", shown)
     assert re.search(r"format +0 ", shown)
@@ -197,14 +197,14 @@ def test_what_a_terminal_would_obey_is_shown_as_text(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["envs", "gdpo/MathMin-v0"], "Did you mean 'gdpo/MathMini-v0'"),
-        (["envs", "gdpo/MathMini-v0:limit=x"], "option limit must be int; got 'x'"),
-        (["envs", "gdpo/MathMini-v0:limit"], "importing 'gdpo/MathMini-v0' failed"),
+        (["envs", "gdpo/MathMin-v0"], "Did you mean 'gdpo/MathMini-v1'"),
+        (["envs", "gdpo/MathMini-v1:limit=x"], "option limit must be int; got 'x'"),
+        (["envs", "gdpo/MathMini-v1:limit"], "importing 'gdpo/MathMini-v1' failed"),
         (["envs", "--play"], "Name the environment to play"),
-        (["envs", "gdpo/MathMini-v0", "--play", "--split", "evil"], "Did you mean 'eval'"),
-        (["envs", "gdpo/MathMini-v0", "--task", "nono"], "Unknown task id 'nono'"),
+        (["envs", "gdpo/MathMini-v1", "--play", "--split", "evil"], "Did you mean 'eval'"),
+        (["envs", "gdpo/MathMini-v1", "--task", "nono"], "Unknown task id 'nono'"),
         (["check"], "Name an environment to check"),
-        (["check", "gdpo/MathMini-v0", "--tasks", "0"], "at least 1; got 0"),
+        (["check", "gdpo/MathMini-v1", "--tasks", "0"], "at least 1; got 0"),
         (["check", "no_such_module:a/B-v0"], "importing 'no_such_module' failed"),
         (["new", "acme"], "An environment id is"),
     ],

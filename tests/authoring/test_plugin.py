@@ -10,7 +10,7 @@ import pytest
 TESTS = """
 import pytest
 
-@pytest.mark.gdpo_env("gdpo/MathMini-v0", tasks=2, limit=2)
+@pytest.mark.gdpo_env("gdpo/MathMini-v1", tasks=2, limit=2)
 def test_environment(gdpo_env_check):
     gdpo_env_check()
 
@@ -38,16 +38,16 @@ def test_a_marked_test_has_one_item_for_each_check(tmp_path: Path) -> None:
     printed = run(tmp_path, "-rA", "-k", "reference or splits")
     assert "PASSED test_own.py::test_environment[splits]" in printed
     assert "FAILED test_own.py::test_environment[reference]" in printed
-    assert "gdpo/MathMini-v0: Reward 'length' gives 0 of 1 for the reference" in printed
+    assert "gdpo/MathMini-v1: Reward 'length' gives 0 of 1 for the reference" in printed
     assert "needs @pytest.mark.gdpo_env('acme/Sql-v0')" in printed
     assert "Traceback" not in printed
 
 
 @pytest.mark.slow
 def test_the_command_line_names_environments(tmp_path: Path) -> None:
-    arguments = ["--gdpo-env", "gdpo/MathMini-v0:limit=2", "--gdpo-env", "gdpo/MathMin-v0"]
+    arguments = ["--gdpo-env", "gdpo/MathMini-v1:limit=2", "--gdpo-env", "gdpo/MathMin-v0"]
     printed = run(tmp_path, "-v", *arguments, "-k", "reference or splits")
-    assert "gdpo/MathMini-v0:limit=2[splits] PASSED" in printed
-    assert "gdpo/MathMini-v0:limit=2[reference] FAILED" in printed
-    assert "Unknown environment 'gdpo/MathMin-v0'. Did you mean 'gdpo/MathMini-v0'" in printed
+    assert "gdpo/MathMini-v1:limit=2[splits] PASSED" in printed
+    assert "gdpo/MathMini-v1:limit=2[reference] FAILED" in printed
+    assert "Unknown environment 'gdpo/MathMin-v0'. Did you mean 'gdpo/MathMini-v1'" in printed
     assert "3 failed, 1 passed, 28 deselected" in printed

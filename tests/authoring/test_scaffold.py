@@ -84,7 +84,7 @@ def test_a_malformed_id_is_refused(id: str, empty_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("id", "message"),
     [
-        ("gdpo/MathMini-v0", "registered already; raise the version"),
+        ("gdpo/MathMini-v1", "registered already; raise the version"),
         ("gdpo/Envs-v0", "would be 'gdpo_envs', which exists"),
         ("gdpo/Bench-v0", "would be 'gdpo_bench', which exists"),
     ],

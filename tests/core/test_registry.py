@@ -73,7 +73,7 @@ def test_id_can_preset_options_and_the_caller_overrides_them() -> None:
 
 def test_unknown_id_lists_the_near_ones() -> None:
     for call in (gdpo_bench.spec, gdpo_bench.make_env, gdpo_bench.make_vec):
-        with pytest.raises(UnknownNameError, match=r"'gdpo/MathMimi-v0'. Did you mean 'gdpo/MathMini-v0'.*module:"):
+        with pytest.raises(UnknownNameError, match=r"'gdpo/MathMimi-v0'. Did you mean 'gdpo/MathMini-v1'.*module:"):
             call("gdpo/MathMimi-v0")
 
 
@@ -186,7 +186,7 @@ def test_declarations_that_cannot_be_accepted_are_complained_about_and_skipped(s
         """
         [gdpo_bench.envs]
         no-slash = acme_envs:Plugged
-        gdpo/MathMini-v0 = acme_envs:Plugged
+        gdpo/MathMini-v1 = acme_envs:Plugged
         acme/NoClass-v0 = acme_envs
         acme/Plugged-v0 = acme_envs:Plugged
         """,
@@ -195,9 +195,9 @@ def test_declarations_that_cannot_be_accepted_are_complained_about_and_skipped(s
     complaints = sorted(registry.load_plugins())
     assert len(complaints) == 3
     assert all(complaint.startswith("Skipped an environment of package acme_envs: ") for complaint in complaints)
-    assert "'gdpo/MathMini-v0' is already registered by package gdpo-bench" in complaints[0]
+    assert "'gdpo/MathMini-v1' is already registered by package gdpo-bench" in complaints[0]
     assert "acme/Plugged-v0" in gdpo_bench.list_envs()
-    assert gdpo_bench.spec("gdpo/MathMini-v0").entry_point == "gdpo_envs.math.mini:MathMini"
+    assert gdpo_bench.spec("gdpo/MathMini-v1").entry_point == "gdpo_envs.math.mini:MathMini"
 
 
 def test_package_with_unreadable_entry_points_is_complained_about_and_skipped(site: Callable[..., None]) -> None:
@@ -245,7 +245,7 @@ def test_importing_and_listing_imports_no_environment_and_no_heavy_library() -> 
         import sys
         import gdpo_bench
         ids = gdpo_bench.list_envs()
-        assert {"gdpo/GSM8K-v0", "gdpo/MathMini-v0", "gdpo/ToolCallingMini-v0"} <= set(ids) and ids == sorted(ids)
+        assert {"gdpo/GSM8K-v0", "gdpo/MathMini-v1", "gdpo/ToolCallingMini-v1"} <= set(ids) and ids == sorted(ids)
         heavy = ("torch", "transformers", "datasets", "scipy", "pandas", "matplotlib", "pydantic", "gdpo_envs")
         print([name for name in heavy if name in sys.modules])
         """
@@ -293,4 +293,4 @@ def test_broken_plugin_is_a_warning_of_the_import(tmp_path: Path) -> None:
 )
 def test_an_option_of_the_wrong_type_or_range_is_refused(option, expected):
     with pytest.raises(DeclarationError, match=expected):
-        gdpo_bench.make_env("gdpo/MathMini-v0", **option)
+        gdpo_bench.make_env("gdpo/MathMini-v1", **option)

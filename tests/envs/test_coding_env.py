@@ -285,7 +285,7 @@ def test_known_tricks_earn_nothing(code: str) -> None:
 
 @pytest.mark.usefixtures("engine")
 def test_environment_in_the_middle_of_an_episode_can_be_pickled_and_goes_on() -> None:
-    venv = make_vec("gdpo/CodingMini-v0", num_prompts=2, group_size=2)
+    venv = make_vec("gdpo/CodingMini-v1", num_prompts=2, group_size=2)
     _, info = venv.reset(seed=0)
     tasks = {task.id: task for task in venv.tasks}
     replies: Sequence[str] = [venv.text_env.reference(tasks[task_id]) or "" for task_id in info["task_id"]]

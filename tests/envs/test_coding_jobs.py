@@ -8,7 +8,7 @@ from gdpo_bench.jobs.job import Job, JobError, check
 from gdpo_bench.jobs.plan import WARM_START_ENVS, plan
 from gdpo_bench.run import main
 
-CODING = "gdpo/CodingMini-v0"
+CODING = "gdpo/CodingMini-v1"
 SHORT = ["--normalizers", "grpo", "--policy", "oracle"]
 
 
@@ -56,7 +56,7 @@ def test_job_of_which_nothing_is_left_is_an_error() -> None:
 
 
 def test_what_is_optional_does_not_change_the_jobs_key() -> None:
-    envs = [CODING, "gdpo/MathMini-v0"]
+    envs = [CODING, "gdpo/MathMini-v1"]
     assert check({"envs": envs}).key == check({"envs": envs, "optional": [CODING]}).key
 
 

@@ -13,7 +13,7 @@ from gdpo_envs.tool_calling.mini import ToolCallingMini, ToolTask
 from gdpo_bench.core import TextEnv, make_env, make_vec
 from gdpo_bench.core.scoring import Scores, score
 
-IDS = ["gdpo/MathMini-v0", "gdpo/ToolCallingMini-v0"]
+IDS = ["gdpo/MathMini-v1", "gdpo/ToolCallingMini-v1"]
 DEMONSTRATIONS = 3000
 HOSTILE = [
     "",
@@ -170,7 +170,7 @@ def test_correctness_of_a_call_does_not_depend_on_its_format(call: str, correctn
     "options", [{"max_addends": 3}, {"max_digit": 4, "max_addends": 4}, {"limit": 1}, {"format_rate": 0}]
 )
 def test_options_make_other_tasks_that_still_keep_the_promises(options: dict[str, Any]) -> None:
-    env = make_env("gdpo/MathMini-v0", **options)
+    env = make_env("gdpo/MathMini-v1", **options)
     pairs = list(demonstrations(env, 100))
     train = {task.id for task in env.tasks("train")}
     assert all(task.id in train for task, _ in pairs)

@@ -53,7 +53,7 @@ def warm_policy() -> "Policy":
     from gdpo_bench.agent.options import EmbeddedConfig
     from gdpo_bench.agent.warm_start import build_corpus, train
 
-    envs = {env_id: make_env(env_id) for env_id in ("gdpo/ToolCallingMini-v0", "gdpo/MathMini-v0")}
+    envs = {env_id: make_env(env_id) for env_id in ("gdpo/ToolCallingMini-v1", "gdpo/MathMini-v1")}
     config = EmbeddedConfig(warm_start_steps=200)
     return train(build_corpus(envs, 2000, seed=0), config, 0, lambda share, text: None)
 

@@ -19,7 +19,7 @@ from gdpo_bench.core import Task, TextEnv, UnknownNameError, register, reward
 from gdpo_bench.integrations.errors import IntegrationError
 from gdpo_bench.integrations.nemo_gym import reply_text, reward_weights, verification, write_server
 
-ENV = "gdpo/ToolCallingMini-v0"
+ENV = "gdpo/ToolCallingMini-v1"
 
 
 @register("nemo-test/Reserved-v0")
@@ -53,17 +53,17 @@ def test_components_are_our_rewards_and_their_plain_sum_is_the_reward():
 
 
 def test_components_come_in_the_order_in_which_weights_are_bound():
-    env = make_env("gdpo/MathMini-v0")
-    found = verification("gdpo/MathMini-v0", env.tasks("train")[0].id, "")
+    env = make_env("gdpo/MathMini-v1")
+    found = verification("gdpo/MathMini-v1", env.tasks("train")[0].id, "")
     names = [spec.name for spec in env.reward_specs]
     assert names != sorted(names)
     assert list(found["reward_components"]) == sorted(names)
     weights = {name: float(number) for number, name in enumerate(names)}
-    assert dict(zip(sorted(names), reward_weights("gdpo/MathMini-v0", weights), strict=True)) == weights
+    assert dict(zip(sorted(names), reward_weights("gdpo/MathMini-v1", weights), strict=True)) == weights
     declared = {spec.name: spec.weight for spec in env.reward_specs}
-    assert reward_weights("gdpo/MathMini-v0") == [declared[name] for name in sorted(names)]
+    assert reward_weights("gdpo/MathMini-v1") == [declared[name] for name in sorted(names)]
     with pytest.raises(UnknownNameError, match="Did you mean 'correct'"):
-        reward_weights("gdpo/MathMini-v0", {"corect": 1.0})
+        reward_weights("gdpo/MathMini-v1", {"corect": 1.0})
 
 
 def test_what_is_absent_is_zero_in_the_components_and_left_out_of_the_metrics(moody):

@@ -41,12 +41,12 @@ class Elsewhere(Judged):
 
 
 def test_rewards_equal_those_of_the_vector_environment():
-    ours = make_vec("gdpo/MathMini-v0", num_prompts=3, group_size=2)
+    ours = make_vec("gdpo/MathMini-v1", num_prompts=3, group_size=2)
     tasks = ours.tasks[:3]
     ours.reset(options={"task_ids": [task.id for task in tasks]})
     replies = [text for task in tasks for text in (ours.text_env.reference(task), "<answer>1</answer>")]
     expected = ours.step(replies)[1]
-    found = scorer("gdpo/MathMini-v0")([task.id for task in tasks for _ in range(2)], replies)
+    found = scorer("gdpo/MathMini-v1")([task.id for task in tasks for _ in range(2)], replies)
     assert (found.values == expected).all()
     assert len(set(map(tuple, expected))) > 1
 
@@ -65,9 +65,9 @@ def test_all_rewards_are_named_and_masks_say_which_count():
 
 
 def test_a_scorer_is_made_once_for_each_choice_of_options():
-    one = scorer("gdpo/ToolCallingMini-v0", {"format_rate": 0.04})
-    assert scorer("gdpo/ToolCallingMini-v0", '{"format_rate": 0.04}') is one
-    assert scorer("gdpo/ToolCallingMini-v0") is not one
+    one = scorer("gdpo/ToolCallingMini-v1", {"format_rate": 0.04})
+    assert scorer("gdpo/ToolCallingMini-v1", '{"format_rate": 0.04}') is one
+    assert scorer("gdpo/ToolCallingMini-v1") is not one
 
 
 def test_threads_that_ask_at_once_get_the_same_rewards():
@@ -97,7 +97,7 @@ def test_an_environment_of_several_turns_is_refused():
 @pytest.mark.parametrize("options", ["{", "[1]", "nothing"])
 def test_options_that_are_no_object_are_refused(options):
     with pytest.raises(IntegrationError, match="must be a JSON object"):
-        scorer("gdpo/MathMini-v0", options)
+        scorer("gdpo/MathMini-v1", options)
 
 
 def test_an_environment_that_cannot_score_here_says_why():

@@ -28,7 +28,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from gdpo_bench.integrations.trl import NormalizerGRPOTrainer
 
-TOOLS, SUMS = "gdpo/ToolCallingMini-v0", "gdpo/MathMini-v0"
+TOOLS, SUMS = "gdpo/ToolCallingMini-v1", "gdpo/MathMini-v1"
 GROUP, BATCH = 4, 16
 
 

@@ -12,7 +12,7 @@ from gdpo_bench.core import UnknownNameError
 from gdpo_bench.integrations.errors import IntegrationError, MissingExtraError
 from gdpo_bench.integrations.trl import TRLEnvironment
 
-IDS = ["gdpo/ToolCallingMini-v0", "gdpo/MathMini-v0"]
+IDS = ["gdpo/ToolCallingMini-v1", "gdpo/MathMini-v1"]
 
 
 def message(reply):
@@ -54,11 +54,11 @@ def test_reference_replies_of_gsm8k_get_full_marks(data_dir):
 
 
 def test_texts_score_as_messages_do():
-    env = TRLEnvironment("gdpo/MathMini-v0")
+    env = TRLEnvironment("gdpo/MathMini-v1")
     task = env.env.tasks("train")[0]
     reply = env.env.reference(task)
     assert [f(["?"], [reply], task_id=[task.id]) for f in env.reward_funcs] == list(
-        call_all(TRLEnvironment("gdpo/MathMini-v0"), [task.id], [reply]).values()
+        call_all(TRLEnvironment("gdpo/MathMini-v1"), [task.id], [reply]).values()
     )
 
 
@@ -108,7 +108,7 @@ def test_the_data_are_the_tasks_as_the_environment_shows_them(env_id):
 
 
 def test_options_reach_the_environment():
-    assert TRLEnvironment("gdpo/MathMini-v0", limit=7).env.tasks("train")[0].limit == 7
+    assert TRLEnvironment("gdpo/MathMini-v1", limit=7).env.tasks("train")[0].limit == 7
 
 
 def test_weights_by_name_come_in_the_order_of_the_reward_functions(moody):
@@ -125,12 +125,12 @@ def test_dialogues_are_refused():
 
 
 def test_what_reward_functions_cannot_score_is_refused():
-    env = TRLEnvironment("gdpo/MathMini-v0")
+    env = TRLEnvironment("gdpo/MathMini-v1")
     task_id = env.env.tasks("train")[0].id
     function = env.reward_funcs[0]
     with pytest.raises(IntegrationError, match="column 'task_id', which is missing"):
         function(["?"], ["5"])
-    with pytest.raises(UnknownNameError, match="task id of gdpo/MathMini-v0 'nowhere'"):
+    with pytest.raises(UnknownNameError, match="task id of gdpo/MathMini-v1 'nowhere'"):
         function(["?"], ["5"], task_id=["nowhere"])
     with pytest.raises(IntegrationError, match=r"one message with a text; got assistant: str, tool: str"):
         function(["?"], [[*message("a"), {"role": "tool", "content": "b"}]], task_id=[task_id])
@@ -144,7 +144,7 @@ def test_without_trl_the_error_names_the_extra(monkeypatch):
     with pytest.raises(MissingExtraError, match=r"pip install 'gdpo-bench\[trl\]'"):
         from gdpo_bench.integrations.trl import NormalizerGRPOTrainer  # noqa: F401
     with pytest.raises(MissingExtraError, match=r"gdpo-bench\[trl\]"):
-        TRLEnvironment("gdpo/MathMini-v0").config("out")
+        TRLEnvironment("gdpo/MathMini-v1").config("out")
 
 
 def test_reward_functions_import_no_trl():

@@ -23,7 +23,7 @@ from trl import GRPOTrainer
 
 from gdpo_bench.integrations.trl import NormalizerGRPOTrainer
 
-TOOLS, SUMS = "gdpo/ToolCallingMini-v0", "gdpo/MathMini-v0"
+TOOLS, SUMS = "gdpo/ToolCallingMini-v1", "gdpo/MathMini-v1"
 
 
 @pytest.mark.parametrize("version", ["1.15.2", "1.17.0", "2.0.0", "1.160.0"])

@@ -15,7 +15,7 @@ from gdpo_bench.core import UnknownNameError
 from gdpo_bench.integrations.errors import IntegrationError
 from gdpo_bench.integrations.verl import compute_score, compute_scores, write_data
 
-ENV = "gdpo/ToolCallingMini-v0"
+ENV = "gdpo/ToolCallingMini-v1"
 
 
 def a_task(env_id, number=0, **options):
@@ -58,8 +58,8 @@ def test_every_reply_has_every_key_and_masks_say_what_a_zero_means(moody):
 
 
 def test_one_by_one_and_at_once_give_the_same_in_the_order_of_the_replies():
-    tasks = {source: make_env(source).tasks("eval")[:3] for source in (ENV, "gdpo/MathMini-v0")}
-    sources = [ENV, "gdpo/MathMini-v0"] * 3
+    tasks = {source: make_env(source).tasks("eval")[:3] for source in (ENV, "gdpo/MathMini-v1")}
+    sources = [ENV, "gdpo/MathMini-v1"] * 3
     truths = [tasks[source][i // 2] for i, source in enumerate(sources)]
     replies = [make_env(source).reference(task) for source, task in zip(sources, truths, strict=True)]
     replies[3] = ""
@@ -70,9 +70,9 @@ def test_one_by_one_and_at_once_give_the_same_in_the_order_of_the_replies():
 
 
 def test_written_tasks_are_those_of_the_environment_and_lead_back_to_it(tmp_path):
-    files = write_data("gdpo/MathMini-v0", tmp_path / "new", max_addends=3)
+    files = write_data("gdpo/MathMini-v1", tmp_path / "new", max_addends=3)
     assert [file.name for file in files] == ["train.parquet", "eval.parquet"]
-    env = make_env("gdpo/MathMini-v0", max_addends=3)
+    env = make_env("gdpo/MathMini-v1", max_addends=3)
     for file, split in zip(files, env.splits, strict=True):
         rows = pq.read_table(file).to_pylist()
         assert [row["prompt"] for row in rows] == [env.messages(task) for task in env.tasks(split)]
@@ -83,9 +83,9 @@ def test_written_tasks_are_those_of_the_environment_and_lead_back_to_it(tmp_path
 
 
 def test_only_the_splits_that_are_named_are_written(tmp_path):
-    assert write_data("gdpo/MathMini-v0", tmp_path, ["eval"]) == [tmp_path / "eval.parquet"]
+    assert write_data("gdpo/MathMini-v1", tmp_path, ["eval"]) == [tmp_path / "eval.parquet"]
     with pytest.raises(UnknownNameError, match="split"):
-        write_data("gdpo/MathMini-v0", tmp_path, ["test"])
+        write_data("gdpo/MathMini-v1", tmp_path, ["test"])
 
 
 def test_a_dialogue_is_refused(tmp_path):

@@ -35,7 +35,7 @@ from gdpo_bench.integrations.errors import IntegrationError
 from gdpo_bench.integrations.verl import compute_score, compute_scores, estimators, write_data
 from gdpo_bench.integrations.verl.__main__ import CONFIG_DIR
 
-ENV = "gdpo/ToolCallingMini-v0"
+ENV = "gdpo/ToolCallingMini-v1"
 PROMPTS, GROUP = 6, 4
 
 
@@ -301,7 +301,7 @@ def test_what_cannot_be_meant_is_refused(scored):
     with pytest.raises(OptionError, match=r"algorithm\.gdpo_bench: wieghts"):
         verls_advantages(scored, settings(wieghts={}))
     mixed = dict(scored.non_tensor_batch)
-    mixed["data_source"] = np.array([ENV] * 23 + ["gdpo/MathMini-v0"], object)
+    mixed["data_source"] = np.array([ENV] * 23 + ["gdpo/MathMini-v1"], object)
     with pytest.raises(IntegrationError, match="A run has one environment"):
         verls_advantages(DataProto(scored.batch.clone(), mixed), settings())
 

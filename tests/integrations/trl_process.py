@@ -28,7 +28,7 @@ class Recorded(NormalizerGRPOTrainer):
 
 def main(folder: Path) -> None:
     policy = Policy.load(folder / "policy")
-    env = TRLEnvironment("gdpo/ToolCallingMini-v0")
+    env = TRLEnvironment("gdpo/ToolCallingMini-v1")
     args = env.config(
         str(folder / "out"),
         num_generations=4,

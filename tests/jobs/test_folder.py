@@ -10,7 +10,7 @@ from gdpo_bench.jobs.folder import RunFolder
 from gdpo_bench.jobs.job import EnvChoice, Job, JobError, NormalizerChoice, SeedPair, check
 from gdpo_bench.jobs.tasks import RunRecord, TrainingTask, WarmStarted
 
-JOB = check({"envs": ["gdpo/MathMini-v0"]})
+JOB = check({"envs": ["gdpo/MathMini-v1"]})
 RECORD = RunRecord(
     steps=[0, 2],
     rewards={"format": [0.1, 1 / 3]},
@@ -24,7 +24,7 @@ RECORD = RunRecord(
 )
 
 
-def task(env: str = "gdpo/MathMini-v0", normalizer: str = "gdpo", rl: int = 0, fingerprint: str = "") -> TrainingTask:
+def task(env: str = "gdpo/MathMini-v1", normalizer: str = "gdpo", rl: int = 0, fingerprint: str = "") -> TrainingTask:
     return TrainingTask(
         env,
         EnvChoice.model_validate(env),
@@ -55,7 +55,7 @@ def test_job_is_kept_as_a_file_that_can_be_run(folder: RunFolder) -> None:
 def test_each_run_has_its_own_file_and_what_changed_is_run_again(folder: RunFolder) -> None:
     folder.save(task(), RECORD)
     others = [
-        task(env="gdpo/MathMini-v0:limit=30"),
+        task(env="gdpo/MathMini-v1:limit=30"),
         task(normalizer="grpo"),
         task(normalizer="gdpo:eps=1e-3"),
         task(rl=1),
@@ -83,7 +83,7 @@ def test_runs_of_a_job_never_overwrite_each_other_and_the_newest_is_resumed(tmp_
     found = RunFolder.newest(tmp_path / "runs", JOB)
     assert found is not None
     assert found.path == made[-1]
-    assert RunFolder.newest(tmp_path / "runs", check({"envs": ["gdpo/MathMini-v0"], "seeds": [9]})) is None
+    assert RunFolder.newest(tmp_path / "runs", check({"envs": ["gdpo/MathMini-v1"], "seeds": [9]})) is None
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_damaged_result_is_named_with_what_to_do(folder: RunFolder, damage: str)
     (file,) = (folder.path / "results").iterdir()
     file.write_text(damage, encoding="latin-1")
     with pytest.raises(
-        JobError, match=r"MathMini-v0_gdpo_seed_0-0.*is damaged; delete it and start again with --resume"
+        JobError, match=r"MathMini-v1_gdpo_seed_0-0.*is damaged; delete it and start again with --resume"
     ):
         folder.load(task())
 
@@ -116,7 +116,7 @@ def test_full_disk_is_named_and_older_results_stay(folder: RunFolder, monkeypatc
 
     folder.save(task(), RECORD)
     monkeypatch.setattr(files.os, "fsync", full)
-    with pytest.raises(WriteError, match=r"MathMini-v0_gdpo_seed_0-1.*No space left on device"):
+    with pytest.raises(WriteError, match=r"MathMini-v1_gdpo_seed_0-1.*No space left on device"):
         folder.save(task(rl=1), RECORD)
     assert folder.load(task()) == RECORD
     assert folder.load(task(rl=1)) is None

@@ -13,7 +13,7 @@ from gdpo_bench.jobs import plan as plan_module
 from gdpo_bench.jobs.job import Job, JobError, SeedPair, check, parse_choice, presets
 from gdpo_bench.jobs.plan import WARM_START_ENVS, parse_policy, parse_rollout, plan
 
-ENV = "gdpo/MathMini-v0"
+ENV = "gdpo/MathMini-v1"
 
 
 def complaint(text: str) -> str:
@@ -32,7 +32,7 @@ def test_every_preset_can_be_planned(name: str) -> None:
     found = plan(job)
     runs = [(env.label, normalizer.choice.label) for env, normalizer in found.pairs]
     missing = {text.split()[0] for text in found.left_out}
-    assert missing <= {"maxrl", "gdpo/CodingMini-v0"}  # negative sums; no engine
+    assert missing <= {"maxrl", "gdpo/CodingMini-v1"}  # negative sums; no engine
     assert runs == [
         (env.label, normalizer.label)
         for env in job.envs
@@ -58,8 +58,8 @@ def test_the_papers_presets_name_what_there_is_and_ask_for_a_gpu(name: str, monk
 
 def test_default_preset_is_the_documented_comparison() -> None:
     job = Job.load("default")
-    assert [choice.id for choice in job.envs] == ["gdpo/ToolCallingMini-v0", ENV, "gdpo/CodingMini-v0"]
-    assert job.optional == ("gdpo/CodingMini-v0",)
+    assert [choice.id for choice in job.envs] == ["gdpo/ToolCallingMini-v1", ENV, "gdpo/CodingMini-v1"]
+    assert job.optional == ("gdpo/CodingMini-v1",)
     assert [choice.normalizer for choice in job.normalizers] == ["grpo", "gdpo"]
     assert [seed.rl for seed in job.seeds] == [0, 1, 2]
     assert len({seed.warm_start for seed in job.seeds}) == 1
@@ -67,14 +67,14 @@ def test_default_preset_is_the_documented_comparison() -> None:
 
 def test_short_and_long_forms_mean_the_same() -> None:
     short = """
-        envs: ["gdpo/MathMini-v0:limit=30,format_rate=1e-1"]
+        envs: ["gdpo/MathMini-v1:limit=30,format_rate=1e-1"]
         normalizers: [grpo, "gdpo:eps=1e-4,weights.format=2"]
         seeds: [3, 1:0, "0:7"]
     """
     long = """
         name: my
         envs:
-          - id: gdpo/MathMini-v0
+          - id: gdpo/MathMini-v1
             options: {limit: 30, format_rate: 0.1}
         normalizers:
           - {normalizer: grpo}
@@ -276,7 +276,7 @@ def test_options_of_the_policy_are_checked() -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"envs": ["gdpo/MathMin-v0"]}, r"Unknown environment 'gdpo/MathMin-v0'. Did you mean 'gdpo/MathMini-v0'"),
+        ({"envs": ["gdpo/MathMin-v0"]}, r"Unknown environment 'gdpo/MathMin-v0'. Did you mean 'gdpo/MathMini-v1'"),
         ({"envs": [f"{ENV}:limti=3"]}, r"Did you mean 'limit'\? Known: .*format_rate"),
         ({"normalizers": ["gpdo"]}, r"Unknown normalizer 'gpdo'. Did you mean .*'gdpo'"),
         ({"normalizers": ["gdpo:epps=1"]}, r"option of normalizer 'gdpo' 'epps'. Did you mean 'eps'"),
@@ -315,7 +315,7 @@ def test_an_environment_may_have_training_options_of_its_own() -> None:
     assert (plain.steps, plain.group_size) == (3, 8)
     assert changed == plain.model_copy(update={"group_size": 2})
     assert [env.label for env in plan(job).envs] == [ENV, f"{ENV}:group_size=2"]
-    text = "envs:\n  - id: gdpo/MathMini-v0\n    training:\n      {}"
+    text = "envs:\n  - id: gdpo/MathMini-v1\n    training:\n      {}"
     unknown = "line 3: envs.0.training: Unknown option of training 'groupsize'. Did you mean 'group_size'"
     assert unknown in complaint(text.format("groupsize: 2"))
     bad = "line 3: envs.0.training: Training: group_size: Input should be greater than 0 (got 0)"
@@ -324,18 +324,18 @@ def test_an_environment_may_have_training_options_of_its_own() -> None:
 
 
 def test_a_normalizer_takes_no_part_where_rewards_are_outside_its_domain() -> None:
-    planned = plan(check({"envs": [ENV, "gdpo/ToolCallingMini-v0"], "normalizers": ["maxrl", "gdpo"]}))
+    planned = plan(check({"envs": [ENV, "gdpo/ToolCallingMini-v1"], "normalizers": ["maxrl", "gdpo"]}))
     runs = [(env.choice.id, normalizer.choice.label) for env, normalizer in planned.pairs]
-    assert runs == [(ENV, "maxrl"), (ENV, "gdpo"), ("gdpo/ToolCallingMini-v0", "gdpo")]
+    assert runs == [(ENV, "maxrl"), (ENV, "gdpo"), ("gdpo/ToolCallingMini-v1", "gdpo")]
     (text,) = planned.left_out
-    assert text.startswith("maxrl takes no part on gdpo/ToolCallingMini-v0: maxrl needs sums of rewards")
+    assert text.startswith("maxrl takes no part on gdpo/ToolCallingMini-v1: maxrl needs sums of rewards")
     with pytest.raises(JobError, match=r"can take its rewards\. maxrl:weights.format=-1 takes"):
         plan(check({"envs": [ENV], "normalizers": ["maxrl:weights.format=-1"]}))
 
 
 def test_warm_start_is_shared_by_jobs_and_knows_the_variant_that_is_trained_on() -> None:
     alone = plan(check({"envs": [ENV]}))
-    both = plan(check({"envs": ["gdpo/ToolCallingMini-v0", ENV]}))
+    both = plan(check({"envs": ["gdpo/ToolCallingMini-v1", ENV]}))
     assert alone.warm_start_envs(alone.envs[0]) == both.warm_start_envs(both.envs[0])
     variants = plan(check({"envs": [ENV, f"{ENV}:format_rate=0.1"]}))
     for env in variants.envs:

@@ -261,7 +261,7 @@ def test_policy_travels_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 JOB = {
-    "envs": ["gdpo/MathMini-v0"],
+    "envs": ["gdpo/MathMini-v1"],
     "normalizers": ["grpo", "my_mod:first_reward"],
     "seeds": [0, 1],
     "policy": "mini:warm_start_steps=20,warm_start_examples=200,warm_start_batch=4",

@@ -21,7 +21,7 @@ from gdpo_bench.jobs.training import _check_shares
 from gdpo_bench.leaderboard.store import read_entry
 
 JOB = {
-    "envs": ["gdpo/MathMini-v0"],
+    "envs": ["gdpo/MathMini-v1"],
     "normalizers": ["gdpo"],
     "seeds": [0],
     "policy": "mini:warm_start_steps=20,warm_start_examples=200,warm_start_batch=4",
@@ -62,7 +62,7 @@ def test_two_processes_train_each_run_together_and_go_on_after_one_was_killed(fo
     whole = start(folder, "--out", "whole")
     output, error = whole.communicate(timeout=200)
     assert whole.returncode == 0, error
-    assert output.count("training 1/1: MathMini-v0 gdpo seed 0:0") == 1
+    assert output.count("training 1/1: MathMini-v1 gdpo seed 0:0") == 1
     (path,) = folder.glob("whole/*/entries/*.json")
     entry = read_entry(path)
     assert entry.policy.details["processes"] == 2

@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 POLICY = "mini:warm_start_steps=20,warm_start_examples=200,warm_start_batch=4"
 TINY = {"steps": 2, "prompts": 2, "group_size": 4, "eval_every": 2, "eval_prompts": 4, "max_new_tokens": 12}
-JOB = {"envs": ["gdpo/MathMini-v0"], "normalizers": ["grpo", "gdpo"], "seeds": [0, 1, 2], "policy": POLICY}
+JOB = {"envs": ["gdpo/MathMini-v1"], "normalizers": ["grpo", "gdpo"], "seeds": [0, 1, 2], "policy": POLICY}
 RUNS = 6
 
 
@@ -185,7 +185,7 @@ def test_job_on_a_hugging_face_folder_trains_it_and_measures_suites(
         policy=f"hf:{folder}/model:lora_rank=2",
         normalizers=["gdpo"],
         seeds=[0, 1],
-        suites=["gdpo/MathMini-v0:limit=30"],
+        suites=["gdpo/MathMini-v1:limit=30"],
     )
     assert main(["run", job]) == 0
     (entry,) = map(read_entry, (folder / "runs").glob("*/entries/*.json"))
@@ -194,8 +194,8 @@ def test_job_on_a_hugging_face_folder_trains_it_and_measures_suites(
     assert entry.policy.details["trainable"] < entry.policy.details["parameters"]
     assert [result.seed and result.seed.warm_start for result in entry.results] == [None, None]
     records = [json.loads(path.read_text()) for path in results(folder / "runs")]
-    assert all(set(record["suites"]) == {"gdpo/MathMini-v0:limit=30"} for record in records)
-    assert "gdpo/MathMini-v0:limit=30" in capsys.readouterr().out
+    assert all(set(record["suites"]) == {"gdpo/MathMini-v1:limit=30"} for record in records)
+    assert "gdpo/MathMini-v1:limit=30" in capsys.readouterr().out
 
     with pytest.raises(JobError, match="is given and has no warm start"):
         plan(Job.load(write_job(folder, policy=f"hf:{folder}/model", seeds=["1:0"])))

@@ -188,7 +188,7 @@ def test_an_entry_is_reproduced_from_its_file_alone(folder, policy_cache, capsys
 
     words = [
         "--envs",
-        "gdpo/MathMini-v0:limit=30",
+        "gdpo/MathMini-v1:limit=30",
         "--normalizers",
         "gdpo:eps=1e-4,weights.correct=2",
         "--seeds",
@@ -211,11 +211,11 @@ def test_an_entry_on_given_replies_needs_them_or_its_reward_vectors(folder, caps
     from gdpo_bench.core import make_env
     from gdpo_bench.run import main as run
 
-    tasks = list(make_env("gdpo/MathMini-v0").tasks("eval"))[:4]
+    tasks = list(make_env("gdpo/MathMini-v1").tasks("eval"))[:4]
     lines = [json.dumps({"task_id": task.id, "replies": ["", "<answer>1</answer>"]}) for task in tasks]
     Path("replies.jsonl").write_text("\n".join(lines))
     torch.set_num_threads(2)
-    assert run(["--envs", "gdpo/MathMini-v0", "--normalizers", "gdpo", "--policy", "replay:replies.jsonl"]) == 0
+    assert run(["--envs", "gdpo/MathMini-v1", "--normalizers", "gdpo", "--policy", "replay:replies.jsonl"]) == 0
     assert torch.get_num_threads() == 1  # with more, advantages may differ in their last bits
     (path,) = folder.glob("runs/*/entries/*.json")
     assert main(["reproduce", str(path)]) == 0  # the command named is pytest's, not one with the file

@@ -1,6 +1,6 @@
 """Our environments as a resources server of NeMo Gym, with `reward_components` for multi-reward training.
 
-    python -m gdpo_bench.integrations.nemo_gym gdpo/ToolCallingMini-v0 --out resources_servers/gdpo_bench
+    python -m gdpo_bench.integrations.nemo_gym gdpo/ToolCallingMini-v1 --out resources_servers/gdpo_bench
 
 `contract` needs no nemo-gym; `server` is the resources server. Written for nemo-gym 0.7.0, and for NeMo-RL as
 of August 2026, which reads what the server returns.

@@ -1,6 +1,6 @@
 """Write a resources server of NeMo Gym for an environment.
 
-python -m gdpo_bench.integrations.nemo_gym gdpo/ToolCallingMini-v0 --out resources_servers/tools
+python -m gdpo_bench.integrations.nemo_gym gdpo/ToolCallingMini-v1 --out resources_servers/tools
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def main(env: tyro.conf.Positional[str], *, out: Path) -> None:
     """Write `app.py`, `configs/` and `data/` of a resources server.
 
     Args:
-        env: Id, with options as in a job: `gdpo/ToolCallingMini-v0:format_rate=0.04`.
+        env: Id, with options as in a job: `gdpo/ToolCallingMini-v1:format_rate=0.04`.
         out: `resources_servers/<name>` in the folder from which NeMo Gym is started.
     """
     choice = EnvChoice.model_validate(env)

@@ -2,7 +2,7 @@
 
     from gdpo_bench.integrations.trl import NormalizerGRPOTrainer, TRLEnvironment
 
-    env = TRLEnvironment("gdpo/ToolCallingMini-v0")
+    env = TRLEnvironment("gdpo/ToolCallingMini-v1")
     trainer = NormalizerGRPOTrainer(
         model,
         env.reward_funcs,

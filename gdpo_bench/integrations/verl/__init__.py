@@ -1,6 +1,6 @@
 """verl trains on our environments, with any of our normalizers. Written for verl 0.9.1.
 
-    python -m gdpo_bench.integrations.verl gdpo/ToolCallingMini-v0 --out data
+    python -m gdpo_bench.integrations.verl gdpo/ToolCallingMini-v1 --out data
     python -m verl.trainer.main_ppo --config-dir "$(python -m gdpo_bench.integrations.verl --config-dir)" \
         --config-name gdpo_bench algorithm.adv_estimator=gdpo_bench/gd2po …
 

@@ -1,6 +1,6 @@
 """Write an environment's tasks as verl reads them, or say where the ready configuration lies.
 
-python -m gdpo_bench.integrations.verl gdpo/ToolCallingMini-v0:format_rate=0.04 --out data
+python -m gdpo_bench.integrations.verl gdpo/ToolCallingMini-v1:format_rate=0.04 --out data
 python -m gdpo_bench.integrations.verl --config-dir
 """
 
@@ -29,7 +29,7 @@ def main(
     """Write `<split>.parquet` for each split of an environment.
 
     Args:
-        env: Id, with options as in a job: `gdpo/ToolCallingMini-v0:format_rate=0.04`.
+        env: Id, with options as in a job: `gdpo/ToolCallingMini-v1:format_rate=0.04`.
         out: Folder to write to.
         splits: Which splits; by default all.
         config_dir: Print the folder of the ready configuration instead, for main_ppo's --config-dir.
@@ -38,7 +38,7 @@ def main(
         print(CONFIG_DIR)
         return
     if not env:
-        raise GdpoBenchError("Name an environment, such as gdpo/MathMini-v0, or ask for --config-dir.")
+        raise GdpoBenchError("Name an environment, such as gdpo/MathMini-v1, or ask for --config-dir.")
     choice = EnvChoice.model_validate(env)
     for path in write_data(choice.id, out, splits or None, **choice.options):
         print(path)
