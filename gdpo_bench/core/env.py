@@ -71,6 +71,9 @@ class TextEnv(Generic[TaskT]):
     splits: ClassVar[tuple[str, ...]] = ("train", "eval")
     max_turns: int = 1
     """Replies after which an episode is cut off."""
+    grader_revision: ClassVar[int] = 1
+    """Raised when a reward function gives another number for some reply while the id stays. Entries record it, and
+    those of two revisions are not compared."""
     data_licence: ClassVar[str | None] = None
     """Licence of the data behind the tasks, as SPDX names it; None for procedural ones."""
     scored_elsewhere: ClassVar[bool] = False
@@ -82,6 +85,11 @@ class TextEnv(Generic[TaskT]):
         super().__init_subclass__(**kwargs)
         cls.reward_functions = declared_rewards(cls)
         check_specs([function.spec for function in cls.reward_functions])
+        revision: object = cls.grader_revision
+        if not isinstance(revision, int) or isinstance(revision, bool) or revision < 1:
+            raise DeclarationError(
+                f"{cls.__name__}: grader_revision must be a whole number from 1 on; got {revision!r}."
+            )
 
     @property
     def reward_specs(self) -> tuple[RewardSpec, ...]:

@@ -219,6 +219,7 @@ def _plan_env(choice: EnvChoice, training: TrainingOptions, *, trained: bool) ->
         split=_EVAL_SPLIT,
         task_ids=(task.id for task in tasks),
         data_revision=env.data_revision(),
+        grader_revision=env.grader_revision,
     )
     plain = EnvChoice(id=choice.id, options=choice.options)
     return PlannedEnv(choice.label, plain, env, tasks, description, training)

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from gdpo_bench.core.registry import list_envs
 from gdpo_bench.jobs.job import EnvChoice, Job, JobError, check
 from gdpo_bench.jobs.plan import Plan, plan
 from gdpo_bench.leaderboard import Entry
@@ -32,6 +33,13 @@ def rebuild(entry: Entry, seeds: int | None = None, completions: Path | None = N
         raise JobError(
             f"Entry {entry.id} was trained by {entry.policy.details['processes']} processes together; run its command: "
             f"{entry.provenance.command}"
+        )
+    if entry.environment.id not in list_envs():
+        raise JobError(
+            f"{entry.environment.id}, which entry {entry.id} was run on, is not registered here. An environment whose "
+            "tasks or rewards changed goes on under a new version; the old one is in the commit that made the entry:\n"
+            f"  git checkout {entry.provenance.git_sha or '(not recorded)'}\n"
+            f"  python -m gdpo_bench.leaderboard reproduce {entry.id}"
         )
     planned = plan(job_of(entry, seeds, completions))
     imitated = tuple(EnvChoice.model_validate(one) for one in entry.policy.details.get("warm_start_envs", ()))

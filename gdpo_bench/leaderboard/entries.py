@@ -41,6 +41,8 @@ _SINCE_2: tuple[tuple[str, ...], ...] = (
     ("provenance", "engine"),
     ("provenance", "cost", "gpu_hours"),
 )
+_FIRST_GRADER = 1
+"""Revision of a grader that is not written, so that entries from before there were revisions keep text and id."""
 
 
 class EntryError(GdpoBenchError, ValueError):
@@ -115,6 +117,8 @@ def entry_fields(entry: Entry) -> dict[str, Any]:
             for step in path:
                 part = part[step]
             del part[name]
+    if entry.environment.grader_revision == _FIRST_GRADER:
+        del fields["environment"]["grader_revision"]
     return fields
 
 

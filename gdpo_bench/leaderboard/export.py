@@ -175,6 +175,7 @@ def _result(
                     "num_tasks": environment.num_tasks,
                     "task_ids_hash": environment.task_ids_hash,
                     "data_revision": environment.data_revision,
+                    "grader_revision": environment.grader_revision,
                     "options": environment.options,
                 }
             ),

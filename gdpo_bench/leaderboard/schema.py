@@ -112,6 +112,8 @@ class Environment(_Part):
     """Of the sorted ids of these tasks."""
     data_revision: str | None
     """Of the data source, where there is one."""
+    grader_revision: PositiveInt = 1
+    """Of the reward functions: raised when one gives another number for some reply while the id stays."""
 
     @classmethod
     def describe(
@@ -123,6 +125,7 @@ class Environment(_Part):
         split: str,
         task_ids: Iterable[str],
         data_revision: str | None = None,
+        grader_revision: int = 1,
     ) -> Self:
         """Compose the description and both hashes.
 
@@ -133,6 +136,7 @@ class Environment(_Part):
             split: Split that the results were measured on.
             task_ids: Ids of that split's tasks, in any order.
             data_revision: Revision of the data source, where there is one.
+            grader_revision: Revision of the reward functions.
         """
         tasks = sorted(set(task_ids))
         rewards = [RewardDeclaration(**asdict(spec)) for spec in specs]
@@ -145,6 +149,7 @@ class Environment(_Part):
             num_tasks=len(tasks),
             task_ids_hash=content_hash(tasks),
             data_revision=data_revision,
+            grader_revision=grader_revision,
         )
 
     @model_validator(mode="after")

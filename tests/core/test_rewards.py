@@ -106,3 +106,10 @@ def test_subclass_can_take_a_reward_away() -> None:
 
 def test_declared_reward_is_still_a_plain_method() -> None:
     assert Parent().first(Task("?"), "") == 0
+
+
+@pytest.mark.parametrize("revision", [0, -1, True, "2", 1.5])
+def test_a_revision_of_the_grader_is_a_whole_number_from_1_on(revision: object) -> None:
+    with pytest.raises(DeclarationError, match="grader_revision must be a whole number from 1 on"):
+        type("Odd", (Parent,), {"grader_revision": revision})
+    assert type("Later", (Parent,), {"grader_revision": 2}).grader_revision == 2

@@ -57,6 +57,7 @@ def trained(
     weights=None,
     steps=(0, 10, 20),
     policy=None,
+    grader_revision=1,
     **fields,
 ):
     """An entry of the training track: reward k rises to `finals[i]` of its range under seed i."""
@@ -78,7 +79,12 @@ def trained(
     return make_entry(
         track="training",
         environment=Environment.describe(
-            environment, options={"rare": True}, specs=specs, split="eval", task_ids=["a", "b", "c"]
+            environment,
+            options={"rare": True},
+            specs=specs,
+            split="eval",
+            task_ids=["a", "b", "c"],
+            grader_revision=grader_revision,
         ),
         normalizer=NormalizerConfig(
             name=name,

@@ -134,6 +134,11 @@ def test_what_was_not_run_alike_is_refused_with_the_reasons(entry):
         compare_pair(first, second)
 
 
+def test_two_revisions_of_a_grader_are_refused_by_name(entry):
+    with pytest.raises(DataError, match=r"environment\.grader_revision: 1 / 2\n"):
+        compare_pair(entry("gdpo", HIGH), entry("grpo", LOW, grader_revision=2))
+
+
 def test_it_is_compared_on_request_and_that_is_said(entry):
     other = [RewardSpec("format", 0, 1, "binary", metric="format_rate"), RewardSpec("brief", 0, 1)]
     found = compare_pair(entry("gdpo", HIGH), entry("grpo", LOW, environment="gdpo/Other-v0", specs=other), anyway=True)

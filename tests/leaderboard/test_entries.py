@@ -103,6 +103,7 @@ def test_the_id_ignores_who_ran_it_where_and_when(entry, make_provenance):
         {"environment": "gdpo/OtherMini-v0"},
         {"seeds": [Seed(warm_start=0, rl=0), Seed(warm_start=1, rl=1)]},
         {"division": "open"},
+        {"grader_revision": 2},
     ],
 )
 def test_the_id_changes_with_what_was_run_or_measured(entry, change):
@@ -243,6 +244,15 @@ def test_an_old_format_is_migrated_and_its_id_checked_as_it_was_written(entry, m
     assert read.id == json.loads(old)["id"]
     with pytest.raises(EntryError, match="does not follow"):
         parse_entry(old.replace('"rl": 1', '"rl": 2'))
+
+
+def test_an_entry_of_the_first_grader_is_written_as_before_there_were_revisions(entry):
+    fields = json.loads(entry_text(entry(grader_revision=1)))
+    assert "grader_revision" not in fields["environment"]
+    assert parse_entry(json.dumps(fields)).environment.grader_revision == 1
+    later = entry(grader_revision=2)
+    assert json.loads(entry_text(later))["environment"]["grader_revision"] == 2
+    assert parse_entry(entry_text(later)) == later
 
 
 def test_an_entry_of_format_1_is_written_again_byte_for_byte():

@@ -8,6 +8,9 @@ import torch
 
 from gdpo_bench.advantages import GDPO
 from gdpo_bench.jobs.engine import Finished
+from gdpo_bench.jobs.job import JobError, check
+from gdpo_bench.jobs.plan import plan
+from gdpo_bench.jobs.rebuild import rebuild
 from gdpo_bench.leaderboard import Cost, EntryError, Hardware, PolicyConfig, make_entry
 from gdpo_bench.leaderboard.attestation import Attestation, attestation_problems, status, write_attestation
 from gdpo_bench.leaderboard.commands import main
@@ -225,6 +228,29 @@ def test_an_entry_on_given_replies_needs_them_or_its_reward_vectors(folder, caps
     Path("others.jsonl").write_text(lines[0])
     assert main(["reproduce", str(path), "--completions", "others.jsonl"]) == 2
     assert "others.jsonl does not hold the replies that entry" in capsys.readouterr().err
+
+
+def test_an_entry_on_an_environment_that_is_gone_names_the_commit_that_has_it(capsys):
+    board = Path(__file__).parents[2] / "leaderboards"
+    path = sorted((board / "training" / "gdpo" / "MathMini-v0").glob("*.json"))[0]
+    commit = json.loads(path.read_text())["provenance"]["git_sha"]
+    assert main(["reproduce", str(path)]) == 2
+    told = capsys.readouterr().err
+    assert "gdpo/MathMini-v0" in told
+    assert f"git checkout {commit}" in told
+
+
+def test_an_entry_of_another_revision_of_the_grader_is_not_run_again(replay, monkeypatch):
+    job = {"envs": ["gdpo/MathMini-v1"], "normalizers": ["gdpo"], "policy": "oracle"}
+    planned = plan(check(job))
+    (env,), (normalizer,) = planned.envs, planned.normalizers
+    entry = replay(policy="oracle").model_copy(
+        update={"environment": env.description, "normalizer": normalizer.describe(env.specs)}
+    )
+    rebuild(entry)
+    monkeypatch.setattr(type(env.env), "grader_revision", env.description.grader_revision + 1)
+    with pytest.raises(JobError, match=r"grader_revision was 1, is 2\. Install the version that made it"):
+        rebuild(entry)
 
 
 def test_what_cannot_be_reproduced_is_said(folder, measured, capsys):

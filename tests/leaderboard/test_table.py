@@ -83,6 +83,12 @@ def test_entries_that_differ_in_more_than_the_normalizer_are_never_in_one_table(
     assert "No entry of grpo in this setting" in render_markdown(entries)
 
 
+def test_rows_of_two_revisions_of_a_grader_are_never_in_one_table(entry):
+    comparisons = compare([entry("gdpo"), entry("grpo", grader_revision=2), entry("gdpo", grader_revision=2)])
+    assert [c.heading for c in comparisons] == ["mini:grader_revision=2", "mini:grader_revision=1"]
+    assert [[row.label for row in c.rows] for c in comparisons] == [["gdpo", "grpo"], ["gdpo"]]
+
+
 def test_entries_with_more_or_fewer_warm_starts_are_in_one_table_unless_a_shared_one_imitated_something_else(entry):
     def started(name, corpora, **options):
         seeds = [Seed(warm_start=int(seed), rl=0) for seed in corpora]
