@@ -111,7 +111,7 @@ def run(
 
 def _assignments(words: Sequence[str]) -> dict[str, Any]:
     """`["a=1", "b=[x,y]"]` as a mapping, values read as YAML."""
-    from gdpo_bench.jobs.job import parse_assignment  # noqa: PLC0415
+    from gdpo_bench.core.choices import parse_assignment  # noqa: PLC0415
 
     return dict(map(parse_assignment, words))
 

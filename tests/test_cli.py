@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 import gdpo_bench
 from gdpo_bench import run as run_module
 from gdpo_bench.cli import main
-from gdpo_bench.jobs.job import Job, parse_choice
+from gdpo_bench.core.choices import parse_choice
+from gdpo_bench.jobs.job import Job
 from gdpo_bench.leaderboard.store import read_entry
 
 ENV = "gdpo/MathMini-v1"

@@ -182,9 +182,9 @@ def parse_id(text: str) -> tuple[str, dict[str, Any]]:
     """Read an id as command lines give it, with or without `:option=value,option=value`.
 
     Raises:
-        JobError: An option without a value, or with one that cannot be read.
+        ChoiceError: An option without a value, or with one that cannot be read.
     """
-    from gdpo_bench.jobs.job import parse_choice  # noqa: PLC0415 (pydantic; `import gdpo_bench` need not wait)
+    from gdpo_bench.core.choices import parse_choice  # noqa: PLC0415 (YAML; `import gdpo_bench` need not wait)
 
     return parse_choice(text)
 

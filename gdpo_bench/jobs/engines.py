@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from gdpo_bench.core.choices import parse_choice
 from gdpo_bench.core.errors import UnknownNameError
-from gdpo_bench.jobs.job import parse_choice, read_options
+from gdpo_bench.jobs.job import read_options
 
 
 @dataclass(frozen=True)

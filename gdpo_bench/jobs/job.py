@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from gdpo_bench.agent.options import TrainingOptions
+from gdpo_bench.core.choices import YAMLLoader, parse_choice
 from gdpo_bench.core.errors import GdpoBenchError, UnknownNameError
 from gdpo_bench.core.task import canonical_json, content_hash
 
@@ -32,67 +33,6 @@ PRESETS = Path(__file__).parent / "presets"
 
 class JobError(GdpoBenchError, ValueError):
     """A job that cannot be run as it is written."""
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2's numbers: `1e-4` is a float, and `1:0` is a text, not sixty. No field stands twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """A mapping without repeated keys, of which plain YAML would silently take the last."""
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is set twice", key.start_mark)
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":int", ":float", ":timestamp"))]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:int", re.compile(r"[-+]?(0|[1-9][0-9_]*|0x[0-9a-fA-F]+)$"), list("-+0123456789")
-)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(
-        r"([-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"
-    ),
-    list("-+.0123456789"),
-)
-
-
-def parse_choice(text: str) -> tuple[str, dict[str, Any]]:
-    """Read `name` or `name:option=value,option=value`, as command lines give it.
-
-    Raises:
-        JobError: An option without a value, or with one that cannot be read.
-    """
-    found = re.fullmatch(r"(?P<name>.+?)(:(?P<options>[\w.]+=.*))?", text, re.DOTALL)
-    if found is None:
-        raise JobError(f"Expected name or name:option=value; got {text!r}.")
-    parts = found["options"].split(",") if found["options"] else []
-    try:
-        return found["name"], dict(map(parse_assignment, parts))
-    except JobError as error:
-        raise JobError(f"{text!r}: {error}") from error
-
-
-def parse_assignment(text: str) -> tuple[str, Any]:
-    """Read `option=value`, whose value is YAML.
-
-    Raises:
-        JobError: There is no value, or it cannot be read.
-    """
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise JobError(f"expected option=value; got {text!r}.")
-    try:
-        return key, yaml.load(value, _Loader)
-    except yaml.YAMLError as error:
-        raise JobError(f"cannot read the value of {key}, {value!r}.") from error
 
 
 OptionsT = TypeVar("OptionsT")
@@ -337,8 +277,8 @@ class Job(_Strict):
             JobError: Not YAML, or not a job.
         """
         try:
-            root = yaml.compose(text, _Loader)
-            content = yaml.load(text, _Loader)
+            root = yaml.compose(text, YAMLLoader)
+            content = yaml.load(text, YAMLLoader)
         except yaml.YAMLError as error:
             raise JobError(f"{where} is not YAML: {error}") from error
         if not isinstance(content, dict):

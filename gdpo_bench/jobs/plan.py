@@ -14,8 +14,9 @@ from gdpo_bench.agent.pretrained import check_pretrained, choose_device
 from gdpo_bench.agent.vllm_options import VLLMOptions
 from gdpo_bench.core import RewardSpec, Task, TextEnv, UnknownNameError, list_envs, make_env, spec
 from gdpo_bench.core.blame import blaming
+from gdpo_bench.core.choices import parse_choice
 from gdpo_bench.core.env import tasks_of
-from gdpo_bench.jobs.job import EnvChoice, Job, JobError, NormalizerChoice, parse_choice, read_options
+from gdpo_bench.jobs.job import EnvChoice, Job, JobError, NormalizerChoice, read_options
 from gdpo_bench.leaderboard import Environment, NormalizerConfig
 
 ROLLOUT_BACKENDS = ("transformers", "vllm")

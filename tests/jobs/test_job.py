@@ -9,8 +9,9 @@ from gdpo_bench.advantages import make_normalizer
 from gdpo_bench.agent.options import PretrainedConfig
 from gdpo_bench.agent.pretrained import DeviceError
 from gdpo_bench.core import UnknownNameError, make_env
+from gdpo_bench.core.choices import ChoiceError, parse_choice
 from gdpo_bench.jobs import plan as plan_module
-from gdpo_bench.jobs.job import Job, JobError, SeedPair, check, parse_choice, presets
+from gdpo_bench.jobs.job import Job, JobError, SeedPair, check, presets
 from gdpo_bench.jobs.plan import WARM_START_ENVS, parse_policy, parse_rollout, plan
 
 ENV = "gdpo/MathMini-v1"
@@ -134,7 +135,7 @@ def test_choices_are_a_name_and_options(text: str, choice: tuple[str, dict[str, 
 
 @pytest.mark.parametrize("text", ["", "gdpo:eps=1,2", "gdpo:eps=[", "gdpo:eps='", "gdpo:eps=!!python/name:os.system"])
 def test_choices_that_cannot_be_read_are_named(text: str) -> None:
-    with pytest.raises(JobError) as caught:
+    with pytest.raises(ChoiceError) as caught:
         parse_choice(text)
     assert repr(text) in str(caught.value)
 
