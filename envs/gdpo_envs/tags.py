@@ -1,25 +1,57 @@
-"""Replies made of tagged blocks, such as `<think>…</think><answer>…</answer>`."""
+"""Replies made of tagged blocks, such as `<think>…</think><answer>…</answer>`.
+
+One rule for all environments: the opening `<think>` may be missing, since the chat templates of reasoning models
+write it into the prompt; and an end-of-turn token at the end of a raw completion is no part of the reply.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
+END_TOKENS = (
+    *("<|im_end|>", "<|endoftext|>", "<|end_of_text|>", "<|end|>", "<|eot_id|>", "<|eom_id|>", "<|eot|>", "<|eom|>"),
+    *("<|end_of_turn|>", "<|endofturn|>", "<|END_OF_TURN_TOKEN|>", "<end_of_turn>", "<end_of_utterance>", "<turn|>"),
+    *("<|return|>", "<|call|>", "<|user|>", "<|observation|>", "<eos>", "</s>", "<｜end▁of▁sentence｜>"),
+)
+"""What ends a turn in published chat templates. GLM ends one with the role that is next."""
+_END_TOKEN = re.compile("|".join(map(re.escape, END_TOKENS)))
+
 
 def after_thought(reply: str) -> str | None:
-    """What follows the last `</think>`; the reply where it has no thought, None where it begins one and never ends it.
-
-    The opening tag may be missing: the chat templates of reasoning models write it into the prompt.
-    """
+    """What follows the last `</think>`; the reply without a thought as it is, None where its thought never ends."""
     _, closed, rest = reply.rpartition("</think>")
     return rest if closed or not reply.lstrip().startswith("<think>") else None
+
+
+def after_only_thought(reply: str) -> str | None:
+    """What follows the one closed thought that a reply begins with; None where it does not begin so.
+
+    The thought reaches to the only `</think>`, and begins with the only `<think>` or, opened by the prompt, without.
+    What is returned is stripped of white space and of end-of-turn tokens at its end.
+    """
+    thought, closed, rest = reply.partition("</think>")
+    thought = thought.lstrip().removeprefix("<think>")
+    if not closed or "<think>" in thought or "<think>" in rest or "</think>" in rest:
+        return None
+    return without_end_tokens(rest).strip()
+
+
+def without_end_tokens(reply: str) -> str:
+    """A reply without the end-of-turn tokens and the white space at its end, in time linear in its length."""
+    end = len(reply)
+    for token in reversed(list(_END_TOKEN.finditer(reply))):
+        if reply[token.end() : end].strip():
+            break
+        end = token.start()
+    return reply[:end].rstrip()
 
 
 def has_blocks(reply: str, blocks: Sequence[str], known: re.Pattern[str]) -> bool:
     """Whether a reply is a thought followed by the given blocks, once each, and nothing else.
 
-    A thought reaches to the only `</think>`, and may mention the other tags. Between the blocks
-    there may be white space. Takes time linear in the length of the reply.
+    The thought is as `after_only_thought` has it, and may mention the other tags. Between the blocks there may be
+    white space. Takes time linear in the length of the reply.
 
     Args:
         reply: What the policy wrote.
@@ -29,8 +61,8 @@ def has_blocks(reply: str, blocks: Sequence[str], known: re.Pattern[str]) -> boo
     Returns:
         Whether it is so.
     """
-    thought, closed, rest = reply.strip().rpartition("</think>")
-    if not closed or not thought.startswith("<think>") or thought.count("<think>") > 1 or "</think>" in thought:
+    rest = after_only_thought(reply)
+    if rest is None:
         return False
     # Text and tags alternate: outside, tag, inside, tag, outside, …
     pieces = known.split(rest)
@@ -39,5 +71,5 @@ def has_blocks(reply: str, blocks: Sequence[str], known: re.Pattern[str]) -> boo
 
 
 def tag_pattern(*names: str) -> re.Pattern[str]:
-    """Matches, and when splitting keeps, the opening and closing tags of the blocks and of `think`."""
-    return re.compile(f"(</?(?:{'|'.join(('think', *names))})>)")
+    """Matches, and when splitting keeps, the opening and closing tags of the blocks."""
+    return re.compile(f"(</?(?:{'|'.join(names)})>)")

@@ -219,7 +219,7 @@ def test_corruptions_of_real_answers_lose_exactly_what_the_formula_says(
 @pytest.mark.parametrize(
     "break_reply",
     [
-        lambda answer: answer.removeprefix("<think>"),
+        lambda answer: f"Well. {answer}",
         lambda answer: answer.replace("</think>", ""),
         lambda answer: answer + "\n" + answer,
         lambda answer: answer + " and more",

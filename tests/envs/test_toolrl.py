@@ -33,6 +33,7 @@ RESPONSE = "<response>done</response>"
     [
         (f"<think>so</think>\n{CALL}", True, False),
         (f"<think>so</think>{CALL}", True, False),
+        (f"so</think>{CALL}", True, False),  # the prompt opened the thought
         (f"\n <think></think> \n\n{CALL} \n", True, False),
         (f"<think>so</think>\n{RESPONSE}", False, True),
         (f"<think>so</think>\n{CALL}\n{RESPONSE}", True, True),
@@ -51,7 +52,6 @@ def test_expected_blocks_in_order_are_the_right_format(reply: str, calls: bool, 
     [
         ("", True, False),
         (CALL, True, False),
-        (f"so</think>{CALL}", True, False),
         (f"<think>so{CALL}", True, False),
         (f"<think>so</think>{CALL}{CALL}", True, False),
         (f"<think>so</think>{CALL}", False, True),

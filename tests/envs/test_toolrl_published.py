@@ -61,6 +61,7 @@ def test_true_answer_without_a_call_gives_0_whatever_the_reply(reply: str) -> No
         (RIGHT.replace("</think>\n", "</think>"), 0, 3),  # a line break is missing
         (RIGHT.replace("\n</tool_call>", "</tool_call>"), 0, 3),
         (RIGHT.replace("<think>so</think>\n", ""), 0, 3),
+        (RIGHT.removeprefix("<think>"), 0, 3),  # also where the prompt opened the thought
         (reply_of(TRUE, thought="perhaps <tool_call>"), 0, -3),  # a mention of the tag is taken for it
         (reply_of(TRUE, thought="perhaps </tool_call>"), 0, 3),
         (RIGHT + reply_of(call("g")), 0, 3),  # only the first block is read

@@ -20,7 +20,7 @@ from gdpo_envs.math.length import conditioned, token_count
 from gdpo_envs.math.pool import WorkerError, judge
 from gdpo_envs.math.sources import EVALUATION, MathTask, problems, revisions, set_revision, training_problems
 from gdpo_envs.options import checked_count
-from gdpo_envs.tags import after_thought
+from gdpo_envs.tags import after_only_thought, after_thought
 
 INSTRUCTION = "Let's think step by step and output the final answer within \\boxed{}."
 """Follows the problem, as in DeepScaleR. Reasoning models are meant to be used without a system prompt."""
@@ -91,13 +91,9 @@ class CompetitionMath(TextEnv[MathTask]):
 
     @reward(low=0, high=1, kind="binary", weight=0, metric="format_rate")
     def format(self, task: MathTask, reply: str) -> bool:
-        r"""1 if one closed thought is followed by an answer in `\boxed{…}`; not trained on by default.
-
-        The opening `<think>` may be missing, since templates of reasoning models end with it.
-        """
-        thought, closed, rest = reply.partition("</think>")
-        opened = thought.lstrip().removeprefix("<think>")
-        return bool(closed) and "think>" not in opened + rest and "\\boxed{" in rest and boxed_answer(rest) is not None
+        r"""1 if one closed thought is followed by an answer in `\boxed{…}`; not trained on by default."""
+        rest = after_only_thought(reply) or ""
+        return "\\boxed{" in rest and boxed_answer(rest) is not None
 
     def reference(self, task: MathTask) -> str:
         """The published solution as the thought, and the answer in a box."""

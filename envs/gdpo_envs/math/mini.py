@@ -11,8 +11,9 @@ from random import Random
 from gdpo_bench.core import RewardSpec, Task, TextEnv, reward, split_by_content
 from gdpo_envs.math.length import conditioned
 from gdpo_envs.options import checked_count, checked_share
+from gdpo_envs.tags import has_blocks, tag_pattern
 
-_FORMAT = re.compile(r"<think>[^<]*</think><answer>[^<]*</answer>")
+_TAGS = tag_pattern("answer")
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 _WORDINGS = ("{}=?", "What is {}?", "{} makes?")
 _WORKED_SHARE = 0.55
@@ -95,7 +96,7 @@ class MathMini(TextEnv[SumTask]):
     @reward(low=0, high=1, kind="binary", metric="format_rate")
     def format(self, task: SumTask, reply: str) -> bool:
         """1 if the reply is `<think>…</think><answer>…</answer>` and nothing else."""
-        return _FORMAT.fullmatch(reply) is not None
+        return has_blocks(reply, ["answer"], _TAGS)
 
     @reward(low=0, high=1, kind="binary")
     def integer(self, task: SumTask, reply: str) -> bool:

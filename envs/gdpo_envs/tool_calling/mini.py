@@ -106,7 +106,7 @@ class ToolCallingMini(TextEnv[ToolTask]):
             (
                 f"<tool_call>{call}</tool_call>",
                 f"<think>use {name}<tool_call>{call}</tool_call>",
-                f"use {name}</think><tool_call>{call}</tool_call>",
+                f"use {name}<tool_call>{call}</tool_call>",
                 f"<think>use {name}</think>so <tool_call>{call}</tool_call>",
                 f"<think>use {name}</think>{call}",
             ),
