@@ -20,8 +20,6 @@ from gdpo_bench.agent.sharding import make_weights
 from gdpo_bench.agent.world import World
 from gdpo_bench.core import GdpoBenchError
 
-BETAS = (0.9, 0.95)
-
 
 class DivergedError(GdpoBenchError, RuntimeError):
     """The loss is no longer a number."""
@@ -85,7 +83,8 @@ class Learner:
         self.optimizer = torch.optim.AdamW(
             self.weights.trained,
             lr=options.learning_rate,
-            betas=BETAS,
+            betas=(options.adam_beta1, options.adam_beta2),
+            eps=options.adam_epsilon,
             weight_decay=options.weight_decay,
         )
 

@@ -69,6 +69,12 @@ class TrainingOptions(BaseModel):
     """Steps over which the learning rate rises to its value."""
     weight_decay: NonNegativeFloat = 0.0
     """Of AdamW."""
+    adam_beta1: NonNegativeFloat = Field(default=0.9, lt=1)
+    """Of AdamW: how much of the gradients' running mean a gradient step leaves in place."""
+    adam_beta2: NonNegativeFloat = Field(default=0.95, lt=1)
+    """Of AdamW: likewise of their squares' (TRL and verl 0.999)."""
+    adam_epsilon: PositiveFloat = 1e-8
+    """Of AdamW: added to the root of their squares' mean."""
     max_grad_norm: PositiveFloat = 1.0
     """Gradients are scaled down to this norm."""
 

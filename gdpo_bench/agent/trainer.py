@@ -205,7 +205,7 @@ class Trainer:
         found = diagnose(advantages, scores.values, rollouts.groups, scores.applicable, scores.failed).as_dict()
         self._diagnostics.append(found)
         return {
-            **{f"reward/{name}": value for name, value in evaluate(scores, self.env.reward_specs).rewards.items()},
+            **_reward_measures(evaluate(scores, self.env.reward_specs)),
             **{f"advantages/{name}": value for name, value in found.items()},
             **learned,
             "reply_tokens": float(rollouts.lengths.double().mean()),
@@ -316,6 +316,12 @@ def _groups(rollouts: Rollouts) -> int:
     return len(np.unique(rollouts.groups))
 
 
-def _evaluation_measures(evaluation: Evaluation) -> dict[str, float]:
-    rewards = {f"eval/reward/{name}": value for name, value in evaluation.rewards.items()}
-    return rewards | {f"eval/metric/{name}": value for name, value in evaluation.metrics.items()}
+def _reward_measures(found: Evaluation, prefix: str = "") -> dict[str, float]:
+    """Means of rewards, and the shares that they are over: where a share is 0 there is no mean."""
+    means = {f"{prefix}reward/{name}": value for name, value in found.rewards.items()}
+    return means | {f"{prefix}applicable/{name}": share for name, share in found.applicable.items()}
+
+
+def _evaluation_measures(found: Evaluation) -> dict[str, float]:
+    metrics = {f"eval/metric/{name}": value for name, value in found.metrics.items()}
+    return _reward_measures(found, "eval/") | metrics

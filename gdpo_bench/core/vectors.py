@@ -24,9 +24,9 @@ class Evaluation:
 
     step: int
     rewards: dict[str, float]
-    """Reward → mean over the rollouts that it applies to, gates applied; 0 where it nowhere applies."""
+    """Reward → mean over the rollouts that it applies to, gates applied; without those that apply to none."""
     metrics: dict[Metric, float]
-    """Canonical metric → its value in [0, 1], from raw rewards."""
+    """Canonical metric → its value in [0, 1], from raw rewards; likewise."""
     applicable: dict[str, float]
     """Reward → share of the rollouts that it applies to and was judged on."""
 
@@ -40,7 +40,7 @@ def evaluate(scores: Scores, specs: Sequence[RewardSpec], step: int = 0) -> Eval
         step: Training steps before this.
 
     Returns:
-        The means; a reward that nowhere applies has mean 0 and no metric.
+        The means; a reward that nowhere applies has none, and no metric.
     """
     rewards: dict[str, float] = {}
     metrics: dict[Metric, float] = {}
@@ -48,8 +48,10 @@ def evaluate(scores: Scores, specs: Sequence[RewardSpec], step: int = 0) -> Eval
     for k, spec in enumerate(specs):
         judged = scores.applicable[:, k] & ~scores.failed[:, k]
         applicable[spec.name] = float(judged.mean())
-        rewards[spec.name] = float(scores.values[judged, k].mean()) if judged.any() else 0.0
-        if spec.metric is not None and judged.any():
+        if not judged.any():
+            continue
+        rewards[spec.name] = float(scores.values[judged, k].mean())
+        if spec.metric is not None:
             full = float((scores.raw[judged, k] >= spec.high).mean())
             metrics[spec.metric] = full if spec.full_marks_count() else 1 - full
     return Evaluation(step, rewards, metrics, applicable)
@@ -73,6 +75,24 @@ def label_agreement(scores: Scores, specs: Sequence[RewardSpec], labels: Sequenc
     ours = scores.raw[judged, columns[0]] >= specs[columns[0]].high
     theirs = np.array([labels[i] for i in judged])
     return {"labels": float(len(judged)), "label_agreement": float((ours == theirs).mean())}
+
+
+def curves(
+    evaluations: Sequence[Evaluation], specs: Sequence[RewardSpec]
+) -> tuple[dict[str, list[float]], dict[Metric, list[float]]]:
+    """What a leaderboard entry holds of a run's evaluations: a point for each of them.
+
+    Args:
+        evaluations: At least one.
+        specs: The K rewards.
+
+    Returns:
+        Reward → means, 0 where it applied to no rollout; and canonical metric → values, of those metrics that every
+        evaluation has.
+    """
+    rewards = {spec.name: [one.rewards.get(spec.name, 0.0) for one in evaluations] for spec in specs}
+    everywhere = [name for name in evaluations[-1].metrics if all(name in one.metrics for one in evaluations)]
+    return rewards, {name: [one.metrics[name] for one in evaluations] for name in everywhere}
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from gdpo_bench.core.env import Script, script_replies
 from gdpo_bench.core.episodes import EpisodeBatch
 from gdpo_bench.core.scoring import Scores
 from gdpo_bench.core.task import content_hash
-from gdpo_bench.core.vectors import RewardVectors, evaluate, label_agreement
+from gdpo_bench.core.vectors import RewardVectors, curves, evaluate, label_agreement
 from gdpo_bench.jobs.engine import single_thread
 from gdpo_bench.jobs.job import JobError
 from gdpo_bench.jobs.plan import Plan, PlannedEnv
@@ -76,6 +76,7 @@ def _entries(plan: Plan, env: PlannedEnv, command: str, console: Console) -> Ite
     for failure in scores.failures[:3]:
         show_failure(console, f"{failure!s:.{SHOWN_CHARACTERS}}")
     evaluation = evaluate(scores, env.specs)
+    rewards, metrics = curves([evaluation], env.specs)
     agreement = label_agreement(scores, env.specs, rollouts.labels)
     for normalizer in (normalizer for one, normalizer in plan.pairs if one is env):
         advantages = compute_advantages(
@@ -116,8 +117,8 @@ def _entries(plan: Plan, env: PlannedEnv, command: str, console: Console) -> Ite
                 SeedResult(
                     seed=None,
                     steps=[0],
-                    rewards={name: Curve.of([value]) for name, value in evaluation.rewards.items()},
-                    metrics={name: Curve.of([value]) for name, value in evaluation.metrics.items()},
+                    rewards={name: Curve.of(curve) for name, curve in rewards.items()},
+                    metrics={name: Curve.of(curve) for name, curve in metrics.items()},
                     diagnostics=diagnostics | agreement,
                     applicable_share={name: share for name, share in evaluation.applicable.items() if share < 1},
                 )

@@ -63,7 +63,7 @@ def job_of(entry: Entry, seeds: int | None = None, completions: Path | None = No
         "policy": _policy(entry, completions),
     }
     if entry.training is not None:
-        values["training"] = _training(entry.training)
+        values["training"] = _training(entry.trained_with())
         values["rollout"] = entry.policy.details.get("rollout", "transformers")
         pairs = [result.seed for result in entry.results if result.seed is not None]
         values["seeds"] = [{"warm_start": seed.warm_start or 0, "rl": seed.rl} for seed in pairs[:seeds]]

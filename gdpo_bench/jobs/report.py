@@ -30,7 +30,8 @@ def write_suites(suites: Mapping[tuple[str, str], Sequence[Mapping[str, float]]]
     """
     table = Table("suite", "trained", "runs", "mean over runs", title="Suites, every held-out task", box=None)
     for (suite, trained), runs in sorted(suites.items()):
-        means = {name: fmean(run[name] for run in runs) for name in runs[0]}
+        names = dict.fromkeys(name for run in runs for name in run)  # a reward may apply to nothing in some
+        means = {name: fmean(run[name] for run in runs if name in run) for name in names}
         table.add_row(suite, trained, str(len(runs)), "  ".join(f"{name} {value:.3f}" for name, value in means.items()))
     _show(table, path, console)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING
@@ -19,9 +20,9 @@ from gdpo_bench.agent.rollout import TransformersBackend
 from gdpo_bench.agent.trainer import RunResult, StepReport, Trainer
 from gdpo_bench.agent.vllm_options import VLLMOptions
 from gdpo_bench.agent.world import World, current_world
-from gdpo_bench.core import GdpoBenchError, make_vec
+from gdpo_bench.core import GdpoBenchError, RewardSpec, make_vec
 from gdpo_bench.core.task import content_hash
-from gdpo_bench.core.vectors import Evaluation
+from gdpo_bench.core.vectors import Evaluation, curves
 from gdpo_bench.files import write_atomically
 from gdpo_bench.jobs.engine import Report
 from gdpo_bench.jobs.tasks import Pretrained, RunRecord
@@ -46,8 +47,9 @@ def train_run(task: TrainingTask, report: Report) -> RunRecord:
     world = current_world()
     policy = task.policy.load(task.device)
     with closing(_backend(task.vllm, policy)) as backend:
+        trainer = _trainer(task, policy, backend, world)
         try:
-            result = _trainer(task, policy, backend, world).run(_reporter(task, report))
+            result = trainer.run(_reporter(task, report))
         except DivergedError as error:
             if task.files is None or not world.is_first:
                 raise
@@ -66,7 +68,7 @@ def train_run(task: TrainingTask, report: Report) -> RunRecord:
             )
             for suite in task.suites
         }
-    record = _record(result)
+    record = _record(result, trainer.eval_env.reward_specs)
     record.policy = {"chat_template": content_hash(policy.tokenizer.chat_template)}
     if isinstance(task.policy, Pretrained):
         record.policy |= pinned(policy)
@@ -121,12 +123,13 @@ def _reporter(task: TrainingTask, report: Report) -> StepReport:
     return tell
 
 
-def _record(result: RunResult) -> RunRecord:
+def _record(result: RunResult, specs: Sequence[RewardSpec]) -> RunRecord:
     evaluations = result.evaluations
+    rewards, metrics = curves(evaluations, specs)
     return RunRecord(
         steps=[evaluation.step for evaluation in evaluations],
-        rewards={name: [e.rewards[name] for e in evaluations] for name in evaluations[-1].rewards},
-        metrics={name: [e.metrics[name] for e in evaluations] for name in evaluations[-1].metrics},
+        rewards=rewards,
+        metrics=metrics,
         applicable=evaluations[-1].applicable,
         diagnostics=result.diagnostics,
         tokens=result.tokens,

@@ -175,7 +175,9 @@ def distinguish(names: Sequence[str], details: Sequence[Mapping[str, Any]]) -> l
 
 def setting(entry: Entry) -> dict[str, Any]:
     """All that entries must share to be compared, as fresh JSON."""
-    return entry.model_dump(mode="json", include={"track", "environment", "policy", "training"})
+    return entry.model_dump(mode="json", include={"track", "environment", "policy"}) | {
+        "training": entry.trained_with()
+    }
 
 
 def like(entry: Entry) -> dict[str, Any]:
@@ -204,7 +206,7 @@ def training_details(entry: Entry, environment: str = "") -> dict[str, Any]:
     others = [
         one["id"].rpartition("/")[2] + "".join(f":{k}={v}" for k, v in one["options"].items()) for one in imitated
     ]
-    return {**details, **(found["training"] or {}), "imitating": "+".join(others) or "defaults"}
+    return {**details, **found["training"], "imitating": "+".join(others) or "defaults"}
 
 
 def _setting_details(entry: Entry) -> dict[str, Any]:

@@ -6,9 +6,12 @@ https://github.com/evaleval/every_eval_ever/blob/main/eval.schema.json (version 
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
+import uuid
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal
 
 import tyro
@@ -18,7 +21,7 @@ from gdpo_bench.core.errors import DataError
 from gdpo_bench.core.rewards import SHORTFALL_METRICS, Metric
 from gdpo_bench.files import write_atomically
 from gdpo_bench.leaderboard.schema import Entry, Seed
-from gdpo_bench.leaderboard.statistics import CONFIDENCE, Estimate, estimate
+from gdpo_bench.leaderboard.statistics import CONFIDENCE, Estimate, estimate, finals
 from gdpo_bench.leaderboard.store import ROOT, find_entry_file, read_entry
 
 EEE_VERSION = "0.3.0"
@@ -41,7 +44,8 @@ def export(
     Args:
         names: Entries: their files, or the first digits of their ids.
         to: Format.
-        out: Folder to write to: `.eval_results/` in a model's repository, or any other.
+        out: Folder to write to: `.eval_results/` in a model's repository; for eee a checkout of its data store, where
+            a record lies at data/<environment>/<developer>/<model>/<uuid>.json.
         root: The leaderboard's folder, for ids.
         dataset: For hf: the benchmark data set on the Hub that the environment's tasks come from, as openai/gsm8k.
         task: For hf: the task's id in that data set's eval.yaml.
@@ -59,7 +63,7 @@ def export(
         raise DataError("Nothing to export; name entries by their files or ids.")
     for entry in [read_entry(find_entry_file(name, root)) for name in names]:
         if to == "eee":
-            path, text = out / f"{entry.id}.json", json.dumps(every_eval_ever(entry), indent=2) + "\n"
+            path, text = out / datastore_path(entry), json.dumps(every_eval_ever(entry), indent=2) + "\n"
         else:
             if dataset is None or task is None:
                 raise DataError("The Hub files results by data set and task: name them with --dataset and --task.")
@@ -98,12 +102,21 @@ def hub_result(
     return result
 
 
+def datastore_path(entry: Entry) -> PurePath:
+    """Where Every Eval Ever keeps a record: data/<benchmark>/<developer>/<model>/<uuid>.json.
+
+    The uuid follows from the entry's id, so that an entry that is exported again replaces its record.
+    """
+    developer, model = _model(entry).split("/")
+    name = uuid.UUID(bytes=hashlib.sha256(entry.id.encode()).digest()[:16], version=4)
+    return PurePath("data", entry.environment.id.replace("/", "_"), developer, model, f"{name}.json")
+
+
 def every_eval_ever(entry: Entry) -> dict[str, Any]:
-    """An entry as a record of Every Eval Ever: a result for each reward and metric."""
+    """An entry as a record of Every Eval Ever: a result for each reward and metric that applied to some reply."""
     provenance = entry.provenance
     created = str(int(provenance.date.timestamp()))
-    config = entry.policy.details.get("config", {})
-    model = str(config.get("model", f"{_PROJECT}/{entry.policy.name}"))
+    model = _model(entry)
     record: dict[str, Any] = {
         "schema_version": EEE_VERSION,
         "evaluation_id": f"{entry.environment.id}/{model.replace('/', '_')}/{created}",
@@ -138,7 +151,11 @@ def every_eval_ever(entry: Entry) -> dict[str, Any]:
             },
         },
         "evaluation_results": [
-            *(_result(entry, one.name, "reward", one.low, one.high) for one in entry.environment.rewards),
+            *(
+                _result(entry, one.name, "reward", one.low, one.high)
+                for one in entry.environment.rewards
+                if finals(entry, one.name)
+            ),
             *(
                 _result(entry, name, "metric", 0.0, 1.0, lower_is_better=name in SHORTFALL_METRICS)
                 for name in sorted(entry.results[0].metrics)
@@ -158,7 +175,14 @@ def _result(
     environment = entry.environment
     details: dict[str, Any] = {
         "score": found.mean,
-        "details": _texts({"runs": found.runs, "units": found.n, "unit": found.unit}),
+        "details": _texts(
+            {
+                "runs": found.runs,
+                "units": found.n,
+                "unit": found.unit,
+                "applicable_share": _applicable_share(entry, name),
+            }
+        ),
     }
     if found.half_width is not None:
         interval = {"lower": found.mean - found.half_width, "upper": found.mean + found.half_width}
@@ -194,14 +218,32 @@ def _result(
 
 
 def _estimate(entry: Entry, name: str) -> Estimate:
-    """Mean final value of a reward or metric over the entry's independent units."""
+    """Mean final value of a reward or metric over the entry's independent units, as far as it applied there."""
+    if name in entry.results[0].rewards:
+        return estimate(finals(entry, name))
     values: dict[Seed | None, float] = {}
     for result in entry.results:
-        curves = {**result.rewards, **{str(metric): curve for metric, curve in result.metrics.items()}}
-        if name not in curves:
-            raise DataError(f"Entry {entry.id} has no {name}; it has {', '.join(curves)}.")
-        values[result.seed] = curves[name].final
+        metrics = {str(metric): curve.final for metric, curve in result.metrics.items()}
+        if name not in metrics:
+            raise DataError(f"Entry {entry.id} has no {name}; it has {', '.join([*result.rewards, *metrics])}.")
+        values[result.seed] = metrics[name]
     return estimate(values)
+
+
+def _applicable_share(entry: Entry, name: str) -> float | None:
+    """Share of the rollouts that a reward applied to; None where it was all of them, and of a metric."""
+    shares = [result.applicable_share.get(name, 1.0) for result in entry.results]
+    share = sum(shares) / len(shares)
+    return share if share < 1 else None
+
+
+def _model(entry: Entry) -> str:
+    """developer/model, in letters that may stand in a path."""
+    known = str(entry.policy.details.get("config", {}).get("model", f"{_PROJECT}/{entry.policy.name}"))
+    parts = re.sub(r"[^A-Za-z0-9._/-]", "_", known).strip("/.").split("/")
+    # A folder on somebody's disk has no developer; nor have the Hub's oldest models, which are its own.
+    developer = parts[0] if len(parts) == 2 else "huggingface" if known == parts[0] else "local"
+    return f"{developer}/{parts[-1]}"
 
 
 def _what(entry: Entry) -> str:

@@ -29,6 +29,7 @@ from gdpo_bench.leaderboard.statistics import (
     paired_difference,
     pareto,
 )
+from gdpo_bench.leaderboard.table import rounded, with_interval
 
 _RELATIONS: dict[Relation, str] = {
     "dominates": "{0} dominates {1}: better in at least one reward, and equal in every run in the others.",
@@ -74,7 +75,8 @@ class RewardComparison:
         if self.verdict == "undecided":
             mean, half = self.difference.mean, self.difference.half_width
             seen = "not clear beside the other rewards" if self.difference.excludes_zero else "no difference seen"
-            return f"{seen} (interval {mean - half:+.{self.decimals}f} to {mean + half:+.{self.decimals}f})"
+            low, high = (rounded(end, self.decimals, "+") for end in (mean - half, mean + half))
+            return f"{seen} (interval {low} to {high})"
         return "equal in every run" if self.verdict == "equal" else self.verdict
 
 
@@ -213,7 +215,7 @@ def _sentences(comparison: PairComparison) -> Sequence[str]:
 def _with_interval(found: Estimate | None, digits: int, sign: str = "") -> str:
     if found is None:
         return "–"
-    return f"{found.mean:{sign}.{digits}f}" + ("" if found.half_width is None else f" ±{found.half_width:.{digits}f}")
+    return with_interval(found.mean, found.half_width, digits, sign)
 
 
 def _count(n: int, what: str) -> str:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from gdpo_bench.leaderboard.pooled import Pooled, PooledRow, PooledView
 from gdpo_bench.leaderboard.statistics import CONFIDENCE
+from gdpo_bench.leaderboard.table import with_interval
 
 LEGEND = (
     "IQM: mean of the middle half of the final rewards, each on [0, 1] by its declared range; environments count "
@@ -50,7 +51,4 @@ def _cells(row: PooledRow) -> tuple[str, ...]:
 
 def pooled_text(pooled: Pooled | None, sign: str = "") -> str:
     """A pooled number with its interval, such as `0.816 ±0.010`."""
-    if pooled is None:
-        return "–"
-    interval = "" if pooled.half_width is None else f" ±{pooled.half_width:.3f}"
-    return f"{pooled.value:{sign}.3f}{interval}"
+    return "–" if pooled is None else with_interval(pooled.value, pooled.half_width, 3, sign)

@@ -37,6 +37,8 @@ from gdpo_bench.core.rewards import Metric, RewardKind, RewardSpec
 from gdpo_bench.core.task import canonical_json, content_hash
 
 SCHEMA_VERSION = 2
+YOUNGER_OPTIONS = {"adam_beta1": 0.9, "adam_beta2": 0.95, "adam_epsilon": 1e-8}
+"""Training option → its value in runs of entries that are older than it and do not name it."""
 _TOLERANCE = 1e-9
 """Slack of a mean on the range of what it averages."""
 
@@ -323,6 +325,10 @@ class Entry(_Part):
     provenance: Provenance
     supersedes: Hash | None
     """Id of the entry that this one corrects."""
+
+    def trained_with(self) -> dict[str, Any]:
+        """`training`, and what was the case where it is older than an option; empty on the advantage track."""
+        return {} if self.training is None else YOUNGER_OPTIONS | self.training
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -233,7 +233,7 @@ def superseding(entry: Entry, board: Board) -> Entry:
 
     def trained_alike(one: Entry) -> bool:
         # In what both say: an older entry may be corrected by one that says more. Other seeds are no other training.
-        pairs = [(entry.training or {}, one.training or {}), (entry.policy.details, one.policy.details)]
+        pairs = [(entry.trained_with(), one.trained_with()), (entry.policy.details, one.policy.details)]
         return all(
             mine[name] == theirs[name]
             for mine, theirs in pairs

@@ -183,7 +183,7 @@ def _level() -> str:
     return f"{CONFIDENCE:.0%}"
 
 
-def _number(value: float, decimals: int, sign: str = "") -> str:
+def rounded(value: float, decimals: int, sign: str = "") -> str:
     """A rounded number without "-0.00"."""
     text = f"{value:{sign}.{decimals}f}"
     return text.replace("-", sign, 1) if float(text) == 0 else text
@@ -192,7 +192,7 @@ def _number(value: float, decimals: int, sign: str = "") -> str:
 def with_interval(value: float, half_width: float | None, decimals: int, sign: str = "") -> str:
     """A value and its interval such as `0.85 ±0.12`, or with `sign="+"` `+0.49 ±0.04`."""
     interval = "" if half_width is None else f" ±{half_width:.{decimals}f}"
-    return _number(value, decimals, sign) + interval
+    return rounded(value, decimals, sign) + interval
 
 
 def cell_lines(cell: Cell, column: Column) -> tuple[str, str]:

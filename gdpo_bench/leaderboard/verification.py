@@ -9,7 +9,7 @@ import numpy as np
 
 from gdpo_bench.core.rewards import Gate, RewardSpec
 from gdpo_bench.core.task import content_hash
-from gdpo_bench.core.vectors import Evaluation, RewardVectors, evaluate, label_agreement
+from gdpo_bench.core.vectors import Evaluation, RewardVectors, curves, evaluate, label_agreement
 from gdpo_bench.leaderboard.entries import EntryError
 from gdpo_bench.leaderboard.schema import Entry, Environment, SeedResult
 from gdpo_bench.leaderboard.sidecar import Sidecar
@@ -67,7 +67,8 @@ def _problems(entry: Entry, sidecar: Sidecar) -> Iterator[str]:
             continue
         for one in run.evaluations:
             yield from _bad_vectors(one, specs, entry.environment, f"{where}, step {one.step}")
-        yield from _other_means(result, [evaluate(one.scores, specs, one.step) for one in run.evaluations], where)
+        found = [evaluate(one.scores, specs, one.step) for one in run.evaluations]
+        yield from _other_means(result, found, specs, where)
         if entry.track == "advantage":
             yield from _other_diagnostics(result, run.evaluations, specs, where)
 
@@ -93,15 +94,17 @@ def _bad_vectors(
             yield f"{where}: {spec.name} has no gate, but values that differ from the raw ones"
 
 
-def _other_means(result: SeedResult, found: Sequence[Evaluation], where: str) -> Iterator[str]:
+def _other_means(
+    result: SeedResult, found: Sequence[Evaluation], specs: Sequence[RewardSpec], where: str
+) -> Iterator[str]:
+    rewards, metrics = curves(found, specs)
     for name, curve in result.rewards.items():
-        yield from _differences(f"{where}.rewards.{name}", curve.curve, [one.rewards[name] for one in found])
-    if set(result.metrics) != set(found[-1].metrics):
-        yield f"{where}.metrics: it gives {', '.join(found[-1].metrics) or 'none'}"
+        yield from _differences(f"{where}.rewards.{name}", curve.curve, rewards[name])
+    if set(result.metrics) != set(metrics):
+        yield f"{where}.metrics: it gives {', '.join(metrics) or 'none'}"
     else:
         for metric, curve in result.metrics.items():
-            again = [one.metrics.get(metric, math.nan) for one in found]
-            yield from _differences(f"{where}.metrics.{metric}", curve.curve, again)
+            yield from _differences(f"{where}.metrics.{metric}", curve.curve, metrics[metric])
     applicable = {name: share for name, share in found[-1].applicable.items() if share < 1}
     yield from _other_fields(f"{where}.applicable_share", result.applicable_share, applicable)
 

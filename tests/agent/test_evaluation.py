@@ -3,7 +3,7 @@ import pytest
 
 from gdpo_bench.core import Gate, RewardSpec
 from gdpo_bench.core.scoring import Scores
-from gdpo_bench.core.vectors import evaluate
+from gdpo_bench.core.vectors import curves, evaluate
 
 SPECS = [
     RewardSpec("correct", -3, 3, metric="accuracy"),
@@ -35,10 +35,19 @@ def test_rewards_that_do_not_apply_or_failed_are_left_out_of_the_means() -> None
     assert found.applicable == {"correct": 0.5, "short": 1}
 
 
-def test_reward_that_nowhere_applies_has_mean_0_and_no_metric() -> None:
+def test_reward_that_nowhere_applies_has_no_mean_and_no_metric() -> None:
     given = scores([[0, 1], [0, 1]])
     given.applicable[:, 0] = False
     found = evaluate(given, SPECS)
-    assert found.rewards == {"correct": 0, "short": 1}
+    assert found.rewards == {"short": 1}
     assert found.metrics == {"exceed_ratio": pytest.approx(0)}
-    assert found.applicable["correct"] == 0
+    assert found.applicable == {"correct": 0, "short": 1}
+
+
+def test_entries_hold_0_where_a_reward_did_not_apply_and_the_metrics_that_every_evaluation_has() -> None:
+    given = scores([[2, 1], [2, 1]])
+    without = scores([[0, 1], [0, 1]])
+    without.applicable[:, 0] = False
+    rewards, metrics = curves([evaluate(without, SPECS), evaluate(given, SPECS)], SPECS)
+    assert rewards == {"correct": [0, 2], "short": [1, 1]}
+    assert metrics == {"exceed_ratio": [pytest.approx(0), pytest.approx(0)]}

@@ -139,6 +139,32 @@ def test_two_revisions_of_a_grader_are_refused_by_name(entry):
         compare_pair(entry("gdpo", HIGH), entry("grpo", LOW, grader_revision=2))
 
 
+def test_a_training_option_that_an_older_entry_does_not_name_had_the_value_that_it_was_run_with(entry):
+    old = entry("grpo", LOW)
+
+    def naming(**options):
+        return rebuilt(entry("gdpo", HIGH), training={**old.training, **options})
+
+    same = naming(adam_beta1=0.9, adam_beta2=0.95, adam_epsilon=1e-8)
+    assert words(compare_pair(same, old)) == {"format": "better", "correct": "better"}
+    (one,) = compare([same, old])
+    assert (one.heading, len(one.rows)) == ("mini", 2)
+    other = naming(adam_beta1=0.9, adam_beta2=0.999, adam_epsilon=1e-8)
+    with pytest.raises(DataError, match=r"training\.adam_beta2: 0\.999 / 0\.95\n.*--anyway"):
+        compare_pair(other, old)
+    assert sorted(found.heading for found in compare([other, old])) == ["mini:adam_beta2=0.95", "mini:adam_beta2=0.999"]
+
+
+def test_a_difference_that_rounds_to_nothing_has_no_minus_sign(entry):
+    baseline = entry("grpo", HIGH)
+    shifts = (-3e-6, 1e-6, -3e-6, 1e-6)
+    nearly = [result.rewards["format"].final + shift for result, shift in zip(baseline.results, shifts, strict=True)]
+    found = compare_pair(with_rewards(entry("gdpo", HIGH), format=nearly), baseline)
+    assert words(found)["format"] == "no difference seen (interval +0.00 to +0.00)"
+    assert "+0.00 ±0.00" in printed(found)
+    assert "-0.0" not in printed(found)
+
+
 def test_it_is_compared_on_request_and_that_is_said(entry):
     other = [RewardSpec("format", 0, 1, "binary", metric="format_rate"), RewardSpec("brief", 0, 1)]
     found = compare_pair(entry("gdpo", HIGH), entry("grpo", LOW, environment="gdpo/Other-v0", specs=other), anyway=True)

@@ -10,7 +10,7 @@ from gdpo_bench.advantages import GDPO
 from gdpo_bench.jobs.engine import Finished
 from gdpo_bench.jobs.job import JobError, check
 from gdpo_bench.jobs.plan import plan
-from gdpo_bench.jobs.rebuild import rebuild
+from gdpo_bench.jobs.rebuild import job_of, rebuild
 from gdpo_bench.leaderboard import Cost, EntryError, Hardware, PolicyConfig, make_entry
 from gdpo_bench.leaderboard.attestation import Attestation, attestation_problems, status, write_attestation
 from gdpo_bench.leaderboard.commands import main
@@ -89,6 +89,14 @@ def test_elsewhere_the_advantage_track_must_agree_to_1e_9(measured_advantages):
     moved = replace(run.evaluations[0], advantages=run.evaluations[0].advantages + 1e-5)
     again = elsewhere(Measured(one.entry, Sidecar.of(one.sidecar.rewards, [SidecarRun(None, [moved])])))
     assert not compare_runs(one, again).succeeded
+
+
+def test_an_entry_is_run_again_with_what_it_does_not_name_as_it_was(entry):
+    old = entry()
+    training = job_of(old).training
+    assert (training.adam_beta1, training.adam_beta2, training.adam_epsilon) == (0.9, 0.95, 1e-8)
+    named = old.model_copy(update={"training": old.training | {"adam_beta2": 0.999}})
+    assert job_of(named).training.adam_beta2 == 0.999
 
 
 def test_what_differs_is_told_first(make_provenance):

@@ -130,6 +130,8 @@ def test_an_entry_supersedes_the_current_one_of_its_configuration(tmp_path, meas
     assert superseding(longer, board) == longer
     known_better = new.entry.model_copy(update={"training": (new.entry.training or {}) | {"epochs": 1}})
     assert superseding(known_better, board).supersedes == old.entry.id
+    moved = new.entry.model_copy(update={"training": (new.entry.training or {}) | {"adam_beta2": 0.999}})
+    assert superseding(moved, board) == moved  # the old one, which does not name it, had 0.95
     found = superseding(new.entry, board)
     assert (found.supersedes, found.id) == (old.entry.id, new.entry.id)
     board.file(found, new.sidecar)
