@@ -7,10 +7,8 @@ standard input, at which its dispatcher ends whatever runs, and the engine remov
 from __future__ import annotations
 
 import contextlib
-import json
-import os
-import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import docker
@@ -18,17 +16,17 @@ from docker.types import LogConfig, Ulimit
 
 from gdpo_sandbox.engine import ENGINE_ERRORS
 from gdpo_sandbox.errors import EngineError
-from gdpo_sandbox.image.worker.frames import ClosedError, FrameReader, pack, pack_json
+from gdpo_sandbox.image.worker.budget import Budget
+from gdpo_sandbox.image.worker.frames import ClosedError, FrameReader, pack, pack_json, unpack_json
+from gdpo_sandbox.orphans import OWNER_LABEL, owner
 from gdpo_sandbox.program import Limits, Outcome, Program
-from gdpo_sandbox.protocol import decode_outcome, encode_program, wall_s
+from gdpo_sandbox.protocol import decode_outcomes, encode_program, wall_s
 from gdpo_sandbox.stream import AttachStream
 
-OWNER_LABEL = "gdpo-bench.owner"
-"""Names the machine and process that a container belongs to."""
 _WORKER_MB, _WORKER_PROCESSES = 64, 2
 """Of zygote and dispatcher, beside the program's."""
 _COPIES = 8
-"""Of the output, in the dispatcher: as bytes, as text of up to four times the size, as a message."""
+"""Of the output, in the dispatcher: in the files behind the streams, as it is read, and as a message."""
 _FILES = 2048
 _START_WITHIN_S = 60.0
 _GRACE_S = 60.0
@@ -39,6 +37,18 @@ _IN_FLIGHT_BYTES = 1 << 15
 
 class ContainerError(Exception):
     """A container that does not do as it should: gone, wedged, or saying what it should not."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a container's work on a program ended."""
+
+    peaks_mb: list[float]
+    """Of memory, one a test."""
+    clean: bool
+    """Whether the container can be used again."""
+    budget: Budget
+    """What the program has left, for tests that are to run in another one."""
 
 
 class Container:
@@ -75,34 +85,37 @@ class Container:
                 raise EngineError(f"The engine starts no container of {image}: {error}") from error
             raise
 
-    def run(self, program: Program, inputs: Sequence[bytes]) -> tuple[list[Outcome], bool]:
-        """Run a program; its outcomes, and whether the container can be used again.
+    def run(self, program: Program, inputs: Sequence[bytes], budget: Budget, take: Callable[[Outcome], None]) -> Ending:
+        """Run a program, and say how that ended.
 
-        Where it cannot, there may be fewer outcomes than inputs, but at least one.
+        Where the container cannot be used again, there may be fewer outcomes than inputs, but at least one.
 
         Args:
             program: Its own inputs are not looked at.
             inputs: Of the tests to run, encoded.
+            budget: Of the program, for all of its tests.
+            take: Called with each outcome as it comes, so that no more than a few are in memory. Their peaks are
+                not known yet.
 
         Raises:
             ContainerError: There is no telling what became of the program.
         """
-        to_send = pack_json(encode_program(program, len(inputs), self._limits))
-        outcomes: list[dict[str, Any]] = []
-        sent = in_flight = 0
+        to_send = pack_json(encode_program(program, len(inputs), self._limits, budget))
+        taken = sent = in_flight = 0
         while True:
-            while sent < len(inputs) and (sent == len(outcomes) or in_flight + len(inputs[sent]) <= _IN_FLIGHT_BYTES):
+            while sent < len(inputs) and (sent == taken or in_flight + len(inputs[sent]) <= _IN_FLIGHT_BYTES):
                 to_send += pack(inputs[sent])
                 in_flight += len(inputs[sent])
                 sent += 1
             self._send(to_send)
             to_send = b""
-            message = self._receive()
-            in_flight -= sum(map(len, inputs[len(outcomes) : len(outcomes) + len(message["outcomes"])]))
-            outcomes += message["outcomes"]
+            message, blobs = self._receive()
+            for outcome in decode_outcomes(message, blobs):
+                take(outcome)
+                in_flight -= len(inputs[taken])
+                taken += 1
             if "clean" in message:
-                peaks = message["peaks"]
-                return [decode_outcome(*pair) for pair in zip(outcomes, peaks, strict=True)], message["clean"]
+                return Ending(message["peaks"], message["clean"], Budget(**message["budget"]))
 
     def close(self) -> None:
         """End it, whatever it is doing; the engine then removes it."""
@@ -128,12 +141,11 @@ class Container:
             except OSError as error:
                 raise ContainerError(f"The container does not read ({error}). {self._stream.last_words}") from error
 
-    def _receive(self) -> dict[str, Any]:
+    def _receive(self) -> tuple[dict[str, Any], memoryview]:
         try:
-            message: dict[str, Any] = json.loads(self._frames.next())
+            return unpack_json(self._frames.next())
         except (OSError, ClosedError, ValueError) as error:
             raise ContainerError(f"The container does not answer ({error}). {self._stream.last_words}") from error
-        return message
 
 
 def _hardening(limits: Limits) -> dict[str, Any]:
@@ -142,6 +154,7 @@ def _hardening(limits: Limits) -> dict[str, Any]:
     The user inside is root without its powers: PID 1 keeps those to become another user, the dispatcher the one to
     kill, programs none. Docker's own filter of system calls applies, and the worker's on top of it.
     """
+    files_mb = min(limits.files_mb, limits.memory_mb)  # or they could take what is the worker's
     memory = f"{limits.memory_mb + _WORKER_MB + _COPIES * limits.output_bytes // (1 << 20)}m"
     return {
         "user": "0:0",
@@ -157,7 +170,7 @@ def _hardening(limits: Limits) -> dict[str, Any]:
             "fs.mqueue.queues_max": "0",
         },
         "read_only": True,
-        "tmpfs": {"/tmp": f"rw,nosuid,nodev,noexec,size={limits.files_mb}m,nr_inodes={_FILES},mode=0777"},
+        "tmpfs": {"/tmp": f"rw,nosuid,nodev,noexec,size={files_mb}m,nr_inodes={_FILES},mode=0777"},
         "working_dir": "/tmp",
         "hostname": "sandbox",
         "mem_limit": memory,
@@ -168,7 +181,7 @@ def _hardening(limits: Limits) -> dict[str, Any]:
             Ulimit(name="core", soft=0, hard=0),
             Ulimit(name="nofile", soft=limits.open_files + 64, hard=limits.open_files + 64),
         ],
-        "labels": {OWNER_LABEL: f"{socket.gethostname()}:{os.getpid()}"},
+        "labels": {OWNER_LABEL: owner()},
         "environment": {"MALLOC_ARENA_MAX": "1"},  # else each thread reserves 64 MB of addresses
         "log_config": LogConfig(type="none"),
         "stdin_open": True,  # once: it is closed when this end goes away

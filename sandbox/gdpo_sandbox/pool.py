@@ -9,11 +9,11 @@ import os
 import threading
 import warnings
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import NoReturn, Self
+from dataclasses import dataclass, field, replace
+from typing import NoReturn, Self, TypeVar
 
 import docker
 
@@ -21,14 +21,16 @@ from gdpo_sandbox.building import ensure_image
 from gdpo_sandbox.container import Container, ContainerError
 from gdpo_sandbox.engine import ENGINE_ERRORS, HOSTS, RUNTIME, connect, slots_by_environment
 from gdpo_sandbox.errors import EngineError, SandboxError
+from gdpo_sandbox.orphans import remove_orphans
 from gdpo_sandbox.program import Limits, Outcome, Program, ProgramRun
-from gdpo_sandbox.protocol import encode_inputs, sandbox_errors
+from gdpo_sandbox.protocol import encode_inputs, full_budget, sandbox_error
 
 _log = logging.getLogger(__name__)
 _STARTS = 3
 """Attempts at starting a container, before its host counts as dead."""
 _ATTEMPTS = 2
 """At running a program, the second on a fresh container."""
+T = TypeVar("T")
 _pools: weakref.WeakSet[SandboxPool] = weakref.WeakSet()
 
 
@@ -126,13 +128,28 @@ class SandboxPool:
             ImageError: The image has to be built, and cannot.
             ProgramError: An input cannot be sent.
         """
-        inputs = encode_inputs(program)
-        while True:
-            with self._slot() as slot:
-                try:
-                    return ProgramRun(tuple(self._run(program, inputs, slot)))
-                except EngineError as error:
-                    self._leave_out(slot.host, error)
+        outcomes, peaks = self._on_some_slot(program, lambda _, outcome: outcome)
+        return ProgramRun(tuple(map(_with_peak, outcomes, peaks)))
+
+    def run_each(self, program: Program, judge: Callable[[int, Outcome], T]) -> list[T]:
+        """Run one program as `run` does, and keep of its outcomes only what is made of them.
+
+        So what a program returns need not be in memory for all of its tests at one time.
+
+        Args:
+            program: The program.
+            judge: Is given a test's index and outcome, as outcomes come; the peak of memory is not known then. If a
+                container dies, all tests are run and judged again.
+
+        Returns:
+            What `judge` has made of each test.
+
+        Raises:
+            EngineError: No engine answers, or none starts a container.
+            ImageError: The image has to be built, and cannot.
+            ProgramError: An input cannot be sent.
+        """
+        return self._on_some_slot(program, judge)[0]
 
     def run_many(self, programs: Iterable[Program]) -> list[ProgramRun]:
         """Run programs, as many at a time as there are slots; their runs in the same order. Raises like `run`."""
@@ -153,27 +170,50 @@ class SandboxPool:
         if self._executor:
             self._executor.shutdown(cancel_futures=True)
 
-    def _run(self, program: Program, inputs: list[bytes], slot: _Slot) -> list[Outcome]:
-        outcomes: list[Outcome] = []
-        failures = 0
-        while len(outcomes) < len(inputs):
+    def _on_some_slot(self, program: Program, judge: Callable[[int, Outcome], T]) -> tuple[list[T], list[float]]:
+        """What `judge` has made of each outcome, and the tests' peaks of memory in MiB."""
+        inputs = encode_inputs(program)
+        while True:
+            with self._slot() as slot:
+                try:
+                    return self._run(program, inputs, judge, slot)
+                except EngineError as error:
+                    self._leave_out(slot.host, error)
+
+    def _run(
+        self, program: Program, inputs: list[bytes], judge: Callable[[int, Outcome], T], slot: _Slot
+    ) -> tuple[list[T], list[float]]:
+        for _ in range(_ATTEMPTS):
+            try:
+                return self._attempt(program, inputs, judge, slot)
+            except ContainerError as error:
+                failure = error
+        return [judge(index, sandbox_error(failure)) for index in range(len(inputs))], [0.0] * len(inputs)
+
+    def _attempt(
+        self, program: Program, inputs: list[bytes], judge: Callable[[int, Outcome], T], slot: _Slot
+    ) -> tuple[list[T], list[float]]:
+        judged: list[T] = []
+        peaks: list[float] = []
+        budget = full_budget(self.limits)
+
+        def take(outcome: Outcome) -> None:
+            judged.append(judge(len(judged), outcome))
+
+        while len(peaks) < len(inputs):
             container = slot.container or self._start(slot)
             try:
-                more, clean = container.run(program, inputs[len(outcomes) :])
-            except ContainerError as error:
+                ending = container.run(program, inputs[len(peaks) :], budget, take)
+            except BaseException as error:  # also an interrupt, in the middle of the exchange
                 self._give_up(slot)
-                container.destroy()
-                outcomes, failures = [], failures + 1
-                if failures == _ATTEMPTS:
-                    return sandbox_errors(len(inputs), error)
-                continue
-            except BaseException:  # an interrupt, in the middle of the exchange
-                self._give_up(slot)
+                if isinstance(error, ContainerError):
+                    container.destroy()
                 raise
-            outcomes += more
-            if not clean:
+            peaks += ending.peaks_mb
+            budget = ending.budget
+            if not ending.clean:
                 self._give_up(slot)
-        return outcomes
+        return judged, peaks
 
     def _start(self, slot: _Slot) -> Container:
         container = slot.host.start(self.limits, self._runtime)
@@ -232,7 +272,12 @@ class SandboxPool:
             names: list[str | None] = [*self._host_names] or [None]
             for name in names:
                 try:
-                    self._hosts.append(_Host(name or "The engine", connect(name)))
+                    client = connect(name)
+                    try:
+                        remove_orphans(client)
+                    except ENGINE_ERRORS as error:  # they are in nobody's way
+                        _log.warning("Sandbox: containers that were left cannot be removed: %s", error)
+                    self._hosts.append(_Host(name or "The engine", client))
                 except EngineError as error:
                     errors.append(error)
             if not self._hosts:
@@ -270,6 +315,10 @@ class SandboxPool:
                 self._idle = list(self._slots)
             self._changed.notify_all()
         warnings.warn(f"Sandbox: going on without {host.name}: {error}", stacklevel=4)
+
+
+def _with_peak(outcome: Outcome, peak_mb: float) -> Outcome:
+    return replace(outcome, peak_memory_mb=peak_mb)
 
 
 def _release_in_fork() -> None:

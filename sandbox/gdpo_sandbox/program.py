@@ -27,13 +27,17 @@ class Status(StrEnum):
     """Ended by a signal that no limit explains, such as a segmentation fault."""
     NO_RESULT = "no result"
     """A call that never returned although its process ended, as after `os._exit(0)`."""
+    NOT_RUN = "not run"
+    """The program had used its budget for all tests before this one was due; it counts as failed."""
     SANDBOX_ERROR = "sandbox error"
     """The sandbox failed, twice; it says nothing of the program and must never become a reward."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a program may use. CPU and wall time, and output, are per test; the rest per program.
+    """What a program may use: CPU and wall time, and output, in a test and over all tests; the rest at any time.
+
+    A program that has used what it may over all tests is ended, and the tests that are left are *not run*.
 
     Raises:
         ProgramError: A limit is not positive.
@@ -52,6 +56,12 @@ class Limits:
     files_mb: int = 32
     """MiB of files in the working directory."""
     open_files: int = 64
+    program_cpu_s: float | None = None
+    """Seconds of CPU over all tests; 10 × `cpu_s` by default. As many times `wall_s` may pass."""
+    program_output_bytes: int | None = None
+    """Bytes of stdout and of encoded values over all tests; 16 × `output_bytes` by default."""
+    timeouts: int = 3
+    """Tests that may end in a time-out, the last of which ends the program."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():

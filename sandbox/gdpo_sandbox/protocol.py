@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from gdpo_sandbox.errors import ProgramError
 from gdpo_sandbox.image.worker import values
+from gdpo_sandbox.image.worker.budget import Budget
 from gdpo_sandbox.program import Limits, Opaque, Outcome, Program, Status
 
 _MAX_ARGUMENT_BYTES = 1 << 30
+_CONTAINERS = 3
+"""That a program may leave unclean. Each costs a start, for which the program pays nothing."""
+_FAILED_STDOUT_CHARACTERS = 4_000
+_ESCAPES = {0xDC00 + byte: f"\\x{byte:02x}" for byte in range(0x80, 0x100)}
+"""Of bytes as `surrogateescape` decodes them."""
 
 
 def wall_s(limits: Limits) -> float:
@@ -18,8 +24,32 @@ def wall_s(limits: Limits) -> float:
     return 3 * limits.cpu_s + 2 if limits.wall_s is None else limits.wall_s
 
 
-def encode_program(program: Program, tests: int, limits: Limits) -> dict[str, Any]:
-    """All of the program but its inputs."""
+def program_cpu_s(limits: Limits) -> float:
+    """Seconds of CPU that all tests may take."""
+    return 10 * limits.cpu_s if limits.program_cpu_s is None else limits.program_cpu_s
+
+
+def full_budget(limits: Limits) -> Budget:
+    """What a program may use over all of its tests, before the first."""
+    cpu_s = program_cpu_s(limits)
+    return Budget(
+        cpu_s=cpu_s,
+        wall_s=cpu_s / limits.cpu_s * wall_s(limits),
+        output_bytes=limits.program_output_bytes or 16 * limits.output_bytes,
+        timeouts=limits.timeouts,
+        containers=_CONTAINERS,
+    )
+
+
+def encode_program(program: Program, tests: int, limits: Limits, budget: Budget) -> dict[str, Any]:
+    """All of the program but its inputs.
+
+    Args:
+        program: The program.
+        tests: How many are to run.
+        limits: Of each.
+        budget: Left for all of them.
+    """
     isolation = program.isolation or ("test" if program.mode == "stdio" else "program")
     return {
         "source": program.source,
@@ -27,7 +57,8 @@ def encode_program(program: Program, tests: int, limits: Limits) -> dict[str, An
         "entry": program.entry,
         "isolation": isolation,
         "tests": tests,
-        "limits": asdict(limits) | {"wall_s": wall_s(limits)},
+        "limits": asdict(limits) | {"wall_s": wall_s(limits), "program_cpu_s": program_cpu_s(limits)},
+        "budget": vars(budget),
     }
 
 
@@ -51,20 +82,45 @@ def encode_inputs(program: Program) -> list[bytes]:
     return inputs
 
 
-def decode_outcome(message: dict[str, Any], peak_memory_mb: float) -> Outcome:
-    """One test's outcome, whose value may be forged in any way."""
-    fields = message | {"status": Status(message["status"]), "peak_memory_mb": peak_memory_mb}
-    if message["value"] is not None:
+def decode_outcomes(message: dict[str, Any], blobs: memoryview) -> Iterator[Outcome]:
+    """A message's outcomes one by one, so that the value of one can be forgotten before the next is built.
+
+    Args:
+        message: As the dispatcher sends it.
+        blobs: Standard output and value of each outcome, one after the other. A program may have forged the value.
+    """
+    start = 0
+    for fields in message["outcomes"]:
+        middle = start + fields["stdout"]
+        end = middle + (fields["value"] or 0)
+        yield _outcome(fields, bytes(blobs[start:middle]), bytes(blobs[middle:end]))
+        start = end
+
+
+def _outcome(fields: dict[str, Any], stdout: bytes, value: bytes) -> Outcome:
+    status = Status(fields["status"])
+    fields = fields | {"status": status, "stdout": _text(stdout)}
+    if status is not Status.OK:
+        fields["stdout"] = fields["stdout"][:_FAILED_STDOUT_CHARACTERS]
+    if fields["value"] is not None:
         try:
-            fields["value"] = values.decode(message["value"], Opaque)
+            fields["value"] = values.decode(value.decode(), Opaque)
         except ValueError as error:
             fields |= {"status": Status.NO_RESULT, "value": None, "error": f"What it returned cannot be read: {error}."}
     return Outcome(**fields)
 
 
-def sandbox_errors(count: int, error: Exception) -> list[Outcome]:
-    """Outcomes that say nothing of the program."""
-    return [Outcome(Status.SANDBOX_ERROR, error=str(error))] * count
+def _text(data: bytes) -> str:
+    """UTF-8, with other bytes escaped. The error handler `backslashreplace` does that too, in five times the time."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data.decode("utf-8", "surrogateescape").translate(_ESCAPES)
+
+
+def sandbox_error(error: Exception) -> Outcome:
+    """An outcome that says nothing of the program."""
+    return Outcome(Status.SANDBOX_ERROR, error=str(error))
 
 
 def _arguments(test: Any) -> list[Any]:

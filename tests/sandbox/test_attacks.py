@@ -1,7 +1,5 @@
 """The sandbox against the catalogue of hostile programs, and the judge against programs that are not contained."""
 
-import os
-import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -12,13 +10,13 @@ import pytest
 from gdpo_sandbox import Mode, Program, ProgramRun, SandboxPool, Status
 from gdpo_sandbox.attacks import CATALOGUE, Attack, Verdict, judge, judge_all, judging
 from gdpo_sandbox.attacks.judging import LIMITS, TESTS, draw_numbers, fresh_state
-from gdpo_sandbox.container import OWNER_LABEL
+from gdpo_sandbox.orphans import OWNER_LABEL, owner
 
 
 def containers(engine: docker.DockerClient) -> set[str]:
     """Ids of those that this process has started."""
-    owner = f"{OWNER_LABEL}={socket.gethostname()}:{os.getpid()}"
-    return {container["Id"] for container in engine.api.containers(all=True, filters={"label": owner})}
+    label = f"{OWNER_LABEL}={owner()}"
+    return {container["Id"] for container in engine.api.containers(all=True, filters={"label": label})}
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import json, os, sys
 def answer(value):
     frame = sys._getframe()
     while "self" not in frame.f_locals: frame = frame.f_back
-    os.write(4, frame.f_locals["self"]._token + b' ["returned", {"value": ' + json.dumps(value).encode() + b'}]\\n')
+    os.write(4, frame.f_locals["self"]._token + b' ["returned", {}]\\t' + value.encode() + b'\\n')
 """
 
 
@@ -27,7 +27,7 @@ def call(pool: SandboxPool, source: str, *inputs: Any, isolation: Any = None) ->
         "answer('42'); answer('42'); return 1",
         "answer('[' * 50_000); os._exit(0)",
         "os.write(4, b'ready {}\\n'); return 1",
-        'os.write(4, b\'0123456789abcdef ["returned", {"value": "42"}]\\n\'); return 1',
+        "os.write(4, b'0123456789abcdef [\"returned\", {}]\\t42\\n'); return 1",
         "os.write(4, b'\\0\\xff\\n'); return 1",
         "os.write(4, b'[' * 100_000 + b'\\n'); return 1",
         "os.write(4, b'\\n'); return 1",

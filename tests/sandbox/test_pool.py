@@ -18,7 +18,9 @@ from typing import Any
 import docker
 import pytest
 from gdpo_sandbox import EngineError, Limits, Program, SandboxError, SandboxPool, Status
-from gdpo_sandbox.container import OWNER_LABEL, Container, ContainerError
+from gdpo_sandbox.container import Container, ContainerError
+from gdpo_sandbox.orphans import OWNER_LABEL, owner
+from gdpo_sandbox.protocol import full_budget
 
 ECHO = [Program("print(input())", [str(n)]) for n in range(40)]
 ANSWERS = [f"{n}\n" for n in range(40)]
@@ -29,9 +31,9 @@ def answers(runs: list[Any]) -> list[str]:
     return [run.tests[0].stdout for run in runs]
 
 
-def containers_of(engine: docker.DockerClient, pid: int) -> set[str]:
-    owner = f"{OWNER_LABEL}={socket.gethostname()}:{pid}"
-    return {container["Id"] for container in engine.api.containers(all=True, filters={"label": owner})}
+def containers_of(engine: docker.DockerClient, name: str) -> set[str]:
+    label = f"{OWNER_LABEL}={name}"
+    return {container["Id"] for container in engine.api.containers(all=True, filters={"label": label})}
 
 
 def eventually(holds: Callable[[], bool], seconds: float = 30) -> bool:
@@ -151,7 +153,7 @@ def test_what_is_not_the_protocol_is_a_failure_of_the_sandbox(
     assert slot.container
     slot.container._frames._buffer += b"\xff\xff\xff\xff"
     with pytest.raises(ContainerError, match="A frame of 4294967295 bytes"):
-        slot.container.run(ECHO[0], [b"x"])
+        slot.container.run(ECHO[0], [b"x"], full_budget(single.limits), lambda outcome: None)
     assert answers([single.run(ECHO[1])]) == ANSWERS[1:2]
 
 
@@ -165,12 +167,12 @@ def test_an_interrupt_costs_a_container_and_nothing_else(single: SandboxPool) ->
 
 
 def test_containers_end_with_the_pool(engine: docker.DockerClient) -> None:
-    before = containers_of(engine, os.getpid())
+    before = containers_of(engine, owner())
     with SandboxPool(slots=2) as pool:
         pool.run_many(ECHO[:4])
-        made = containers_of(engine, os.getpid()) - before
+        made = containers_of(engine, owner()) - before
         assert made
-    assert eventually(lambda: not made & containers_of(engine, os.getpid()))
+    assert eventually(lambda: not made & containers_of(engine, owner()))
     with pytest.raises(SandboxError, match="closed"):
         pool.run(ECHO[0])
 
@@ -214,9 +216,10 @@ def test_containers_end_when_their_client_is_killed(engine: docker.DockerClient,
         assert client.stdout
         try:
             assert client.stdout.readline() == b"running\n"
-            assert containers_of(engine, client.pid)
+            name = owner(client.pid)
+            assert containers_of(engine, name)
             client.kill()
-            assert eventually(lambda: not containers_of(engine, client.pid))
+            assert eventually(lambda: not containers_of(engine, name))
         finally:
             os.killpg(client.pid, signal.SIGKILL)
 

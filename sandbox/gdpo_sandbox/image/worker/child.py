@@ -1,8 +1,9 @@
 """The untrusted side: a forked process that becomes nobody, takes a program from the dispatcher, and runs its tests.
 
-It answers each request with one line on descriptor 4. A request is a file on descriptor 0 and a token on descriptor 3;
-the line begins with the token, so that one that comes too early or twice is known for what it is. The program shares
-this process, and can write such a line itself: that gains it no more than returning the value would.
+It answers each request with one line on descriptor 4: a token, what happened as JSON, a tab, and the value if there is
+one. A request is a file on descriptor 0 and a token on descriptor 3, so that an answer that comes too early or twice is
+known for what it is. The program shares this process, and can write such a line itself: that gains it no more than
+returning the value would.
 """
 
 from __future__ import annotations
@@ -144,10 +145,10 @@ class Child:
         if not self._token:
             os._exit(0)
 
-    def _answer(self, kind: str, **details: Any) -> None:
+    def _answer(self, kind: str, value: str = "", **details: Any) -> None:
         if os.getpid() != self._pid:
             os._exit(0)  # a copy that the program made
-        line = self._token + b" " + json.dumps([kind, details]).encode() + b"\n"
+        line = b"%b %b\t%b\n" % (self._token, json.dumps([kind, details]).encode(), value.encode())
         while line:
             line = line[os.write(4, line) :]
 

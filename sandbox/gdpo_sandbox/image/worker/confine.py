@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -21,7 +22,9 @@ _DENIED = {  # numbers on x86_64 and aarch64, None where there is no such call
     "execve": (59, 221), "execveat": (322, 281),
     # other processes
     "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "kcmp": (312, 272),
-    "pidfd_getfd": (438, 438), "process_madvise": (440, 440), "perf_event_open": (298, 241),
+    "pidfd_open": (434, 434), "pidfd_getfd": (438, 438), "pidfd_send_signal": (424, 424),
+    "process_mrelease": (448, 448), "process_madvise": (440, 440), "perf_event_open": (298, 241),
+    "membarrier": (324, 283),
     # what would outlive the program: shared memory, semaphores, queues, keys, attributes of the working directory
     "shmget": (29, 194), "shmat": (30, 196), "semget": (64, 190), "msgget": (68, 186), "mq_open": (240, 180),
     "add_key": (248, 217), "request_key": (249, 218), "keyctl": (250, 219),
@@ -29,7 +32,9 @@ _DENIED = {  # numbers on x86_64 and aarch64, None where there is no such call
     "file_setattr": (469, 469),
     # files that no quota counts, and programs on no file system
     "memfd_create": (319, 279), "memfd_secret": (447, 447),
-    # counted per user over all containers of a machine
+    # counted over the whole machine, or per user over all of its containers
+    "io_setup": (206, 0), "io_destroy": (207, 1), "io_submit": (209, 2), "io_cancel": (210, 3),
+    "io_getevents": (208, 4), "io_pgetevents": (333, 292), "quotactl": (179, 60), "quotactl_fd": (443, 443),
     "inotify_init": (253, None), "inotify_init1": (294, 26), "fanotify_init": (300, 262),
     # name spaces and mounts
     "unshare": (272, 97), "setns": (308, 268), "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41),
@@ -38,11 +43,14 @@ _DENIED = {  # numbers on x86_64 and aarch64, None where there is no such call
     # parts of the kernel known for their holes, which no test needs
     "bpf": (321, 280), "userfaultfd": (323, 282), "io_uring_setup": (425, 425), "io_uring_enter": (426, 426),
     "io_uring_register": (427, 427), "vmsplice": (278, 75), "splice": (275, 76), "tee": (276, 77),
+    "seccomp": (317, 277), "landlock_create_ruleset": (444, 444), "landlock_restrict_self": (446, 446),
     # works on all file systems of the machine
     "sync": (162, 81), "syncfs": (306, 267),
     "personality": (135, 92), "modify_ldt": (154, None), "syslog": (103, 116),
 }  # fmt: skip
 _SOCKETPAIR, _CLONE, _CLONE3, _PRCTL = (53, 199), (56, 220), (435, 435), (157, 167)
+_FCNTL, _SET_PIPE_SIZE = (72, 25), 1031
+_MMAP, _HUGE_PAGES = (9, 222), 0x40000
 _SET_DUMPABLE, _SET_SECCOMP, _SET_NO_NEW_PRIVILEGES = 4, 22, 38
 _NEW_NAMESPACES = 0x7E020000
 _AF_UNIX = 1
@@ -84,6 +92,8 @@ def deny_syscalls() -> None:
         (_CLONE, (0, _ANY_BIT, True, _NEW_NAMESPACES)),
         (_SOCKETPAIR, (0, _EQUAL, False, _AF_UNIX)),
         (_PRCTL, (0, _EQUAL, True, _SET_DUMPABLE), (1, _EQUAL, False, 0)),
+        (_FCNTL, (1, _EQUAL, True, _SET_PIPE_SIZE)),  # counted for root, who made the pipes to the dispatcher
+        (_MMAP, (3, _ANY_BIT, True, _HUGE_PAGES)),  # of which a machine has so many
     ):
         program += _deny_if(numbers[column], tests)
     program.append((_RETURN, 0, 0, _ALLOW))
@@ -130,6 +140,12 @@ def be_first_to_go() -> None:
     os.close(score)
 
 
+def deny_terminals() -> None:
+    """Let nobody but root make terminals: a machine has so many, over all containers."""
+    with contextlib.suppress(OSError):  # where there is no such file, or it cannot be changed; the doctor looks at it
+        os.chmod("/dev/pts/ptmx", 0)
+
+
 def become(uid: int) -> None:
     """Become a user without any rights, for good."""
     os.setgroups([])
@@ -146,17 +162,24 @@ def limit_resources(limits: dict[str, Any], tests: int) -> None:
     """
     for which, value in (
         (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_CPU, int(limits["cpu_s"] * (tests + 1)) + 2),
+        (resource.RLIMIT_CPU, int(min(limits["cpu_s"] * (tests + 1), limits["program_cpu_s"])) + 2),
         (resource.RLIMIT_AS, limits["memory_mb"] << 20),
         (resource.RLIMIT_FSIZE, limits["output_bytes"] + 1),
         (resource.RLIMIT_NOFILE, limits["open_files"]),
-        (resource.RLIMIT_STACK, 64 << 20),
         (resource.RLIMIT_MSGQUEUE, 0),
         (resource.RLIMIT_MEMLOCK, 0),
     ):
-        hard = resource.getrlimit(which)[1]
-        limit = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        limit = _within(which, value)
         resource.setrlimit(which, (limit, limit))
+    # Many programs raise it, "to infinity" at that, and may: stacks count as memory.
+    stack = resource.RLIMIT_STACK
+    resource.setrlimit(stack, (_within(stack, 64 << 20), resource.getrlimit(stack)[1]))
+
+
+def _within(which: int, value: int) -> int:
+    """A value, or the limit that there is already."""
+    hard = resource.getrlimit(which)[1]
+    return value if hard == resource.RLIM_INFINITY else min(value, hard)
 
 
 def _call(name: str, *arguments: Any) -> None:

@@ -18,17 +18,18 @@ import traceback
 from typing import Any, NoReturn
 
 from . import usage
+from .budget import Budget
 from .frames import ClosedError, FrameReader, pack_json
 from .process import AT_START, BOX, EMPTY, HOST, REAP, TO_CALL, TO_RUN, Answer, Process, kill_all
 
 _STDERR_CHARACTERS, _ERROR_CHARACTERS = 2_000, 500
-_FAILED_STDOUT_CHARACTERS = 4_000
-"""Of a test that did not end well: nothing in it can be right, and decoding a megabyte of junk takes half a second."""
-_SEND_CHARACTERS, _SEND_EVERY_S = 1 << 16, 0.25
+_FAILED_STDOUT_BYTES = 16_000
+"""Of a test that did not end well, in which nothing can be right. The host shows 4,000 characters."""
+_SEND_BYTES, _SEND_EVERY_S = 1 << 16, 0.25
 _CLEAN_WITHIN_S = 5.0
 
 Outcome = dict[str, Any]
-"""One test's outcome as the host reads it: the fields of its `Outcome`, with the value still encoded."""
+"""One test's outcome: the fields of the host's `Outcome`, with standard output and value still as bytes."""
 
 
 class Dispatcher:
@@ -46,21 +47,24 @@ class Dispatcher:
         self._frames = FrameReader(lambda: os.read(HOST, 1 << 20))
         self._held: Outcome | None = None
         self._outcomes: list[Outcome] = []
-        self._unsent_characters, self._sent_at = 0, 0.0
+        self._unsent_bytes, self._sent_at = 0, 0.0
 
     def serve(self) -> NoReturn:
         """Greet the host and run its programs, until it goes away or something is wrong here."""
         try:
-            self._next_process = Process(self._zygote, self._cpu)
+            self._prepared: Process | None = self._fork()
             self._send({"python": sys.version.split()[0]})
             while True:
                 self._run(json.loads(self._frames.next()))
-                self._next_process = Process(self._zygote, self._cpu)  # while the host reads what came out
+                self._prepared = self._prepared or self._fork()  # while the host reads what came out
         except ClosedError:
             os._exit(0)
         except BaseException:
             traceback.print_exc()
             os._exit(70)
+
+    def _fork(self) -> Process:
+        return Process(self._zygote, self._cpu)
 
     def _run(self, program: dict[str, Any]) -> None:
         """Run a program's tests, and send their outcomes.
@@ -68,28 +72,38 @@ class Dispatcher:
         A container that is not clean between two of them leaves the rest to another one.
         """
         self._sent_at = time.monotonic()
+        budget = Budget(**program["budget"])
         peaks: list[float] = []
-        process = self._next_process
-        while True:
-            tests = self._run_process(process, program, left=program["tests"] - len(peaks), first=not peaks)
+        clean, left = True, int(program["tests"])
+        while clean and left and not budget.spent:
+            process, self._prepared = self._prepared or self._fork(), None
+            tests = self._run_process(process, program, budget, left)
             process.end()
             process.close()
             peaks += [process.peak_kib / 1024] * tests
+            left -= tests
+            start = time.monotonic()
             clean = self._clean_up()
-            if not clean or len(peaks) == program["tests"]:
-                break
-            process = Process(self._zygote, self._cpu)
-        self._send({"outcomes": self._outcomes, "peaks": peaks, "clean": clean})
+            budget.spend(wall_s=time.monotonic() - start, containers=not clean)
+        if clean and left:
+            self._skip(left, budget.spent)
+            peaks += [0.0] * left
+        self._send({"peaks": peaks, "clean": clean, "budget": vars(budget)})
         if not clean:
             os._exit(0)
 
-    def _run_process(self, process: Process, program: dict[str, Any], left: int, first: bool) -> int:
+    def _skip(self, tests: int, why: str) -> None:
+        """Pass over tests that may not run any more."""
+        for _ in range(tests):
+            self._next_input()
+            self._add(_outcome("not run", f"Not run: {why}."))
+
+    def _run_process(self, process: Process, program: dict[str, Any], budget: Budget, left: int) -> int:
         """Run tests in one process for as long as it is of use; how many."""
-        limits = program["limits"]
         self._oom_kills_before = self._oom_kills()
-        answer = process.ask(json.dumps(program).encode(), limits, AT_START)
+        answer = self._ask(process, json.dumps(program).encode(), program, budget, AT_START)
         if answer.kind != "ready":
-            tests = left if first else 1  # it would end like this each time
+            tests = left if left == program["tests"] else 1  # the first would end like this each time
             outcome = self._judge(process, answer, program)
             for _ in range(tests):
                 self._next_input()
@@ -97,38 +111,48 @@ class Dispatcher:
             return tests
         calls, most = program["mode"] == "call", 1 if program["isolation"] == "test" else left
         tests, reusable = 0, True
-        while reusable and tests < most:
+        while reusable and tests < most and not budget.spent:
             if not self._has_input():
-                self._settle(process, limits)
+                self._settle(process, program, budget)
                 if process.wait_status is not None:
                     break
-            answer = process.ask(self._next_input(), limits, TO_CALL if calls else TO_RUN)
-            self._settle(process, limits, answer)
+            answer = self._ask(process, self._next_input(), program, budget, TO_CALL if calls else TO_RUN)
+            self._settle(process, program, budget, answer)
             outcome = self._judge(process, answer, program)
+            budget.spend(output_bytes=len(outcome["stdout"]) + len(outcome["value"] or b""))
             if calls:
                 self._held = outcome
             else:
                 self._add(outcome)
             tests += 1
             reusable = answer.kind in TO_CALL or answer.details.get("reusable", False)
-        self._settle(process, limits)
+        self._settle(process, program, budget)
         return tests
 
-    def _settle(self, process: Process, limits: dict[str, Any], answer: Answer | None = None) -> None:
+    def _ask(
+        self, process: Process, request: bytes, program: dict[str, Any], budget: Budget, expected: frozenset[str]
+    ) -> Answer:
+        """Ask a process, at the expense of the program's budget."""
+        answer = process.ask(request, budget.caps(program["limits"]), expected)
+        budget.spend(cpu_s=answer.cpu_s, wall_s=answer.wall_s, timeouts=answer.kind == "timeout")
+        return answer
+
+    def _settle(self, process: Process, program: dict[str, Any], budget: Budget, answer: Answer | None = None) -> None:
         """Send the outcome of the last call, if its process went on after it.
 
         One that writes a result and ends, or writes several, did not return from the call.
 
         Args:
             process: Which it was.
-            limits: For asking whether it is still there.
+            program: For asking whether it is still there.
+            budget: What that is paid from.
             answer: To the next call; that tells too.
         """
         outcome, self._held = self._held, None
         if outcome is None:
             return
         if outcome["status"] == "ok":
-            answer = answer or process.ask(b"", limits, AT_START)
+            answer = answer or self._ask(process, b"", program, budget, AT_START)
             if answer.kind == "nonsense" or not process.took_request():
                 outcome |= {
                     "status": "no result",
@@ -145,21 +169,16 @@ class Dispatcher:
             status = "memory limit"
         if overflow:
             status = "output limit"
-        if status == "ok":
-            text = stdout.decode("utf-8", "backslashreplace")
-        else:  # a character has four bytes at most
-            start = stdout[: 4 * _FAILED_STDOUT_CHARACTERS]
-            text = start.decode("utf-8", "backslashreplace")[:_FAILED_STDOUT_CHARACTERS]
-        return {
-            "status": status,
-            "stdout": text,
-            "value": answer.details.get("value") if status == "ok" else None,
-            "error": error[:_ERROR_CHARACTERS],
-            "stderr": stderr.decode("utf-8", "backslashreplace")[-_STDERR_CHARACTERS:],
-            "exit_code": exit_code,
-            "cpu_s": answer.cpu_s,
-            "wall_s": answer.wall_s,
-        }
+        return _outcome(
+            status,
+            error[:_ERROR_CHARACTERS],
+            stdout=stdout if status == "ok" else stdout[:_FAILED_STDOUT_BYTES],
+            value=answer.value if status == "ok" and answer.kind == "returned" else None,
+            stderr=stderr.decode("utf-8", "backslashreplace")[-_STDERR_CHARACTERS:],
+            exit_code=exit_code,
+            cpu_s=answer.cpu_s,
+            wall_s=answer.wall_s,
+        )
 
     def _clean_up(self) -> bool:
         """Kill what processes there are, remove what files there are; whether none are left."""
@@ -187,19 +206,31 @@ class Dispatcher:
 
     def _add(self, outcome: Outcome) -> None:
         self._outcomes.append(outcome)
-        self._unsent_characters += len(outcome["stdout"]) + len(outcome["value"] or "")
-        if self._unsent_characters > _SEND_CHARACTERS or time.monotonic() > self._sent_at + _SEND_EVERY_S:
+        self._unsent_bytes += len(outcome["stdout"]) + len(outcome["value"] or b"")
+        if self._unsent_bytes > _SEND_BYTES or time.monotonic() > self._sent_at + _SEND_EVERY_S:
             self._send_outcomes()
 
     def _send_outcomes(self) -> None:
         if self._outcomes:
-            self._send({"outcomes": self._outcomes})
+            self._send({})
 
     def _send(self, message: dict[str, Any]) -> None:
-        frame = memoryview(pack_json(message))
+        """Send a message, with the outcomes there are: in place of their bytes, how many."""
+        outcomes, blobs = [], []
+        for outcome in self._outcomes:
+            stdout, value = outcome["stdout"], outcome["value"]
+            blobs += [stdout, value or b""]
+            outcomes.append(outcome | {"stdout": len(stdout), "value": None if value is None else len(value)})
+        self._outcomes, self._unsent_bytes = [], 0
+        frame = memoryview(pack_json(message | {"outcomes": outcomes}, blobs))
         while frame:
             frame = frame[os.write(1, frame) :]
-        self._outcomes, self._unsent_characters, self._sent_at = [], 0, time.monotonic()
+        self._sent_at = time.monotonic()
+
+
+def _outcome(status: str, error: str, **more: Any) -> Outcome:
+    nothing: Outcome = {"stdout": b"", "value": None, "stderr": "", "exit_code": None, "cpu_s": 0.0, "wall_s": 0.0}
+    return nothing | {"status": status, "error": error} | more
 
 
 def _status(answer: Answer, process: Process, runs: bool) -> tuple[str, str, int | None]:

@@ -35,11 +35,13 @@ _ANSWERS: dict[str, dict[str, type]] = {
     "ready": {},
     "uncompiled": {"error": str},
     "raised": {"error": str, "out_of_memory": bool},
-    "returned": {"value": str},
+    "returned": {},
     "too_large": {},
     "finished": {"exit_code": int, "error": str, "out_of_memory": bool, "reusable": bool},
 }
-"""What a process can say, and the details that go with it."""
+"""What a process can say, and the details that go with it. Only "returned" has a value."""
+_HEAD_BYTES = 8192
+"""Of an answer without its value. It is JSON that a program may have forged, and could take thirty times its length."""
 AT_START, TO_CALL, TO_RUN = (
     frozenset({"ready", "uncompiled", "raised"}),
     frozenset({"returned", "raised", "too_large"}),
@@ -59,6 +61,8 @@ class Answer:
     kind: str
     """What it said; "died" if it ended instead; "timeout", "flood" or "nonsense" if it was killed for that."""
     details: dict[str, Any]
+    value: bytes
+    """What a call returned, encoded; only the host reads it."""
     cpu_s: float
     """Of all of the program's processes."""
     wall_s: float
@@ -89,7 +93,7 @@ class Process:
         self._poll.register(zygote, select.POLLIN)
         self._poll.register(self._answers, select.POLLIN)
         self._poll.register(HOST, 0)  # only whether it goes away
-        self._line = bytearray()
+        self._line, self._searched = bytearray(), 0
         self._answers_open = True
         self._asked = False
         self.wait_status: int | None = None
@@ -110,9 +114,9 @@ class Process:
             self._asked = bool(os.write(self._tokens, token))
         except BrokenPipeError:  # it has ended, or has closed its side and will not answer
             self._asked = False
-        max_bytes = 2 * limits["output_bytes"] + 8192  # a value is text within JSON
+        max_bytes = limits["output_bytes"]
         deadline, check = start + limits["wall_s"], start + limits["cpu_s"]
-        kind, details = self._parse(self._read(max_bytes), token, expected, max_bytes)
+        kind, details, value = self._parse(self._read(max_bytes), token, expected, max_bytes)
         while not kind:
             now = time.perf_counter()
             if now >= check:  # it can hardly have used that much before
@@ -127,11 +131,11 @@ class Process:
                 raise ClosedError("The host went away.")
             if events:
                 died = self._has_ended(0)
-                kind, details = self._parse(self._read(max_bytes), token, expected, max_bytes)
+                kind, details, value = self._parse(self._read(max_bytes), token, expected, max_bytes)
                 kind = kind or ("died" if died else "")
         if kind in ("timeout", "flood", "nonsense"):
             self.end()
-        return Answer(kind, details, max(0.0, self._cpu() - cpu), time.perf_counter() - start)
+        return Answer(kind, details, value, max(0.0, self._cpu() - cpu), time.perf_counter() - start)
 
     def end(self) -> None:
         """Kill it, if it still runs, with all other processes of the program.
@@ -170,7 +174,9 @@ class Process:
 
     def _read(self, max_bytes: int) -> bytes | None:
         """The next line, or what there is of it where it is longer than allowed; None while it is incomplete."""
-        while b"\n" not in self._line and len(self._line) <= max_bytes and self._answers_open:
+        most = _HEAD_BYTES + max_bytes
+        while (end := self._line.find(b"\n", self._searched)) < 0 and len(self._line) <= most and self._answers_open:
+            self._searched = len(self._line)
             try:
                 data = os.read(self._answers, 1 << 16)
             except BlockingIOError:
@@ -179,25 +185,33 @@ class Process:
                 self._answers_open = False
                 self._poll.unregister(self._answers)  # or it would be ready for ever
             self._line += data
-        line, end, rest = bytes(self._line).partition(b"\n")
-        if not end and len(line) <= max_bytes:
-            return None
-        self._line = bytearray(rest)
+        if end < 0:
+            if len(self._line) <= most:
+                return None
+            end = len(self._line)
+        line = bytes(memoryview(self._line)[:end])
+        del self._line[: end + 1]
+        self._searched = 0
         return line
 
     @staticmethod
-    def _parse(line: bytes | None, token: bytes, expected: frozenset[str], limit: int) -> tuple[str, dict[str, Any]]:
-        """Kind and details of the answer on a line; no kind if there is no line."""
+    def _parse(
+        line: bytes | None, token: bytes, expected: frozenset[str], max_bytes: int
+    ) -> tuple[str, dict[str, Any], bytes]:
+        """Kind, details and value of the answer on a line; no kind if there is no line."""
         if line is None:
-            return "", {}
-        if len(line) > limit:
-            return "flood", {}
+            return "", {}, b""
+        head, _, value = line.partition(b"\t")
+        if len(head) > _HEAD_BYTES or len(value) > max_bytes:
+            return "flood", {}, b""
         try:
-            kind, details = json.loads(line.removeprefix(token + b" "))
-            fits = kind in expected and {name: type(value) for name, value in details.items()} == _ANSWERS[kind]
+            kind, details = json.loads(head.removeprefix(token + b" "))
+            fits = kind in expected and {name: type(item) for name, item in details.items()} == _ANSWERS[kind]
         except (ValueError, TypeError, AttributeError, RecursionError):
             fits = False
-        return (kind, details) if fits and line.startswith(token) else ("nonsense", {})
+        if not fits or not head.startswith(token) or bool(value) != (kind == "returned"):
+            return "nonsense", {}, b""
+        return kind, details, value
 
 
 def kill_all() -> bool:

@@ -12,16 +12,21 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 MAX_DEPTH = 100
 """Containers within containers; so also where a cycle is found out."""
+MAX_BRACKETS = 1 << 18
+"""In the text of what a program returns. An empty set has two, and takes fifty times its text where that is read."""
 MAX_COLLISIONS = 64
 """Keys of one dict or set that may share a hash. With more, building it would take quadratic time."""
 _MAX_INT_BITS = 2_000
 """Larger ones are hexadecimal: decimal digits of large numbers take quadratic time, and Python limits them."""
 _REPR_LENGTH = 200
+_STRINGS = re.compile(r'"(?:[^"\\]++|\\.?)*+"?', re.DOTALL)
+"""Matches at each quote, so that forged text with strings that do not end takes no longer."""
 
 
 class TooLargeError(ValueError):
@@ -41,7 +46,7 @@ def encode(value: object, max_bytes: int, strict: bool = False) -> str:
         strict: Raise instead of describing what is not plain data by its type and `repr`.
 
     Raises:
-        TooLargeError: The text would be longer than `max_bytes`.
+        TooLargeError: The text would be longer than `max_bytes`, or have more than MAX_BRACKETS without `strict`.
         TypeError: There is something that is not plain data, or too deep, and `strict` is set.
     """
     try:
@@ -53,6 +58,8 @@ def encode(value: object, max_bytes: int, strict: bool = False) -> str:
     text = json.dumps(plain, separators=(",", ":"), check_circular=False)
     if len(text) > max_bytes:
         raise TooLargeError(f"{len(text)} bytes; at most {max_bytes} are allowed")
+    if not strict:
+        _count_brackets(text)
     return text
 
 
@@ -61,15 +68,26 @@ def decode(text: str, opaque: Callable[[str, str], Any] | None = None) -> Any:
 
     Args:
         text: As from `encode`.
-        opaque: Makes the stand-in for what was not plain data of its type's name and its `repr`.
+        opaque: Makes the stand-in for what was not plain data of its type's name and its `repr`. With it, the text is
+            a program's, and may have MAX_BRACKETS.
 
     Raises:
         ValueError: It is no such text.
     """
+    if opaque is not None:
+        _count_brackets(text)
     try:
         return _build(json.loads(text), opaque, 0)
     except (TypeError, RecursionError, OverflowError) as error:
         raise ValueError(f"not an encoded value: {error}") from None
+
+
+def _count_brackets(text: str) -> None:
+    """Raise TooLargeError if there are more than MAX_BRACKETS outside of strings."""
+    if text.count("[") + text.count("{") > MAX_BRACKETS:
+        bare = _STRINGS.sub("", text)
+        if bare.count("[") + bare.count("{") > MAX_BRACKETS:
+            raise TooLargeError(f"more than {MAX_BRACKETS} containers")
 
 
 class _Encoder:

@@ -49,6 +49,7 @@ def main() -> NoReturn:
     os.dup2(null, 0)
     os.dup2(null, 1)
     os.close(null)
+    confine.deny_terminals()
     confine.keep_capabilities(confine.CAP_SETUID, confine.CAP_SETGID)
     confine.deny_syscalls()
     for _ in range(REHEARSALS):
