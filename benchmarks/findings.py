@@ -20,11 +20,11 @@ from typing import Any
 from gdpo_bench.advantages.collapse import count_kinds
 from gdpo_bench.agent.options import TrainingOptions
 from gdpo_bench.conformance.report import write_section
-from gdpo_bench.leaderboard.comparison import changed_weights
-from gdpo_bench.leaderboard.intervals import holm
-from gdpo_bench.leaderboard.schema import Entry, Seed
-from gdpo_bench.leaderboard.statistics import Estimate, estimate, finals, judge, paired_difference
-from gdpo_bench.leaderboard.store import ROOT, Board
+from gdpo_bench.leaderboard.compare.board import changed_weights
+from gdpo_bench.leaderboard.compare.intervals import holm
+from gdpo_bench.leaderboard.compare.statistics import Estimate, estimate, finals, judge, paired_difference
+from gdpo_bench.leaderboard.files.schema import Entry, Seed
+from gdpo_bench.leaderboard.files.store import ROOT, Board
 
 Values = Mapping[Seed | None, float]
 TOOL, MATH, CODE = "gdpo/ToolCallingMini-v0", "gdpo/MathMini-v0", "gdpo/CodingMini-v0"

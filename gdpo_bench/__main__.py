@@ -2,6 +2,6 @@
 
 import sys
 
-from gdpo_bench.cli import main
+from gdpo_bench.cli.main import main
 
 sys.exit(main())

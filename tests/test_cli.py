@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gdpo_bench
-from gdpo_bench import run as run_module
-from gdpo_bench.cli import main
+from gdpo_bench.cli import run as run_module
+from gdpo_bench.cli.main import main
 from gdpo_bench.core.choices import parse_choice
 from gdpo_bench.jobs.job import Job
-from gdpo_bench.leaderboard.store import read_entry
+from gdpo_bench.leaderboard.files.store import read_entry
 
 ENV = "gdpo/MathMini-v1"
 ORACLE = ["run", "--policy", "oracle", "--envs", ENV]
@@ -63,7 +63,7 @@ def test_installed_command_is_there() -> None:
 
 def test_command_line_does_not_wait_for_torch() -> None:
     done = command(
-        "-c", "import sys, gdpo_bench.cli; print({'torch', 'transformers', 'matplotlib'} & set(sys.modules))"
+        "-c", "import sys, gdpo_bench.cli.main; print({'torch', 'transformers', 'matplotlib'} & set(sys.modules))"
     )
     assert done.stdout == "set()\n"
 
@@ -277,7 +277,7 @@ def test_full_disk_is_a_message(empty_folder: Path, monkeypatch: pytest.MonkeyPa
     def full(*args: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("gdpo_bench.files.os.fsync", full)
+    monkeypatch.setattr("gdpo_bench.core.files.os.fsync", full)
     assert main(ORACLE) == 2
     assert "No space left on device; nothing was written" in capsys.readouterr().err
     assert not list(empty_folder.rglob("*.json"))

@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from gdpo_bench import GdpoBenchError
-from gdpo_bench.cli_errors import run_cli
+from gdpo_bench.cli.exits import run_cli
 
 
 @pytest.mark.parametrize(("returned", "status"), [(None, 0), (0, 0), (1, 1)])
@@ -34,7 +34,7 @@ def test_ctrl_c_has_the_usual_status():
 
 def test_a_reader_that_left_is_no_error():
     code = (
-        "import sys; from gdpo_bench.cli_errors import run_cli;"
+        "import sys; from gdpo_bench.cli.exits import run_cli;"
         "sys.exit(run_cli(lambda: print('\\n'.join(['line'] * 100000))))"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:

@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from gdpo_bench import files
-from gdpo_bench.files import WriteError, create_atomically, write_atomically
+from gdpo_bench.core import files
+from gdpo_bench.core.files import WriteError, create_atomically, write_atomically
 
 
 def test_text_and_bytes_are_written_as_they_are_into_new_folders(tmp_path):

@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from gdpo_bench.leaderboard.schema import Seed
+from gdpo_bench.leaderboard.files.schema import Seed
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "benchmarks/findings.py"

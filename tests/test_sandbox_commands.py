@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from gdpo_bench.cli import main
+from gdpo_bench.cli.main import main
 
 
 @pytest.fixture

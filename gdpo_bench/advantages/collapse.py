@@ -18,7 +18,7 @@ import torch
 from gdpo_bench.advantages.batch import Normalizer
 from gdpo_bench.advantages.compute import compute_advantages
 from gdpo_bench.advantages.registry import make_normalizer, normalizer_options
-from gdpo_bench.figures import save_figure
+from gdpo_bench.core.files import write_figure
 
 ROUNDING = 1e-4
 _GROUPS_AT_ONCE = 20_000
@@ -112,4 +112,4 @@ def plot(panels: Sequence[Panel], path: Path) -> None:
         axes.set(title=panel.title, xlabel=panel.axis, ylabel="distinct groups of advantages", yscale="log")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.legend()
-    save_figure(figure, path)
+    write_figure(path, figure)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from gdpo_bench.advantages.diagnostics import Diagnostics, as_array, diagnose
-from gdpo_bench.figures import save_figure
+from gdpo_bench.core.files import write_figure
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Explanation:
         counts = self.diagnostics
         axes.set_title(f"{counts.distinct_levels} levels, {counts.zero_signal_share:.0%} of groups without signal")
         axes.legend(fontsize="small")
-        save_figure(figure, Path(path))
+        write_figure(path, figure)
 
 
 def explain(

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from gdpo_bench.core import DataError
-from gdpo_bench.files import WriteError, sync_folder
+from gdpo_bench.core.files import WriteError, sync_folder
 
 _FORMAT = 2
 """2: with the reward vectors of the evaluations."""

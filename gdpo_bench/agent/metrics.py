@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from gdpo_bench.core import GdpoBenchError
-from gdpo_bench.files import WriteError, write_atomically
+from gdpo_bench.core.files import WriteError, write_atomically
 
 Logger = Literal["tensorboard", "wandb"]
 

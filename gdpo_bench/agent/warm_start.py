@@ -33,7 +33,7 @@ from gdpo_bench.core import Task, TextEnv, content_hash
 from gdpo_bench.core.env import Script, script_replies
 from gdpo_bench.core.episodes import Episode
 from gdpo_bench.core.errors import DeclarationError
-from gdpo_bench.files import WriteError
+from gdpo_bench.core.files import WriteError
 
 _TOKENIZER_EXAMPLES = 3000
 _BUCKET = 8

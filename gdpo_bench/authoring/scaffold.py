@@ -14,8 +14,8 @@ from importlib import resources
 from pathlib import Path
 
 from gdpo_bench.core.errors import RegistrationError
+from gdpo_bench.core.files import WriteError
 from gdpo_bench.core.registry import list_envs
-from gdpo_bench.files import WriteError
 
 _ID = re.compile(r"(?P<namespace>[A-Za-z][A-Za-z0-9_-]*)/(?P<name>[A-Za-z][A-Za-z0-9_.]*)-v[0-9]+")
 _TEXTS = {".md", ".py", ".toml"}

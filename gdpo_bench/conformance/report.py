@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 from gdpo_bench.conformance.properties import PROPERTIES
 from gdpo_bench.conformance.suite import Finding
 from gdpo_bench.core.errors import DataError
-from gdpo_bench.files import write_atomically
+from gdpo_bench.core.files import write_atomically
 
 _SYMBOLS = {"holds": "✓", "fails": "✗", "outside": "–"}
 LEGEND = "✓ no counterexample found   ✗ fails   – does not apply   ! not as declared"

@@ -13,8 +13,8 @@ from pathlib import Path
 import yaml
 from pydantic import TypeAdapter
 
+from gdpo_bench.core.files import write_atomically
 from gdpo_bench.core.task import content_hash
-from gdpo_bench.files import write_atomically
 from gdpo_bench.jobs.job import Job, JobError
 from gdpo_bench.jobs.tasks import RunRecord, TrainingTask
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from gdpo_bench.jobs.engine import Event, Failed, Finished, Progressed, Task
+from gdpo_bench.jobs.engines.local import Event, Failed, Finished, Progressed, Task
 
 
 def watch(

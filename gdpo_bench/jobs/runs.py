@@ -21,10 +21,10 @@ from gdpo_bench.agent.trainer import RunResult, StepReport, Trainer
 from gdpo_bench.agent.vllm_options import VLLMOptions
 from gdpo_bench.agent.world import World, current_world
 from gdpo_bench.core import GdpoBenchError, RewardSpec, make_vec
+from gdpo_bench.core.files import write_atomically
 from gdpo_bench.core.task import content_hash
 from gdpo_bench.core.vectors import Evaluation, curves
-from gdpo_bench.files import write_atomically
-from gdpo_bench.jobs.engine import Report
+from gdpo_bench.jobs.engines.local import Report
 from gdpo_bench.jobs.tasks import Pretrained, RunRecord
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from gdpo_bench.agent.options import EmbeddedConfig, PretrainedConfig, TrainingO
 from gdpo_bench.agent.vllm_options import VLLMOptions
 from gdpo_bench.core import content_hash, make_env, spec
 from gdpo_bench.core.rewards import Metric
-from gdpo_bench.jobs.engine import Report
+from gdpo_bench.jobs.engines.local import Report
 from gdpo_bench.jobs.job import EnvChoice, NormalizerChoice, RuntimeOptions, SeedPair
 
 if TYPE_CHECKING:

@@ -19,19 +19,19 @@ from gdpo_bench.core import content_hash
 from gdpo_bench.core.cores import usable_cores
 from gdpo_bench.core.errors import GdpoBenchError
 from gdpo_bench.core.vectors import unpack
-from gdpo_bench.jobs.engine import Engine, LocalEngine
-from gdpo_bench.jobs.engines import EngineChoice
+from gdpo_bench.jobs.engines.choice import EngineChoice
+from gdpo_bench.jobs.engines.local import Engine, LocalEngine
+from gdpo_bench.jobs.engines.torchrun import TorchrunEngine
 from gdpo_bench.jobs.folder import RunFolder
 from gdpo_bench.jobs.job import JobError, SeedPair
 from gdpo_bench.jobs.plan import Plan, PlannedEnv, PlannedNormalizer
 from gdpo_bench.jobs.progress import show_failure, watch
 from gdpo_bench.jobs.report import write_suites
 from gdpo_bench.jobs.tasks import Pretrained, RunRecord, TrainingTask, WarmStarted, WarmStartTask
-from gdpo_bench.jobs.torchrun_engine import TorchrunEngine
 from gdpo_bench.leaderboard import Curve, PolicyConfig, Seed, SeedResult, collect_provenance, make_entry
-from gdpo_bench.leaderboard.provenance import rollout_engine
-from gdpo_bench.leaderboard.sidecar import Sidecar, SidecarRun
-from gdpo_bench.leaderboard.store import Measured
+from gdpo_bench.leaderboard.files.provenance import rollout_engine
+from gdpo_bench.leaderboard.files.sidecar import Sidecar, SidecarRun
+from gdpo_bench.leaderboard.files.store import Measured
 
 
 class RunFailuresError(GdpoBenchError, RuntimeError):
@@ -110,7 +110,7 @@ def _start(choice: EngineChoice, plan: Plan) -> Engine:
         _check_shares(choice, plan, world.size)
         return TorchrunEngine(world)
     if choice.kind == "ray":
-        from gdpo_bench.jobs.ray_engine import RayEngine  # noqa: PLC0415 (an optional dependency)
+        from gdpo_bench.jobs.engines.ray import RayEngine  # noqa: PLC0415 (an optional dependency)
 
         return RayEngine(choice.address, choice.ray)
     runs = len(plan.pairs) * len(plan.job.seeds)

@@ -3,9 +3,9 @@
 Needs neither torch nor transformers.
 """
 
-from gdpo_bench.leaderboard.entries import EntryError, entry_text, make_entry, parse_entry
-from gdpo_bench.leaderboard.provenance import collect_provenance
-from gdpo_bench.leaderboard.schema import (
+from gdpo_bench.leaderboard.files.entries import EntryError, entry_text, make_entry, parse_entry
+from gdpo_bench.leaderboard.files.provenance import collect_provenance
+from gdpo_bench.leaderboard.files.schema import (
     Cost,
     Curve,
     Entry,

@@ -2,7 +2,7 @@
 
 import sys
 
-from gdpo_bench.leaderboard.commands import main
+from gdpo_bench.cli.leaderboard import main
 
 if __name__ == "__main__":
     sys.exit(main())

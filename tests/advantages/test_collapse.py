@@ -46,7 +46,7 @@ def test_the_table_and_the_picture_hold_all_points_within_the_limit(tmp_path):
 
 
 def test_the_command_prints_the_table_and_draws_the_picture(tmp_path, capsys):
-    from gdpo_bench.cli import main
+    from gdpo_bench.cli.main import main
 
     assert main(["collapse", "--max-multisets", "30", "--out", str(tmp_path / "figure.svg")]) == 0
     assert "gdpo_no_bn" in capsys.readouterr().out
@@ -54,7 +54,7 @@ def test_the_command_prints_the_table_and_draws_the_picture(tmp_path, capsys):
 
 
 def test_a_picture_that_cannot_be_written_is_an_error_without_a_traceback(tmp_path, capsys):
-    from gdpo_bench.cli import main
+    from gdpo_bench.cli.main import main
 
     (tmp_path / "file").write_text("")
     assert main(["collapse", "--max-multisets", "10", "--out", str(tmp_path / "file" / "figure.png")]) == 2
@@ -62,7 +62,7 @@ def test_a_picture_that_cannot_be_written_is_an_error_without_a_traceback(tmp_pa
 
 
 def test_an_unknown_normalizer_is_an_error_without_a_traceback(tmp_path, capsys):
-    from gdpo_bench.cli import main
+    from gdpo_bench.cli.main import main
 
     assert main(["collapse", "--normalizers", "gpdo", "--out", str(tmp_path / "figure.png")]) == 2
     assert "Unknown normalizer 'gpdo'" in capsys.readouterr().err

@@ -7,7 +7,7 @@ import torch
 from gdpo_bench.agent import checkpoint as module
 from gdpo_bench.agent.checkpoint import Checkpoint, Checkpoints
 from gdpo_bench.core import DataError
-from gdpo_bench.files import WriteError
+from gdpo_bench.core.files import WriteError
 
 
 def at(step: int) -> Checkpoint:

@@ -13,7 +13,7 @@ from gdpo_bench.agent.options import EmbeddedConfig
 from gdpo_bench.agent.policy import Policy
 from gdpo_bench.agent.warm_start import build_corpus, warm_start
 from gdpo_bench.core import DeclarationError, DialogEnv, Message, Task, TextEnv, Turn, make_env, reward
-from gdpo_bench.files import WriteError
+from gdpo_bench.core.files import WriteError
 
 CONFIG = EmbeddedConfig(hidden_size=16, intermediate_size=32, vocabulary=300, warm_start_steps=30, warm_start_batch=4)
 CORPUS = [(f"Say {n}: ", f"it is {n}") for n in range(10)]

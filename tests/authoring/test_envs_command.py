@@ -12,7 +12,7 @@ from rich.console import Console
 import gdpo_bench
 from gdpo_bench.authoring.describe import env_rows
 from gdpo_bench.authoring.playing import play_env
-from gdpo_bench.cli import main
+from gdpo_bench.cli.main import main
 from gdpo_bench.core import DataError, registry
 
 Register = Callable[[str], str]

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from gdpo_bench.authoring.scaffold import new_package
-from gdpo_bench.cli import main
+from gdpo_bench.cli.main import main
 from gdpo_bench.core import RegistrationError
-from gdpo_bench.files import WriteError
+from gdpo_bench.core.files import WriteError
 
 JOB = """
 envs: [{}]

@@ -8,8 +8,8 @@ from xml.etree import ElementTree
 import pytest
 import torch
 
-from gdpo_bench.advantage_commands import conformance
 from gdpo_bench.advantages import DomainError, compute_advantages
+from gdpo_bench.cli.normalizers import conformance
 from gdpo_bench.conformance import PROPERTIES, examine, examine_all, implementation
 from gdpo_bench.core import GdpoBenchError, RegistrationError, UnknownNameError
 from gdpo_bench.core.errors import DataError

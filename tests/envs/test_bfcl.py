@@ -14,8 +14,8 @@ from gdpo_envs.tool_calling.bfcl_summary import ENVIRONMENTS, score_replies, sum
 from gdpo_envs.tool_calling.toolrl import Call
 
 import gdpo_bench
+from gdpo_bench.cli.run import main
 from gdpo_bench.core import DataError, UnknownNameError
-from gdpo_bench.run import main
 
 CATEGORIES = [category for cls in ENVIRONMENTS for category in cls.categories]
 NOBODY_CAN_ANSWER = {

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from gdpo_bench.cli.run import main
 from gdpo_bench.jobs.job import Job, JobError, check
 from gdpo_bench.jobs.plan import WARM_START_ENVS, plan
-from gdpo_bench.run import main
 
 CODING = "gdpo/CodingMini-v1"
 SHORT = ["--normalizers", "grpo", "--policy", "oracle"]

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from gdpo_bench.core.errors import GdpoBenchError
-from gdpo_bench.jobs.engine import Event, Failed, Finished, LocalEngine, Progressed
+from gdpo_bench.jobs.engines.local import Event, Failed, Finished, LocalEngine, Progressed
 
 HERE = Path(__file__).parent
 pytestmark = pytest.mark.slow
@@ -132,7 +132,7 @@ def test_workers_go_away_when_their_parent_is_killed(tmp_path: Path, what: str) 
             import sys, time
             sys.path.insert(0, {str(HERE)!r})
             from engine_tasks import Do
-            from gdpo_bench.jobs.engine import LocalEngine
+            from gdpo_bench.jobs.engines.local import LocalEngine
 
             if __name__ == "__main__":
                 engine = LocalEngine(1)

@@ -1,7 +1,7 @@
 import pytest
 
 from gdpo_bench.core.errors import UnknownNameError
-from gdpo_bench.jobs.engines import EngineChoice, RayOptions, parse_engine
+from gdpo_bench.jobs.engines.choice import EngineChoice, RayOptions, parse_engine
 from gdpo_bench.jobs.job import JobError
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from gdpo_bench.jobs.engine import Event, Failed, Finished, Progressed
+from gdpo_bench.jobs.engines.local import Event, Failed, Finished, Progressed
 from gdpo_bench.jobs.progress import watch
 
 HOSTILE = "[/red] [bold] half a character: \ud800"

@@ -13,12 +13,12 @@ import pytest
 import yaml
 
 from gdpo_bench.agent.vllm_options import VLLMOptions
-from gdpo_bench.jobs.engines import parse_engine
+from gdpo_bench.jobs.engines.choice import parse_engine
+from gdpo_bench.jobs.engines.torchrun import torchrun_words, under_torchrun
 from gdpo_bench.jobs.job import JobError, check
 from gdpo_bench.jobs.plan import plan
-from gdpo_bench.jobs.torchrun_engine import torchrun_words, under_torchrun
 from gdpo_bench.jobs.training import _check_shares
-from gdpo_bench.leaderboard.store import read_entry
+from gdpo_bench.leaderboard.files.store import read_entry
 
 JOB = {
     "envs": ["gdpo/MathMini-v1"],

@@ -18,12 +18,12 @@ import yaml
 from gdpo_bench.agent.embedded import build_policy
 from gdpo_bench.agent.learner import Learner
 from gdpo_bench.agent.options import EmbeddedConfig
-from gdpo_bench.cli import main
+from gdpo_bench.cli.main import main
 from gdpo_bench.jobs import training
-from gdpo_bench.jobs.engine import Event, Finished, Task
+from gdpo_bench.jobs.engines.local import Event, Finished, Task
 from gdpo_bench.jobs.job import Job, JobError
 from gdpo_bench.jobs.plan import plan
-from gdpo_bench.leaderboard.store import read_entry
+from gdpo_bench.leaderboard.files.store import read_entry
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

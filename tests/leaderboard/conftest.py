@@ -21,8 +21,8 @@ from gdpo_bench.leaderboard import (
     SeedResult,
     make_entry,
 )
-from gdpo_bench.leaderboard.sidecar import Sidecar, SidecarRun
-from gdpo_bench.leaderboard.store import Measured
+from gdpo_bench.leaderboard.files.sidecar import Sidecar, SidecarRun
+from gdpo_bench.leaderboard.files.store import Measured
 
 SPECS = [
     RewardSpec("format", 0, 1, "binary", metric="format_rate"),

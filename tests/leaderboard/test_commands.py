@@ -6,10 +6,10 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from gdpo_bench.cli.leaderboard import main
 from gdpo_bench.leaderboard import entry_text
-from gdpo_bench.leaderboard.commands import main
-from gdpo_bench.leaderboard.schema import json_schema_text
-from gdpo_bench.leaderboard.store import write_entry, write_measured
+from gdpo_bench.leaderboard.files.schema import json_schema_text
+from gdpo_bench.leaderboard.files.store import write_entry, write_measured
 
 BOARD = Path(__file__).parents[2] / "leaderboards"
 
@@ -152,7 +152,7 @@ def test_table_check_fails_until_the_table_follows_from_the_entries(folder, run_
 
 
 def test_an_entry_filed_while_the_table_is_written_gets_into_it(folder, run_folder, entry, monkeypatch):
-    from gdpo_bench.leaderboard import commands
+    from gdpo_bench.cli import leaderboard as commands
 
     main(["submit", run_folder])
     late = entry("grpo_scaled")

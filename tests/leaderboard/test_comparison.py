@@ -6,12 +6,13 @@ import pytest
 from rich.console import Console
 
 from gdpo_bench import RewardSpec
+from gdpo_bench.cli.leaderboard import main
 from gdpo_bench.core import DataError
 from gdpo_bench.leaderboard import Seed, SeedResult, make_entry
-from gdpo_bench.leaderboard.commands import main
-from gdpo_bench.leaderboard.comparison import compare
-from gdpo_bench.leaderboard.pairs import compare_pair, render_pair
-from gdpo_bench.leaderboard.store import Board, write_entry
+from gdpo_bench.leaderboard.compare.board import compare
+from gdpo_bench.leaderboard.compare.pair import compare_pair
+from gdpo_bench.leaderboard.files.store import Board, write_entry
+from gdpo_bench.leaderboard.show.pair import render_pair, verdict_words
 
 HIGH, LOW = (0.9, 0.8, 0.85, 0.9), (0.4, 0.35, 0.38, 0.4)
 
@@ -40,7 +41,7 @@ def rebuilt(entry, **changes):
 
 
 def words(comparison):
-    return {reward.name: reward.words for reward in comparison.rewards}
+    return {reward.name: verdict_words(reward) for reward in comparison.rewards}
 
 
 def test_better_in_all_rewards_dominates(entry):
@@ -77,7 +78,7 @@ def test_one_undecided_reward_forbids_dominance_although_its_mean_is_higher(entr
     correct = found.rewards[1]
     assert correct.difference.mean > 0
     # ±: t(.975, 3) = 3.182 times the standard error of (1, −.8, .5, −.2), .394
-    assert correct.words == "no difference seen (interval -1.13 to +1.38)"
+    assert verdict_words(correct) == "no difference seen (interval -1.13 to +1.38)"
     assert found.relation == "undecided"
 
 
@@ -87,7 +88,7 @@ def test_what_holms_correction_takes_away_is_not_called_clear(entry):
     format_ = found.rewards[0]
     assert format_.difference.excludes_zero
     assert format_.adjusted_p == pytest.approx(2 * format_.difference.p)
-    assert format_.words == "not clear beside the other rewards (interval +0.01 to +0.21)"
+    assert verdict_words(format_) == "not clear beside the other rewards (interval +0.01 to +0.21)"
     assert found.relation == "undecided"
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from gdpo_bench.leaderboard import Seed
-from gdpo_bench.leaderboard.intervals import holm, mean_interval
-from gdpo_bench.leaderboard.pooled import Sample, interquartile_mean, weighted_mean, with_spread
-from gdpo_bench.leaderboard.statistics import judge, paired_difference
+from gdpo_bench.leaderboard.compare.intervals import holm, mean_interval
+from gdpo_bench.leaderboard.compare.pooled import Sample, interquartile_mean, weighted_mean, with_spread
+from gdpo_bench.leaderboard.compare.statistics import judge, paired_difference
 
 CLUSTERS, RUNS = (3, 5, 10, 20), (1, 2, 3)
 SHAPES = {"normal": lambda rng, size: rng.normal(size=size), "skewed": lambda rng, size: rng.exponential(size=size) - 1}

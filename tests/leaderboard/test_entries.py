@@ -16,11 +16,11 @@ from gdpo_bench.leaderboard import (
     PolicyConfig,
     Seed,
     SeedResult,
-    entries,
     entry_text,
     make_entry,
     parse_entry,
 )
+from gdpo_bench.leaderboard.files import entries
 
 
 def changed(entry, change):
@@ -273,7 +273,5 @@ def test_an_entry_with_a_sidecar_is_of_format_2_and_bound_to_it(measured):
 
 
 def test_importing_the_leaderboard_loads_no_torch():
-    code = (
-        "import sys, gdpo_bench.leaderboard.commands; print([m for m in ('torch', 'transformers') if m in sys.modules])"
-    )
+    code = "import sys, gdpo_bench.cli.leaderboard; print([m for m in ('torch', 'transformers') if m in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"

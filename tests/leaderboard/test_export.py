@@ -7,9 +7,9 @@ import jsonschema
 import pytest
 import yaml
 
-from gdpo_bench.leaderboard.commands import main
-from gdpo_bench.leaderboard.export import datastore_path, every_eval_ever, hub_result
-from gdpo_bench.leaderboard.store import write_entry
+from gdpo_bench.cli.leaderboard import main
+from gdpo_bench.leaderboard.files.store import write_entry
+from gdpo_bench.leaderboard.show.export import datastore_path, every_eval_ever, hub_result
 
 
 @pytest.fixture(scope="session")

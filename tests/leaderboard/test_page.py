@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 
 from gdpo_bench import RewardSpec
+from gdpo_bench.cli.leaderboard import main
 from gdpo_bench.leaderboard import Seed
-from gdpo_bench.leaderboard.commands import main
-from gdpo_bench.leaderboard.page import render_page
-from gdpo_bench.leaderboard.page.charts import pareto_front
-from gdpo_bench.leaderboard.page.looks import COLOURS, MARKERS, look_up
-from gdpo_bench.leaderboard.page.svg import Scale
-from gdpo_bench.leaderboard.pooled import pool
-from gdpo_bench.leaderboard.pooled_table import pooled_text
-from gdpo_bench.leaderboard.store import Board, write_entry
-from gdpo_bench.leaderboard.table import render_markdown
+from gdpo_bench.leaderboard.compare.pooled import pool
+from gdpo_bench.leaderboard.files.store import Board, write_entry
+from gdpo_bench.leaderboard.show.page import render_page
+from gdpo_bench.leaderboard.show.page.charts import pareto_front
+from gdpo_bench.leaderboard.show.page.looks import COLOURS, MARKERS, look_up
+from gdpo_bench.leaderboard.show.page.svg import Scale
+from gdpo_bench.leaderboard.show.pooled_table import pooled_text
+from gdpo_bench.leaderboard.show.table import render_markdown
 
 BOARD = Path(__file__).parents[2] / "leaderboards"
 VOID = {"br", "col", "hr", "img", "input", "link", "meta", "wbr"}
@@ -274,7 +274,7 @@ def test_a_page_of_hundreds_of_entries_is_below_five_megabytes(entry):
 
 def colours(theme):
     """Name → (red, green, blue) of the style sheet, light (0) or dark (1)."""
-    style = resources.files("gdpo_bench.leaderboard.page").joinpath("assets/page.css").read_text()
+    style = resources.files("gdpo_bench.leaderboard.show.page").joinpath("assets/page.css").read_text()
     found = re.findall(r"(\.c\d|--\w+)[^;\n]*?light-dark\((#\w{6}), (#\w{6})\)", style)
     return {name: tuple(bytes.fromhex(pair[theme][1:])) for name, *pair in found}
 

@@ -12,7 +12,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
 from gdpo_bench import RewardSpec
-from gdpo_bench.leaderboard.page import render_page
+from gdpo_bench.leaderboard.show.page import render_page
 
 LONG = "a_normalizer_whose_name_does_not_fit_into_the_gutter_of_a_chart"
 TABLE = "#training-gdpo-TestMini-v0-1 .results"

@@ -3,7 +3,7 @@ import pytest
 
 from gdpo_bench import RewardSpec
 from gdpo_bench.core import DataError
-from gdpo_bench.leaderboard.plots import PALETTE, plot_curves
+from gdpo_bench.leaderboard.show.plots import PALETTE, plot_curves
 
 
 def colours(path):

@@ -7,13 +7,13 @@ from rich.console import Console
 from scipy import stats
 
 from gdpo_bench import RewardSpec
+from gdpo_bench.cli.leaderboard import main
 from gdpo_bench.core import DataError
 from gdpo_bench.leaderboard import Seed
-from gdpo_bench.leaderboard.commands import main
-from gdpo_bench.leaderboard.plots import PALETTE
-from gdpo_bench.leaderboard.pooled import THRESHOLDS, interquartile_mean, make_sample, pool
-from gdpo_bench.leaderboard.pooled_table import render_pooled
-from gdpo_bench.leaderboard.store import Board, write_entry
+from gdpo_bench.leaderboard.compare.pooled import THRESHOLDS, interquartile_mean, make_sample, pool
+from gdpo_bench.leaderboard.files.store import Board, write_entry
+from gdpo_bench.leaderboard.show.plots import PALETTE
+from gdpo_bench.leaderboard.show.pooled_table import render_pooled
 
 OTHER = [RewardSpec("brief", 0, 10)]
 HIGH, LOW = (0.9, 0.8, 0.85, 0.95), (0.4, 0.3, 0.38, 0.45)

@@ -2,8 +2,9 @@ import subprocess
 
 import pytest
 
-from gdpo_bench.leaderboard import Provenance, collect_provenance, provenance
-from gdpo_bench.leaderboard.provenance import git_state, lock_hash, rollout_engine
+from gdpo_bench.leaderboard import Provenance, collect_provenance
+from gdpo_bench.leaderboard.files import provenance
+from gdpo_bench.leaderboard.files.provenance import git_state, lock_hash, rollout_engine
 
 
 @pytest.fixture

@@ -7,17 +7,22 @@ import pytest
 import torch
 
 from gdpo_bench.advantages import GDPO
-from gdpo_bench.jobs.engine import Finished
+from gdpo_bench.cli.leaderboard import main
+from gdpo_bench.jobs.engines.local import Finished
+from gdpo_bench.jobs.from_entry import job_of, rebuild
 from gdpo_bench.jobs.job import JobError, check
 from gdpo_bench.jobs.plan import plan
-from gdpo_bench.jobs.rebuild import job_of, rebuild
 from gdpo_bench.leaderboard import Cost, EntryError, Hardware, PolicyConfig, make_entry
-from gdpo_bench.leaderboard.attestation import Attestation, attestation_problems, status, write_attestation
-from gdpo_bench.leaderboard.commands import main
-from gdpo_bench.leaderboard.recompute import moved_rows
-from gdpo_bench.leaderboard.reproduce import compare_runs, differing_conditions, differing_policies, same_kind
-from gdpo_bench.leaderboard.sidecar import Sidecar, SidecarRun
-from gdpo_bench.leaderboard.store import Board, Measured, write_measured
+from gdpo_bench.leaderboard.compare.reproduction import (
+    compare_runs,
+    differing_conditions,
+    differing_policies,
+    same_kind,
+)
+from gdpo_bench.leaderboard.files.attestation import Attestation, attestation_problems, status, write_attestation
+from gdpo_bench.leaderboard.files.recompute import moved_rows
+from gdpo_bench.leaderboard.files.sidecar import Sidecar, SidecarRun
+from gdpo_bench.leaderboard.files.store import Board, Measured, write_measured
 
 OTHER = Hardware(cpu="Another CPU", cores=2, memory_gb=8.0, gpu=None, platform="test")
 
@@ -195,7 +200,7 @@ def folder(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_an_entry_is_reproduced_from_its_file_alone(folder, policy_cache, capsys):
     training = ["prompts=2", "group_size=4", "eval_every=2", "eval_prompts=4", "max_new_tokens=12"]
-    from gdpo_bench.run import main as run
+    from gdpo_bench.cli.run import main as run
 
     words = [
         "--envs",
@@ -219,8 +224,8 @@ def test_an_entry_is_reproduced_from_its_file_alone(folder, policy_cache, capsys
 
 @pytest.mark.slow
 def test_an_entry_on_given_replies_needs_them_or_its_reward_vectors(folder, capsys):
+    from gdpo_bench.cli.run import main as run
     from gdpo_bench.core import make_env
-    from gdpo_bench.run import main as run
 
     tasks = list(make_env("gdpo/MathMini-v1").tasks("eval"))[:4]
     lines = [json.dumps({"task_id": task.id, "replies": ["", "<answer>1</answer>"]}) for task in tasks]

@@ -8,9 +8,9 @@ import pytest
 
 from gdpo_bench.core.vectors import RewardVectors, unpack
 from gdpo_bench.leaderboard import EntryError, make_entry
-from gdpo_bench.leaderboard.sidecar import Sidecar, SidecarRun, parse_sidecar, read_sidecar, sidecar_path
-from gdpo_bench.leaderboard.store import read_measured, write_measured
-from gdpo_bench.leaderboard.verification import check_follows
+from gdpo_bench.leaderboard.files.sidecar import Sidecar, SidecarRun, parse_sidecar, read_sidecar, sidecar_path
+from gdpo_bench.leaderboard.files.store import read_measured, write_measured
+from gdpo_bench.leaderboard.files.verification import check_follows
 
 
 @pytest.fixture(params=["training", "advantage"])
@@ -189,7 +189,7 @@ def test_rewards_outside_their_range_or_changed_without_a_gate_are_refused(measu
 
 
 def test_a_file_that_would_fill_the_memory_is_refused(tmp_path, monkeypatch):
-    from gdpo_bench.leaderboard import sidecar
+    from gdpo_bench.leaderboard.files import sidecar
 
     monkeypatch.setattr(sidecar, "_LARGEST", 1 << 20)
     path = tmp_path / "bomb.json.gz"

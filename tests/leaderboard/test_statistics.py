@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from gdpo_bench.leaderboard import Seed
-from gdpo_bench.leaderboard.intervals import BOOTSTRAP_FROM, draw, holm, mean_interval
-from gdpo_bench.leaderboard.statistics import (
+from gdpo_bench.leaderboard.compare.intervals import BOOTSTRAP_FROM, draw, holm, mean_interval
+from gdpo_bench.leaderboard.compare.statistics import (
     PairedDifference,
     areas,
     estimate,

@@ -4,11 +4,10 @@ import threading
 
 import pytest
 
-from gdpo_bench import files
-from gdpo_bench.core import DataError
-from gdpo_bench.files import WriteError
+from gdpo_bench.core import DataError, files
+from gdpo_bench.core.files import WriteError
 from gdpo_bench.leaderboard import EntryError, entry_text
-from gdpo_bench.leaderboard.store import Board, board_of, read_entry, read_filed_entry, read_measured, superseding
+from gdpo_bench.leaderboard.files.store import Board, board_of, read_entry, read_filed_entry, read_measured, superseding
 
 
 def test_an_entry_lies_where_its_track_environment_and_id_say(tmp_path, entry):

@@ -5,8 +5,8 @@ from rich.console import Console
 
 from gdpo_bench import RewardSpec
 from gdpo_bench.leaderboard import PolicyConfig, Seed, SeedResult, make_entry
-from gdpo_bench.leaderboard.comparison import compare, distinguish
-from gdpo_bench.leaderboard.table import render_markdown, render_results
+from gdpo_bench.leaderboard.compare.board import compare, distinguish
+from gdpo_bench.leaderboard.show.table import render_markdown, render_results
 
 FOUR = [
     RewardSpec("correctness", -3, 3, metric="accuracy"),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import tyro
 
-from gdpo_bench.cli_errors import run_cli
+from gdpo_bench.cli.exits import run_cli
 from gdpo_bench.integrations.nemo_gym.contract import write_server
 from gdpo_bench.jobs.job import EnvChoice
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import tyro
 
-from gdpo_bench.cli_errors import run_cli
+from gdpo_bench.cli.exits import run_cli
 from gdpo_bench.core.errors import GdpoBenchError
 from gdpo_bench.integrations.verl.data import write_data
 from gdpo_bench.jobs.job import EnvChoice

@@ -1,0 +1,94 @@
+"""`gdpo-bench new`, `check` and `envs`: for authors of environments, and for those who look for one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tyro
+from rich.markup import escape
+from rich.table import Table
+
+from gdpo_bench.authoring import CheckResult, check_env
+from gdpo_bench.authoring.describe import describe, env_rows, env_table
+from gdpo_bench.authoring.playing import play_env
+from gdpo_bench.authoring.scaffold import new_package
+from gdpo_bench.authoring.subject import parse_id
+from gdpo_bench.cli.terminal import make_console
+from gdpo_bench.core.errors import GdpoBenchError
+
+_STYLES = {"passed": "green", "failed": "bold red", "skipped": "yellow"}
+
+
+def check(environments: tyro.conf.Positional[tuple[str, ...]], /, *, tasks: int = 20) -> int:
+    """Check environments for what trainers rely on; each failure says what to change.
+
+    Args:
+        environments: Ids, with options: acme/Sql-v0:rows=9, or module:acme/Sql-v0.
+        tasks: How many tasks of each split to try the reference reply on.
+
+    Returns:
+        1 if a check failed, else 0.
+    """
+    if not environments:
+        raise GdpoBenchError("Name an environment to check, such as acme/Sql-v0; `gdpo-bench envs` lists all.")
+    console = make_console()
+    failed = 0
+    for environment in environments:
+        with console.status(f"Checking {environment} …"):
+            results = check_env(environment, tasks)
+        console.print(_result_table(environment, results))
+        failed += sum(result.status == "failed" for result in results)
+        skipped = sum(result.status == "skipped" for result in results)
+        console.print(f"{len(results)} checks: {failed} failed, {skipped} skipped.\n")
+    return 1 if failed else 0
+
+
+def new(id: tyro.conf.Positional[str], /, *, tools: bool = False, folder: Path | None = None) -> None:
+    """Begin an environment: write a small package that works, for you to change.
+
+    Args:
+        id: The environment's id, such as acme/Sql-v0.
+        tools: Several turns with a tool that executes, instead of one turn.
+        folder: Where to; by default a new folder here, named after the id.
+    """
+    made = new_package(id, folder, tools)
+    print(f"Wrote {made}. Next:\n\n  pip install -e {made}\n  pytest {made}\n  gdpo-bench envs {id} --play")
+
+
+def envs(
+    id: tyro.conf.Positional[str | None] = None,
+    /,
+    *,
+    play: bool = False,
+    split: str | None = None,
+    seed: int = 0,
+    task: str | None = None,
+) -> None:
+    """List the environments, describe one, or play one.
+
+    Args:
+        id: An environment to describe, with options: acme/Sql-v0:length=5. Without it, all are listed.
+        play: Be the policy: read a prompt, type a reply, read the rewards and why.
+        split: Which tasks to play; by default those of the first split.
+        seed: Fixes the order of the tasks that are played.
+        task: Play the task with this id alone.
+    """
+    console = make_console()
+    if id is None and (play or task is not None):
+        raise GdpoBenchError("Name the environment to play, such as: gdpo-bench envs gdpo/MathMini-v1 --play")
+    if id is None:
+        console.print(env_table(env_rows()))
+        console.print("\nAll about one: gdpo-bench envs ID. Your own: gdpo-bench new acme/Sql-v0.", highlight=False)
+        return
+    name, options = parse_id(id)
+    if play or task is not None:
+        play_env(name, console, split=split, seed=seed, task_id=task, **options)
+    else:
+        console.print(describe(name, **options))
+
+
+def _result_table(title: str, results: list[CheckResult]) -> Table:
+    table = Table("check", "result", "", title=title, title_justify="left", box=None, pad_edge=False)
+    for result in results:
+        table.add_row(result.check, f"[{_STYLES[result.status]}]{result.status}", escape(result.detail))
+    return table

@@ -1,0 +1,273 @@
+"""The leaderboard's command line: check entries, file them, and regenerate the table.
+
+python -m gdpo_bench.leaderboard submit runs/my-run
+python -m gdpo_bench.leaderboard validate
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import tyro
+from tyro.extras import SubcommandApp
+
+from gdpo_bench.cli.exits import run_cli
+from gdpo_bench.cli.repeat import recompute, reproduce
+from gdpo_bench.cli.terminal import make_console
+from gdpo_bench.core.errors import DataError, GdpoBenchError
+from gdpo_bench.core.files import write_atomically
+from gdpo_bench.leaderboard.compare.pair import compare_pair
+from gdpo_bench.leaderboard.compare.pooled import pool
+from gdpo_bench.leaderboard.files.attestation import attestation_problems, read_attestations
+from gdpo_bench.leaderboard.files.entries import EntryError
+from gdpo_bench.leaderboard.files.history import broken_promises
+from gdpo_bench.leaderboard.files.schema import Entry, Track, json_schema_text
+from gdpo_bench.leaderboard.files.store import (
+    ROOT,
+    RUN_FOLDER,
+    SCHEMA_FILE,
+    Board,
+    Measured,
+    board_of,
+    entry_files,
+    find_entry_file,
+    read_entry,
+    read_filed_entry,
+    read_measured,
+    superseding,
+)
+from gdpo_bench.leaderboard.show.export import export
+from gdpo_bench.leaderboard.show.page import render_page
+from gdpo_bench.leaderboard.show.pair import render_pair
+from gdpo_bench.leaderboard.show.plots import plot_profiles
+from gdpo_bench.leaderboard.show.pooled_table import render_pooled
+from gdpo_bench.leaderboard.show.table import render_markdown
+
+TABLE_FILE = "README.md"
+_HELP = "Check leaderboard entries, file them, and regenerate the table."
+
+
+def validate(paths: tyro.conf.Positional[tuple[Path, ...]] = (ROOT,), base: str = "HEAD") -> int:
+    """Check entry files: format, id, numbers, name and place, that they follow from their sidecars and never changed.
+
+    Args:
+        paths: Entry files, folders of a run, or a leaderboard or part of one.
+        base: Commit since which no entry of a leaderboard may have changed: in CI the branch that is merged into.
+
+    Returns:
+        1 if there are problems, else 0.
+    """
+    fine, old, problems = 0, 0, []
+    for path in paths:
+        is_run = (path / RUN_FOLDER).is_dir() or path.name == RUN_FOLDER
+        root = board_of(path) or (path if path.is_dir() and not is_run else None)
+        for file in _entries_below(path):
+            try:
+                entry = read_measured(file, read_filed_entry(file, root)).entry
+            except GdpoBenchError as error:
+                problems.append(str(error))
+            else:
+                fine += 1
+                old += entry.sidecar is None
+        if root is not None and path.is_dir():
+            problems += attestation_problems(path)
+            changed = broken_promises(path, base)
+            if changed is None:
+                print(f"{path} is in no git checkout: whether an entry was changed or deleted cannot be seen.")
+            problems += changed or []
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    if old:
+        told = _count(old, "entry of format 1 has", "entries of format 1 have")
+        print(f"{told} no sidecar: whether the statistics follow from the rewards cannot be checked.")
+    print(f"{_count(fine, 'valid entry', 'valid entries')}, {_count(len(problems), 'problem', 'problems')}.")
+    return 1 if problems else 0
+
+
+def table(root: Path = ROOT, check: bool = False) -> int:
+    """Regenerate the leaderboard's README.md from its entries.
+
+    Args:
+        root: The leaderboard's folder.
+        check: Write nothing; fail if the table would change.
+
+    Returns:
+        1 if `check` found a difference, else 0.
+    """
+    file = root / TABLE_FILE
+    text = _render(root)
+    if file.is_file() and file.read_bytes() == text.encode():
+        print(f"{file} is up to date.")
+        return 0
+    if check:
+        print(f"{file} does not follow from the entries. Run: python -m gdpo_bench.leaderboard table", file=sys.stderr)
+        return 1
+    write_atomically(file, text)
+    # An entry that somebody filed meanwhile belongs into the table, whoever wrote that last.
+    while (newer := _render(root)) != text:
+        text = newer
+        write_atomically(file, text)
+    print(f"Wrote {file}.")
+    return 0
+
+
+def html(out: Path, root: Path = ROOT) -> None:
+    """Write the leaderboard as one page with tables and charts, which works from a file and without a network.
+
+    Args:
+        out: The page's file, such as `leaderboard.html`.
+        root: The leaderboard's folder.
+
+    Raises:
+        EntryError: The board is damaged. Nothing was written.
+        WriteError: The file could not be written.
+    """
+    board = Board.read(root)
+    _refuse_damaged(board)
+    write_atomically(out, render_page(board.entries.values(), read_attestations(root)))
+    print(f"Wrote {out}.")
+
+
+def submit(paths: tyro.conf.Positional[tuple[Path, ...]], root: Path = ROOT, supersede: bool = False) -> int:
+    """Check entries with their sidecars, file them on the leaderboard, and regenerate its table.
+
+    Args:
+        paths: Entry files, or folders of runs (whose entries lie in `entries/`).
+        root: The leaderboard's folder; created if missing.
+        supersede: Each takes the place of the current entry of the same normalizer, environment, policy and training.
+
+    Returns:
+        0; entries that are on the board already are no error.
+
+    Raises:
+        EntryError: An entry is invalid, or the board is damaged. Nothing was filed.
+        DataError: No path is given, or one does not exist or holds no entries. Nothing was filed.
+        WriteError: The disk is full, and so on. What was filed before is whole; submit again to file the rest.
+    """
+    if not paths:
+        raise DataError("Nothing to submit; name entry files or the folders of runs.")
+    files = {file: read_entry(file) for path in paths for file in _entries_below(path, required=True)}
+    board = Board.read(root) if root.exists() else Board(root)
+    _refuse_damaged(board)
+    measured = []
+    for file, entry in files.items():
+        if entry.sidecar is None and entry.id not in board.entries:
+            raise EntryError(
+                f"{file}: An entry of format 1, which comes without the reward vectors behind it, is no longer taken. "
+                "Run it again."
+            )
+        found = read_measured(file, entry)
+        measured.append(found if not supersede else Measured(superseding(entry, board), found.sidecar))
+    for one in sorted(measured, key=lambda one: one.entry.supersedes is not None):
+        path = board.file(one.entry, one.sidecar)
+        what = f"{one.entry.normalizer.name} on {one.entry.environment.id}"
+        print(f"Filed {what}: {path}" if path else f"On the board already, same numbers: {what} ({one.entry.id})")
+    return table(root)
+
+
+def compare(
+    first: tyro.conf.Positional[str],
+    second: tyro.conf.Positional[str],
+    root: Path = ROOT,
+    anyway: bool = False,
+) -> None:
+    """Compare two entries, reward by reward, over the seeds that both ran.
+
+    Args:
+        first: An entry: its file, or the first digits of its id.
+        second: The entry that it is compared with.
+        root: The leaderboard's folder, for ids.
+        anyway: Compare also what was not run alike, and say so.
+
+    Raises:
+        DataError: There is no such entry, or the two differ in more than the normalizer.
+    """
+    make_console().print(render_pair(compare_pair(_find(first, root), _find(second, root), anyway)))
+
+
+def profile(root: Path = ROOT, track: Track = "training", out: Path | None = None) -> None:
+    """Pool all environments of a track: interquartile means, and performance profiles as a picture.
+
+    Args:
+        root: The leaderboard's folder, or that of a run.
+        track: Track to pool.
+        out: PNG file for the profiles; no picture if absent.
+
+    Raises:
+        DataError: Fewer than two environments were run alike.
+    """
+    views = pool(_current(root), track)
+    make_console().print(render_pooled(views))
+    if out:
+        plot_profiles(views, out)
+        print(f"Wrote {out}.")
+
+
+def schema(root: Path = ROOT) -> None:
+    """Write the JSON Schema of entries.
+
+    Args:
+        root: Folder for `schema.json`.
+    """
+    write_atomically(root / SCHEMA_FILE, json_schema_text())
+    print(f"Wrote {root / SCHEMA_FILE}.")
+
+
+def build_app() -> SubcommandApp:
+    """The subcommands, to run or to mount under another command."""
+    app = SubcommandApp()
+    for command in (validate, table, compare, profile, html, submit, recompute, reproduce, export, schema):
+        app.command(command)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status.
+
+    Args:
+        arguments: Without the program's name; those of this process if absent.
+    """
+    return run_cli(
+        lambda: build_app().cli(prog="python -m gdpo_bench.leaderboard", args=arguments, description=__doc__)
+    )
+
+
+def _entries_below(path: Path, required: bool = False) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    folder = path / RUN_FOLDER
+    files = entry_files(folder if folder.is_dir() else path)
+    if required and not files:
+        raise DataError(f"No entries in {path}; the folder of a finished run holds them in {RUN_FOLDER}/.")
+    return files
+
+
+def _find(name: str, root: Path) -> Entry:
+    """The entry in a file, or the one on the board whose id begins so."""
+    return read_entry(find_entry_file(name, root))
+
+
+def _current(root: Path) -> list[Entry]:
+    """Valid entries of a board or of a run that no other entry corrects."""
+    if (root / RUN_FOLDER).is_dir():
+        return [read_entry(file) for file in _entries_below(root, required=True)]
+    board = Board.read(root)
+    _refuse_damaged(board)
+    return board.current()
+
+
+def _render(root: Path) -> str:
+    board = Board.read(root)
+    _refuse_damaged(board)
+    return render_markdown(board.current(), attestations=read_attestations(root))
+
+
+def _refuse_damaged(board: Board) -> None:
+    if problems := [*board.problems, *attestation_problems(board.root)]:
+        raise EntryError("The leaderboard has damaged files; mend them first.\n" + "\n".join(problems))
+
+
+def _count(n: int, one: str, many: str) -> str:
+    return f"{n} {one if n == 1 else many}"

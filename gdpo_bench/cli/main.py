@@ -1,0 +1,43 @@
+"""One command, `gdpo-bench` (also `python -m gdpo_bench`), with subcommands."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from tyro.extras import SubcommandApp
+
+import gdpo_bench
+from gdpo_bench.cli.envs import check, envs, new
+from gdpo_bench.cli.exits import run_cli
+from gdpo_bench.cli.leaderboard import build_app as leaderboard_app
+from gdpo_bench.cli.normalizers import collapse, conformance
+from gdpo_bench.cli.run import run
+from gdpo_bench.cli.sandbox import build_app as sandbox_app
+
+
+def build_app() -> SubcommandApp:
+    """All subcommands."""
+    app = SubcommandApp()
+    app.command(run)
+    app.command(leaderboard_app(), name="leaderboard")
+    app.command(envs)
+    app.command(new)
+    app.command(check)
+    app.command(conformance)
+    app.command(collapse)
+    app.command(sandbox_app(), name="sandbox")
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status.
+
+    Args:
+        arguments: Without the program's name; those of this process if absent.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if list(arguments) == ["--version"]:
+        print(gdpo_bench.__version__)
+        return 0
+    return run_cli(lambda: build_app().cli(prog="gdpo-bench", args=arguments, description=gdpo_bench.__doc__))

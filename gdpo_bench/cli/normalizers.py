@@ -1,0 +1,90 @@
+"""`gdpo-bench collapse` and `gdpo-bench conformance`. Torch is imported only when they run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import tyro
+
+from gdpo_bench.core.errors import GdpoBenchError
+from gdpo_bench.core.files import write_atomically
+
+
+def collapse(
+    normalizers: tuple[str, ...] = ("grpo", "grpo_no_std", "gdpo_no_bn"),
+    max_multisets: int = 60_000,
+    out: Path = Path("collapse.png"),
+) -> None:
+    """Count which reward vectors a normalizer can tell apart (Figure 3 of the GDPO paper).
+
+    Args:
+        normalizers: What to count for, without batch whitening.
+        max_multisets: Leave out points with more groups than this.
+        out: The picture.
+    """
+    from gdpo_bench.advantages.collapse import as_text, figure_3, plot  # noqa: PLC0415
+
+    panels = figure_3(normalizers, max_multisets)
+    print(as_text(panels))
+    plot(panels, out)
+    print(f"\nPicture: {out}")
+
+
+def conformance(
+    targets: tyro.conf.Positional[tuple[str, ...]] = (),
+    *,
+    properties: tuple[str, ...] = (),
+    exceptions: tuple[str, ...] = (),
+    examples: int = 25,
+    junit: Path | None = None,
+    markdown: Path | None = None,
+    section: str = "ours",
+) -> int:
+    """Search for counterexamples to the properties of advantage estimators.
+
+    Args:
+        targets: Registered normalizers, or module:function for your own; by default all of ours.
+        properties: Ids of the properties to test; by default all.
+        exceptions: Ids of properties that your function is known not to have. Like the exceptions
+            that our table declares, each must have a counterexample.
+        examples: Cases to try for each property.
+        junit: Write the result to this file as JUnit XML.
+        markdown: Write the matrix into this Markdown file, and what the properties say where it has
+            a section for them.
+        section: Which generated section of that file.
+
+    Returns:
+        0 if everything is as declared, 1 otherwise.
+    """
+    if examples < 1:
+        raise GdpoBenchError(f"--examples must be at least 1; got {examples}.")
+    try:
+        import hypothesis  # noqa: F401, PLC0415
+    except ModuleNotFoundError as error:
+        raise GdpoBenchError(
+            "The conformance suite needs hypothesis: pip install 'gdpo-bench[conformance]'."
+        ) from error
+    from gdpo_bench.conformance import CLAIMED, EXCEPTIONS, examine_all, implementation  # noqa: PLC0415
+    from gdpo_bench.conformance.report import (  # noqa: PLC0415
+        as_junit,
+        as_markdown,
+        as_text,
+        property_table,
+        write_section,
+    )
+
+    columns = []
+    for target in targets or CLAIMED:
+        print(f"Testing {target} …", file=sys.stderr)
+        tested = implementation(target, **CLAIMED.get(target, {}))
+        declared = EXCEPTIONS.get(target, {}) | dict.fromkeys(exceptions, "an exception of the command line")
+        columns.append(examine_all(tested, exceptions=declared, properties=properties or None, examples=examples))
+    print(as_text(columns))
+    if junit is not None:
+        write_atomically(junit, as_junit(columns))
+    if markdown is not None:
+        write_section(markdown, section, as_markdown(columns))
+        if "<!-- begin properties -->" in markdown.read_text(encoding="utf-8"):
+            write_section(markdown, "properties", property_table())
+    return 0 if all(finding.as_declared for findings in columns for finding in findings) else 1

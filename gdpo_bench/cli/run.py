@@ -1,0 +1,196 @@
+"""Run a benchmark job: train with each normalizer, compare, write leaderboard entries.
+
+python -m gdpo_bench.run
+python -m gdpo_bench.run my_job.yaml
+python -m gdpo_bench.run --envs gdpo/MathMini-v1 --normalizers grpo gdpo:eps=1e-4 --seeds 0 1 2 3
+torchrun --nproc-per-node 2 -m gdpo_bench.run my_job.yaml
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from gdpo_bench.cli.exits import run_cli
+from gdpo_bench.cli.terminal import make_console
+from gdpo_bench.jobs.engines.torchrun import run_together, torchrun_words, under_torchrun
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from gdpo_bench.jobs.folder import RunFolder
+    from gdpo_bench.jobs.job import Job
+    from gdpo_bench.leaderboard.files.store import Measured
+
+_DEFAULT_JOB = "default"
+
+
+def run(
+    job: Annotated[str | None, tyro.conf.Positional] = None,
+    /,
+    *,
+    envs: tuple[str, ...] = (),
+    normalizers: tuple[str, ...] = (),
+    seeds: tuple[str, ...] = (),
+    steps: int | None = None,
+    training: tuple[str, ...] = (),
+    runtime: tuple[str, ...] = (),
+    policy: str | None = None,
+    rollout: str | None = None,
+    out: Path = Path("runs"),
+    data_dir: str | None = None,
+    resume: bool = False,
+    engine: str = "local",
+) -> int:
+    """Run a benchmark job: every environment × every normalizer × every seed.
+
+    Options given here replace those of the job file. Lists are separated by spaces or commas.
+
+    Args:
+        job: A job file (YAML) or a bundled preset: default, baselines, normalizers, tiny; sweep-scale, sweep-rarity,
+            sweep-gates, sweep-group-size, sweep-rewards; paper-tool, paper-math, paper-code. Without it and without
+            options, `default` runs.
+        envs: Environment ids, with options: gdpo/ToolCallingMini-v1:format_rate=0.04.
+        normalizers: Names, with options: gdpo:eps=1e-4, or module:function of your own.
+        seeds: Seeds of the runs; warm_start:rl for another warm start than 0.
+        steps: Training steps.
+        training: Training options, for all environments: epochs=2 clip_high=0.28; docs/training.md lists them.
+        runtime: How runs are carried out: device=cuda checkpoint_every=10 loggers=[tensorboard].
+        policy: mini, small or base (embedded), hf:NAME_OR_FOLDER (a Hugging Face model), oracle (reference
+            replies), or replay:FILE (given replies, JSON lines).
+        rollout: What draws completions in training: transformers or vllm.
+        out: Folder for run folders.
+        data_dir: Folder with data sets, laid out as the environments' documentation says.
+        resume: Go on with the newest unfinished run of the same job.
+        engine: Where runs take place: local (the cores of this machine), ray (RAY_ADDRESS, or Ray on this
+            machine), or ray:ADDRESS, with options: ray:10.0.0.1:6379:gpus=1,retries=5.
+
+    Returns:
+        0; 1 if some runs failed.
+    """
+    console = make_console()
+    from gdpo_bench.jobs.engines.choice import parse_engine  # noqa: PLC0415 (these import torch; --help need not wait)
+    from gdpo_bench.jobs.folder import RunFolder  # noqa: PLC0415
+    from gdpo_bench.jobs.plan import plan  # noqa: PLC0415
+    from gdpo_bench.jobs.replay import score_frozen  # noqa: PLC0415
+    from gdpo_bench.jobs.training import train  # noqa: PLC0415
+
+    lists = {"envs": envs, "normalizers": normalizers, "seeds": seeds}
+    texts = {"policy": policy, "rollout": rollout, "data_dir": data_dir}
+    given: dict[str, Any] = {name: _split(words) for name, words in lists.items() if words}
+    place = parse_engine(engine)
+    given |= {name: text for name, text in texts.items() if text is not None}
+    options = {"training": ({"steps": steps} if steps is not None else {}) | _assignments(training)}
+    chosen = _job(job, given, options | {"runtime": _assignments(runtime)})
+    if chosen.data_dir is not None:
+        os.environ["GDPO_BENCH_DATA"] = chosen.data_dir
+    planned = plan(chosen)
+    for text in planned.left_out:
+        console.print(text, markup=False)
+    if not planned.policy.trained:
+        if place.kind != "local":
+            console.print(f"Policy {chosen.policy} is not trained: it is scored in this process, without {engine}.")
+        measured = score_frozen(planned, _command(), console)  # first: a file that cannot be read leaves no folder
+        _write_report(measured, RunFolder.create(out, chosen), console)
+        return 0
+    folder = RunFolder.newest(out, chosen) if resume else None
+    if resume:
+        found = f"Resuming {folder.path}." if folder else "There is no run of this job to resume; starting one."
+        console.print(found, markup=False)
+    folder = folder or RunFolder.create(out, chosen)
+    measured, failed = train(planned, folder, _command(), console, place)
+    _write_report(measured, folder, console)
+    if failed:
+        print(f"{failed} runs failed; the others are in {folder.path}. --resume tries again.", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _assignments(words: Sequence[str]) -> dict[str, Any]:
+    """`["a=1", "b=[x,y]"]` as a mapping, values read as YAML."""
+    from gdpo_bench.core.choices import parse_assignment  # noqa: PLC0415
+
+    return dict(map(parse_assignment, words))
+
+
+def _job(source: str | None, given: dict[str, Any], options: dict[str, dict[str, Any]]) -> Job:
+    """The job file's content with the command line's options put over it."""
+    from gdpo_bench.jobs.job import Job, check  # noqa: PLC0415
+
+    default = Job.load(_DEFAULT_JOB).model_dump()
+    if source is not None:
+        values = Job.load(source).model_dump()
+    elif given:
+        values = {"envs": default["envs"], "optional": default["optional"]}
+    else:
+        values = default
+    if "envs" in given:
+        values.pop("optional", None)  # who names an environment wants it
+    values |= given
+    for group, changed in options.items():
+        values[group] = values.get(group, {}) | changed
+    if "envs" not in given:
+        changed = options.get("training", {})
+        for env in values["envs"]:
+            env["training"] = {name: value for name, value in env.get("training", {}).items() if name not in changed}
+        values["envs"] = [env for i, env in enumerate(values["envs"]) if env not in values["envs"][:i]]
+    return check(values)
+
+
+def _split(values: Sequence[str]) -> list[str]:
+    """The words of a list; `a,b` is two, but in `gdpo:eps=1e-4,ddof=0` the comma parts options."""
+    words: list[str] = []
+    for value in values:
+        for part in value.split(","):
+            if words and "=" in words[-1] and re.match(r"[\w.]+=", part):
+                words[-1] += f",{part}"
+            elif part:
+                words.append(part)
+    return words
+
+
+def _write_report(measured: Sequence[Measured], folder: RunFolder, console: Console) -> None:
+    """Write a job's entries, `curves.png` and `table.txt` into its folder, and show the table."""
+    from gdpo_bench.jobs.report import show_and_keep  # noqa: PLC0415
+    from gdpo_bench.leaderboard.files.store import RUN_FOLDER, write_measured  # noqa: PLC0415
+    from gdpo_bench.leaderboard.show.plots import plot_curves  # noqa: PLC0415
+    from gdpo_bench.leaderboard.show.table import render_results  # noqa: PLC0415
+
+    entries = [one.entry for one in measured]
+    for one in measured:
+        write_measured(one, folder.path / RUN_FOLDER)
+    if not entries:
+        return
+    show_and_keep(render_results(entries), folder.path / "table.txt", console)
+    if any(entry.track == "training" for entry in entries):
+        plot_curves(entries, folder.path / "curves.png")
+        console.print(f"Learning curves: {folder.path / 'curves.png'}", soft_wrap=True, markup=False)
+    console.print(f"Leaderboard entries: {folder.path / RUN_FOLDER}", soft_wrap=True, markup=False)
+    submit = shlex.join(["python", "-m", "gdpo_bench.leaderboard", "submit", str(folder.path)])
+    console.print(f"File them: {submit}", soft_wrap=True, markup=False, style="dim")
+
+
+def _command() -> str:
+    """What the user typed, in the form that works everywhere."""
+    with_subcommands = Path(sys.argv[0]).stem in ("gdpo-bench", "__main__")
+    arguments = sys.argv[2:] if with_subcommands else sys.argv[1:]
+    return shlex.join([*(torchrun_words() if under_torchrun() else ["python"]), "-m", "gdpo_bench.run", *arguments])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status.
+
+    Args:
+        arguments: Without the program's name; those of this process if absent.
+    """
+
+    def command() -> int:
+        return run_cli(lambda: tyro.cli(run, prog="python -m gdpo_bench.run", args=arguments))
+
+    return run_together(command) if under_torchrun() else command()

@@ -1,0 +1,151 @@
+"""`gdpo-bench sandbox`: run a program in the sandbox, build its image, and see whether it holds."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import tyro
+from rich.markup import escape
+from rich.progress import Progress
+from rich.table import Table
+from tyro.extras import SubcommandApp
+
+from gdpo_bench.cli.terminal import make_console
+from gdpo_bench.core.errors import DataError, UnknownNameError
+
+
+def run(
+    file: tyro.conf.Positional[Path], /, *, stdin: str | None = None, cpu_s: float = 5.0, memory_mb: int = 512
+) -> int:
+    """Run a Python program in the sandbox, as `python FILE` would.
+
+    Its output goes to standard output; how it ended and what it used, to standard error.
+
+    Args:
+        file: The program.
+        stdin: Text for its standard input; without it, what is piped into this command.
+        cpu_s: Seconds of CPU that it may use.
+        memory_mb: MiB of memory that it may use.
+
+    Returns:
+        0 if it ended well, 1 if not.
+    """
+    from gdpo_sandbox import Limits, Program, SandboxPool, Status  # noqa: PLC0415 (brings the docker SDK along)
+
+    source = _read(file)
+    text = stdin if stdin is not None else "" if sys.stdin.isatty() else sys.stdin.read()
+    with SandboxPool(slots=1, limits=Limits(cpu_s=cpu_s, memory_mb=memory_mb)) as pool:
+        (outcome,) = pool.run(Program(source, [text])).tests
+    sys.stdout.write(outcome.stdout.encode("utf-8", "backslashreplace").decode())
+    sys.stdout.flush()
+    used = f"{outcome.cpu_s:.2f} s CPU, {outcome.wall_s:.2f} s, {outcome.peak_memory_mb:.0f} MB"
+    print(f"{outcome.stderr}{outcome.status} ({used})", file=sys.stderr)
+    return 0 if outcome.status is Status.OK else 1
+
+
+def build(base: str = "auto", host: str | None = None) -> None:
+    """Build the sandbox's image, unless it is there; without a registry, from Debian packages.
+
+    Args:
+        base: `registry`, `debian`, `auto` for the first of the two that can be had, or the name of an image with
+            Python 3.11 or later.
+        host: URL or context of the engine; by default the one that `docker` uses.
+    """
+    from gdpo_sandbox.building import build_image, ensure_image  # noqa: PLC0415
+    from gdpo_sandbox.engine import connect  # noqa: PLC0415
+
+    client = connect(host)
+    print(ensure_image(client, print) if base == "auto" else build_image(client, base, print))
+
+
+def doctor(host: str | None = None, runtime: str | None = None) -> int:
+    """Check the engine, the image, and that every limit is really enforced.
+
+    Args:
+        host: URL or context of the engine; by default those in GDPO_SANDBOX_HOSTS, or the one that `docker` uses.
+        runtime: Of the containers, such as runsc; by default GDPO_SANDBOX_RUNTIME, or the engine's own default.
+
+    Returns:
+        1 if something is not in order, else 0.
+    """
+    from gdpo_sandbox.doctor import examine  # noqa: PLC0415
+
+    console = make_console()
+    table = Table(title="Sandbox", title_justify="left")
+    for column in ("", "", "found"):
+        table.add_column(column)
+    failed = []
+    with console.status("Examining the sandbox …"):
+        for finding in examine(host, runtime):
+            table.add_row(_mark(finding.fine), finding.name, escape(finding.found))
+            failed += [] if finding.fine else [finding]
+    console.print(table)
+    for finding in failed:
+        console.print(f"{finding.name}: {finding.advice}", markup=False)
+    console.print("Everything is in order." if not failed else f"{len(failed)} not in order.")
+    return 1 if failed else 0
+
+
+def attack(names: tyro.conf.Positional[tuple[str, ...]] = (), /, *, family: str | None = None, slots: int = 2) -> int:
+    """Run the catalogue of hostile programs, and say of each whether it was contained.
+
+    Args:
+        names: Of single attacks, such as escape/ptrace; all by default.
+        family: One family: exhaustion, escape, persistence, forging, cheating or parsing.
+        slots: Attacks at a time.
+
+    Returns:
+        1 if one was not contained, else 0.
+    """
+    from gdpo_sandbox.attacks import CATALOGUE, judge_all  # noqa: PLC0415
+
+    families = list(dict.fromkeys(attack.family for attack in CATALOGUE))
+    by_id = {attack.id: attack for attack in CATALOGUE}
+    if family is not None and family not in families:
+        raise UnknownNameError("family of attacks", family, families)
+    for name in names:
+        if name not in by_id:
+            raise UnknownNameError("attack", name, by_id)
+    chosen = [a for a in CATALOGUE if family in (None, a.family) and (not names or a.id in names)]
+    console = make_console()
+    verdicts = {}
+    with Progress(console=console, transient=True) as progress:
+        for verdict in progress.track(judge_all(chosen, slots), total=len(chosen), description="attacking"):
+            verdicts[verdict.attack.id] = verdict
+    table = Table(title="Hostile programs", title_justify="left")
+    for column in ("", "attack", "tries", "ended as"):
+        table.add_column(column)
+    for chosen_attack in chosen:
+        verdict = verdicts[chosen_attack.id]
+        ends = ", ".join(dict.fromkeys(str(test.status) for test in verdict.run.tests))
+        table.add_row(_mark(verdict.contained), chosen_attack.id, chosen_attack.tries, escape(ends))
+    console.print(table)
+    at_large = [verdict for verdict in verdicts.values() if not verdict.contained]
+    for verdict in at_large:
+        console.print(f"{verdict.attack.id} is not contained: {'; '.join(verdict.findings)}", markup=False)
+    console.print(f"{len(verdicts) - len(at_large)} of {len(verdicts)} contained.")
+    return 1 if at_large else 0
+
+
+def build_app() -> SubcommandApp:
+    """The subcommands of `gdpo-bench sandbox`."""
+    app = SubcommandApp()
+    app.command(run)
+    app.command(build)
+    app.command(doctor)
+    app.command(attack)
+    return app
+
+
+def _mark(fine: bool) -> str:
+    return "[green]✓[/green]" if fine else "[bold red]✗[/bold red]"
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"Cannot read {file}: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file}: expected UTF-8 text; {error.reason} at byte {error.start}.") from error

@@ -1,0 +1,180 @@
+"""A job without training: given replies are scored, and each normalizer shows what it makes of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+from gdpo_bench.advantages import compute_advantages, diagnose
+from gdpo_bench.agent.collect import SHOWN_CHARACTERS, check_failures
+from gdpo_bench.agent.completions import read_completions
+from gdpo_bench.core import Task
+from gdpo_bench.core.env import Script, script_replies
+from gdpo_bench.core.episodes import EpisodeBatch
+from gdpo_bench.core.scoring import Scores
+from gdpo_bench.core.task import content_hash
+from gdpo_bench.core.vectors import RewardVectors, curves, evaluate, label_agreement
+from gdpo_bench.jobs.engines.local import single_thread
+from gdpo_bench.jobs.job import JobError
+from gdpo_bench.jobs.plan import Plan, PlannedEnv
+from gdpo_bench.jobs.progress import show_failure
+from gdpo_bench.leaderboard import Curve, PolicyConfig, SeedResult, collect_provenance, make_entry
+from gdpo_bench.leaderboard.files.sidecar import Sidecar, SidecarRun
+from gdpo_bench.leaderboard.files.store import Measured
+
+_CHUNK = 1024
+"""Rollouts scored at once."""
+
+
+@dataclass(frozen=True)
+class FrozenRollouts:
+    """Replies that do not depend on any training; those to one task are a group."""
+
+    tasks: list[Task]
+    """N tasks, repeated for each of their replies."""
+    replies: list[Script]
+    """The N rollouts' replies."""
+    groups: NDArray[np.int64]
+    """(N,) index of the task's group."""
+    labels: list[bool | None]
+    """N judgements of others on whether the reply is correct, where there are any."""
+
+
+def score_frozen(plan: Plan, command: str, console: Console) -> list[Measured]:
+    """Score the oracle's or a file's replies on every environment of a job.
+
+    Args:
+        plan: The job.
+        command: What repeats it, for the entries.
+        console: Shows progress.
+
+    Returns:
+        An entry on the advantage track, with its sidecar, for each environment × normalizer.
+
+    Raises:
+        JobError: An environment without reference replies, or replies that do not reach an episode's end.
+        DataError: The file of completions cannot be used.
+        ScorerFailuresError: Reward functions failed too often.
+        RewardError: A reward is not what its declaration allows.
+    """
+    single_thread()  # sums come in one order, and advantages, which are part of an entry, in the same last bits
+    return [entry for env in plan.envs for entry in _entries(plan, env, command, console)]
+
+
+def _entries(plan: Plan, env: PlannedEnv, command: str, console: Console) -> Iterator[Measured]:
+    started = time.perf_counter()
+    rollouts = _replayed(plan, env, console) if plan.policy.kind == "replay" else _references(env)
+    scores = _score(env, rollouts, console)
+    check_failures(scores, env.training.max_failed_share)
+    for failure in scores.failures[:3]:
+        show_failure(console, f"{failure!s:.{SHOWN_CHARACTERS}}")
+    evaluation = evaluate(scores, env.specs)
+    rewards, metrics = curves([evaluation], env.specs)
+    agreement = label_agreement(scores, env.specs, rollouts.labels)
+    for normalizer in (normalizer for one, normalizer in plan.pairs if one is env):
+        advantages = compute_advantages(
+            normalizer.normalizer,
+            scores.values,
+            rollouts.groups,
+            specs=env.specs,
+            weights=normalizer.weights(env.specs),
+            applicable=scores.applicable,
+            failed=scores.failed,
+        )
+        diagnostics = diagnose(advantages, scores.values, rollouts.groups, scores.applicable, scores.failed).as_dict()
+        vectors = RewardVectors(
+            0,
+            scores,
+            np.array([task.id for task in rollouts.tasks]),
+            rollouts.groups,
+            advantages=advantages.double().numpy(),
+            labels=rollouts.labels if "labels" in agreement else [],
+        )
+        sidecar = Sidecar.of((spec.name for spec in env.specs), [SidecarRun(None, [vectors])])
+        entry = make_entry(
+            track="advantage",
+            division="closed",
+            environment=env.description,
+            normalizer=normalizer.describe(env.specs),
+            policy=PolicyConfig(
+                name=plan.policy.name,
+                details={
+                    "rollouts": len(rollouts.replies),
+                    "completions": content_hash(
+                        [(t.id, r) for t, r in zip(rollouts.tasks, rollouts.replies, strict=True)]
+                    ),
+                },
+            ),
+            training=None,
+            results=[
+                SeedResult(
+                    seed=None,
+                    steps=[0],
+                    rewards={name: Curve.of(curve) for name, curve in rewards.items()},
+                    metrics={name: Curve.of(curve) for name, curve in metrics.items()},
+                    diagnostics=diagnostics | agreement,
+                    applicable_share={name: share for name, share in evaluation.applicable.items() if share < 1},
+                )
+            ],
+            sidecar=sidecar.sha256,
+            provenance=collect_provenance(command, wall_s=time.perf_counter() - started),
+        )
+        yield Measured(entry, sidecar)
+
+
+def _references(env: PlannedEnv) -> FrozenRollouts:
+    """The reference reply to every held-out task that has one."""
+    known = [(task, reply) for task in env.tasks if (reply := env.env.reference(task)) is not None]
+    if not known:
+        raise JobError(f"{env.choice.id} has no reference replies, so there is nothing for the oracle to say.")
+    return FrozenRollouts(
+        [task for task, _ in known], [reply for _, reply in known], np.arange(len(known)), [None] * len(known)
+    )
+
+
+def _replayed(plan: Plan, env: PlannedEnv, console: Console) -> FrozenRollouts:
+    assert plan.policy.file is not None
+    completions = read_completions(plan.policy.file, env.tasks)
+    if completions.unmatched:
+        text = f"{completions.unmatched} lines of {plan.policy.file} are about no task of {env.choice.id}."
+        console.print(text, markup=False)
+    sizes = [len(group.replies) for group in completions.groups]
+    return FrozenRollouts(
+        [group.task for group in completions.groups for _ in group.replies],
+        [script for group in completions.groups for script in group.replies],
+        np.repeat(np.arange(len(sizes)), sizes),
+        [label for group in completions.groups for label in group.labels or [None] * len(group.replies)],
+    )
+
+
+def _score(env: PlannedEnv, rollouts: FrozenRollouts, console: Console) -> Scores:
+    starts: Sequence[int] = range(0, len(rollouts.replies), _CHUNK)
+    chunks = []
+    for start in track(starts, f"scoring {env.choice.id}", console=console, transient=True):
+        rows = slice(start, start + _CHUNK)
+        chunks.append(_play(env, rollouts.tasks[rows], rollouts.replies[rows]))
+    return reduce(Scores.stack, chunks)
+
+
+def _play(env: PlannedEnv, tasks: Sequence[Task], scripts: Sequence[Script]) -> Scores:
+    """Rewards (N, K) of whole episodes."""
+    batch = EpisodeBatch(env.env, env.description.id, tasks)
+    scores = Scores.empty(len(tasks), len(env.specs))
+    remaining = [iter(script_replies(script)) for script in scripts]
+    while not (over := batch.terminated | batch.truncated).all():
+        replies = ["" if done else next(rest, None) for done, rest in zip(over, remaining, strict=True)]
+        if None in replies:
+            number = replies.index(None)
+            raise JobError(
+                f"{env.choice.id}: the episode of task {tasks[number].id} is not over after the "
+                f"{len(script_replies(scripts[number]))} replies that are given; it takes up to {env.env.max_turns}."
+            )
+        scores += batch.play([reply for reply in replies if reply is not None])
+    return scores

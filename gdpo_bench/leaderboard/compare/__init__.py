@@ -1,0 +1,1 @@
+"""What entries say beside each other: statistics, pairs, whole tables, pooled views; no text and no picture."""

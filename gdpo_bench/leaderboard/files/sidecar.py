@@ -1,0 +1,144 @@
+"""The raw reward vectors behind an entry, in a file beside it: `<id>.json.gz`.
+
+    {"format": 1, "rewards": ["correct", "format"],
+     "runs": [{"seed": {"rl": 0, "warm_start": 0}, "evaluations": [{"step": 0, "value": [[1, 0], [1, 1]], …}]}]}
+
+An evaluation's columns are those of `core.vectors.RewardVectors.as_json`. The entry holds the SHA-256 of the
+*uncompressed* text, which is canonical JSON: libraries that compress differ between machines.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import ValidationError
+
+from gdpo_bench.core.errors import DataError
+from gdpo_bench.core.task import canonical_json
+from gdpo_bench.core.vectors import RewardVectors, compress
+from gdpo_bench.leaderboard.files.entries import EntryError
+from gdpo_bench.leaderboard.files.schema import Seed, seed_order
+
+SUFFIX = ".json.gz"
+_FORMAT = 1
+_LARGEST = 1 << 30
+"""Bytes of content at most, so that a small file cannot fill the memory."""
+
+
+@dataclass(frozen=True)
+class SidecarRun:
+    """One seed's evaluations."""
+
+    seed: Seed | None
+    """`None` where nothing is random."""
+    evaluations: list[RewardVectors]
+    """In the order of steps."""
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """The reward vectors of every evaluation of every seed."""
+
+    rewards: list[str]
+    """Names, in the order of the reward vector."""
+    runs: list[SidecarRun]
+    """Sorted by seed."""
+
+    @classmethod
+    def of(cls, rewards: Iterable[str], runs: Iterable[SidecarRun]) -> Self:
+        """From runs in any order."""
+        return cls(list(rewards), sorted(runs, key=lambda run: seed_order(run.seed)))
+
+    @cached_property
+    def content(self) -> bytes:
+        """Its text, uncompressed."""
+        runs = [
+            {
+                "seed": None if run.seed is None else run.seed.model_dump(mode="json"),
+                "evaluations": [one.as_json() for one in run.evaluations],
+            }
+            for run in self.runs
+        ]
+        return canonical_json({"format": _FORMAT, "rewards": self.rewards, "runs": runs}).encode("ascii")
+
+    @property
+    def sha256(self) -> str:
+        """What binds it to its entry."""
+        return hashlib.sha256(self.content).hexdigest()
+
+    @property
+    def compressed(self) -> bytes:
+        """The bytes of its file."""
+        return compress(self.content)
+
+
+def sidecar_path(entry_file: Path, id: str) -> Path:
+    """Where an entry's sidecar lies: beside it, under the entry's id."""
+    return entry_file.with_name(id + SUFFIX)
+
+
+def read_sidecar(path: Path, sha256: str) -> Sidecar:
+    """Read a sidecar and check that it is the one that an entry names.
+
+    Args:
+        path: Its file.
+        sha256: What the entry says.
+
+    Raises:
+        EntryError: It is missing, cut off, of another format, or another entry's.
+        DataError: It cannot be read.
+    """
+    try:
+        with gzip.open(path) as file:
+            content = file.read(_LARGEST + 1)
+    except FileNotFoundError as error:
+        raise EntryError(f"{path}: The sidecar is missing: entries come with their reward vectors.") from error
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise EntryError(f"{path}: The sidecar is damaged: {error}. Was it cut off?") from error
+    except OSError as error:
+        raise DataError(f"Cannot read {path}: {error.strerror or error}.") from error
+    if len(content) > _LARGEST:
+        raise EntryError(f"{path}: The sidecar holds more than {_LARGEST >> 20} MiB.")
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256:
+        raise EntryError(
+            f"{path}: The sidecar's content has SHA-256 {found[:16]}…, but its entry was made of {sha256[:16]}…: "
+            "it was changed, or is another entry's."
+        )
+    try:
+        return parse_sidecar(content)
+    except EntryError as error:
+        raise EntryError(f"{path}: {error}") from error
+
+
+def parse_sidecar(content: bytes) -> Sidecar:
+    """Read a sidecar's uncompressed content.
+
+    Raises:
+        EntryError: It is of a newer format, or something else.
+    """
+    try:
+        fields: Any = json.loads(content)
+        version = fields["format"]
+        if version != _FORMAT:
+            raise EntryError(f"A sidecar of format {version}; this gdpo-bench reads {_FORMAT}. Update gdpo-bench.")
+        runs = [
+            SidecarRun(
+                None if run["seed"] is None else Seed.model_validate(run["seed"]),
+                [RewardVectors.from_json(one) for one in run["evaluations"]],
+            )
+            for run in fields["runs"]
+        ]
+        return Sidecar([str(name) for name in fields["rewards"]], runs)
+    except EntryError:
+        raise
+    except (ValueError, KeyError, TypeError, RecursionError, ValidationError) as error:
+        raise EntryError(f"Not a sidecar: {type(error).__name__}: {error}") from error

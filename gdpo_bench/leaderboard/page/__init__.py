@@ -1,5 +1,0 @@
-"""The leaderboard as one static page that works from a file: the tables' numbers, drawn, sortable and filterable."""
-
-from gdpo_bench.leaderboard.page.document import render_page
-
-__all__ = ["render_page"]
