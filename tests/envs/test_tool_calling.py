@@ -163,12 +163,8 @@ def test_published_answers_of_the_real_data_earn_full_marks(dialogues: list[Tool
         assert all(env.format(task, task.answer) == 1 for task in dialogues)
 
 
-def value_of(earned: float, true: list[Call]) -> float:
-    return -3 + 6 * earned / (1 + sum(1 + len(call["parameters"]) for call in true))
-
-
-def corruptions(true: list[Call], i: int) -> Iterator[tuple[str, list[Call], float]]:
-    """What is done to call `i` of n, the calls that come of it, and the R that they earn.
+def corruptions(true: list[Call], i: int) -> Iterator[tuple[str, list[Call], float, int]]:
+    """What is done to call `i` of n, the calls that come of it, the R that they earn, and by how much S grows.
 
     The names of the true calls differ, so that nothing else can pair.
     """
@@ -180,18 +176,19 @@ def corruptions(true: list[Call], i: int) -> Iterator[tuple[str, list[Call], flo
     def with_call(call: Call) -> list[Call]:
         return [*true[:i], call, *true[i + 1 :]]
 
-    yield "order", true[::-1], 1 + sum(whole)
-    yield "name", with_call(Call(name="made up", parameters=parameters)), (n - 1) / (n + 1) + others
-    yield "extra call", [*true, Call(name="made up", parameters={})], n / (n + 1) + sum(whole)
-    yield "call twice", [*true, true[i]], n / (n + 1) + sum(whole)
-    yield "missing call", [*true[:i], *true[i + 1 :]], (n - 1) / n + others
-    yield "extra key", with_call(Call(name=name, parameters=parameters | {"made up": 1})), 1 + others + k / (k + 1) + k
+    yield "order", true[::-1], 1 + sum(whole), 0
+    yield "name", with_call(Call(name="made up", parameters=parameters)), (n - 1) / (n + 1) + others, 1 + k
+    yield "extra call", [*true, Call(name="made up", parameters={})], n / (n + 1) + sum(whole), 1
+    yield "call twice", [*true, true[i]], n / (n + 1) + sum(whole), 1 + k
+    yield "missing call", [*true[:i], *true[i + 1 :]], (n - 1) / n + others, 0
+    wider = parameters | {"made up": 1}
+    yield "extra key", with_call(Call(name=name, parameters=wider)), 1 + others + k / (k + 1) + k, 0
     for key in parameters:
         rest = {other: value for other, value in parameters.items() if other != key}
-        yield "value", with_call(Call(name=name, parameters=parameters | {key: ["made up"]})), sum(whole)
+        yield "value", with_call(Call(name=name, parameters=parameters | {key: ["made up"]})), sum(whole), 0
         renamed = rest | {"made up": parameters[key]}
-        yield "key", with_call(Call(name=name, parameters=renamed)), 1 + others + (k - 1) / (k + 1) + (k - 1)
-        yield "missing key", with_call(Call(name=name, parameters=rest)), 1 + others + (k - 1) / k + (k - 1)
+        yield "key", with_call(Call(name=name, parameters=renamed)), 1 + others + (k - 1) / (k + 1) + (k - 1), 0
+        yield "missing key", with_call(Call(name=name, parameters=rest)), 1 + others + (k - 1) / k + (k - 1), 0
 
 
 @pytest.mark.parametrize("compat", [None, "toolrl"])
@@ -204,12 +201,13 @@ def test_corruptions_of_real_answers_lose_exactly_what_the_formula_says(
         if not task.calls or len({call["name"] for call in task.calls}) < len(task.calls):
             continue
         for i in range(len(task.calls)):
-            for name, calls, earned in corruptions(task.calls, i):
+            for name, calls, earned, superfluous in corruptions(task.calls, i):
                 if not calls:
                     continue
                 block = "\n".join(map(json.dumps, calls))
                 reply = f"<think> so </think>\n<tool_call>\n{block}\n</tool_call>"
-                expected = value_of(earned, task.calls)
+                possible = 1 + sum(1 + len(call["parameters"]) for call in task.calls)
+                expected = -3 + 6 * earned / (possible if compat else possible + superfluous)
                 assert env.correctness(task, reply) == pytest.approx(expected, abs=1e-9), (name, task)
                 assert env.format(task, reply) == 1
                 seen[name] = seen.get(name, 0) + 1

@@ -1,11 +1,13 @@
 import json
+from collections import Counter
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from random import Random
 
 import pytest
 from gdpo_envs.tool_calling.toolrl import Call, correctness, format_reward, parse_calls, same_json
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
@@ -145,9 +147,25 @@ def test_block_that_is_not_one_call_a_line_is_unparsable_and_earns_the_lowest_co
     assert score(reply, call()) == -3
 
 
-def test_of_keys_that_stand_twice_the_last_counts() -> None:
-    reply = '<tool_call>{"name":"g","name":"f","parameters":{"x":2,"x":1}}</tool_call>'
-    assert parse_calls(reply) == [call(x=1)]
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"name":"g","name":"f","parameters":{}}',
+        '{"name":"f","parameters":{"x":1},"parameters":{}}',
+        '{"name":"f","parameters":{"x":1,"x":1}}',
+        '{"name":"f","parameters":{"x":1,"\\u0078":2}}',
+        '{"name":"f","parameters":{"a":[{"x":1,"x":1}]}}',
+        '{"name":"f","parameters":{},"id":1,"id":1}',
+    ],
+)
+def test_a_key_that_stands_twice_is_no_json(content: str) -> None:
+    """Readers differ on which value counts, so that a call could mean one thing here and another where it runs."""
+    assert parse_calls(f"<tool_call>{content}</tool_call>") is None
+
+
+def test_a_key_may_stand_in_two_objects() -> None:
+    content = '{"name":"f","parameters":{"x":{"x":1},"y":{"x":1}}}'
+    assert parse_calls(f"<tool_call>{content}\n{content}</tool_call>") == [call(x={"x": 1}, y={"x": 1})] * 2
 
 
 def test_unclosed_block_is_unparsable() -> None:
@@ -166,7 +184,7 @@ def test_equal_calls_earn_3_whatever_the_format() -> None:
 @pytest.mark.parametrize(
     ("given_calls", "true_calls", "expected"),
     [
-        ([call(a=1, b=2), call(a=1, b=2)], [call(a=1, b=2)], 2.25),  # an extra call
+        ([call(a=1, b=2), call(a=1, b=2)], [call(a=1, b=2)], 0),  # an extra call: R = 1/2 + 3 of S = 4 + 3
         ([call(a=1, b=2, c=3)], [call(a=1, b=2)], 2.5),  # an extra parameter
         ([call(a="1", b=2)], [call(a=1, b=2)], 1.5),  # a number as text
         ([call(a=True, b=2)], [call(a=1, b=2)], 1.5),
@@ -179,6 +197,9 @@ def test_equal_calls_earn_3_whatever_the_format() -> None:
         ([call(a=1)], [call()], 0),  # R = 1 + 0 of S = 2
         ([call(a=1)], [call(a=1), call(a=2)], 0),  # a missing call: R = 1/2 + 2 of S = 5
         ([call("g"), call("f")], [call("f"), call("g")], 3),
+        ([call(a=1, b=2), call("g", x=0)], [call(a=1, b=2)], 0.5),  # R = 1/2 + 3 of S = 4 + 2
+        ([call(a=1), call("g", x=0)], [call(a=1), call("h")], -2 / 3),  # R = 1/3 + 2 of S = 4 + 2
+        ([call(a=0, b=0)], [call(a=1, b=2), call()], -1.2),  # R = 1/2 + 1 of S = 5
     ],
 )
 def test_correctness_follows_the_formula(given_calls: list[Call], true_calls: list[Call], expected: float) -> None:
@@ -190,6 +211,19 @@ def test_best_assignment_counts_and_not_the_first_that_fits() -> None:
     true = [call(a=1), call(a=1, b=1, c=2)]
     replies = [call(a=1, b=1, c=2), call(a=2, c=2)]
     assert correctness(replies, true) == pytest.approx(12 / 7)
+
+
+def test_who_is_left_over_counts_too_and_not_only_what_is_earned() -> None:
+    """The second call earns more, R = 1/2 + 3/2, but then S = 4 + 3; the first gives R = 1/2 + 4/3 of S = 4 + 2."""
+    replies = [call(a=1, z=0), call(a=1)]
+    assert correctness(replies, [call(a=1, b=1)]) == pytest.approx(-3 + 6 * (11 / 6) / 6)
+    assert correctness(replies, [call(a=1, b=1)]) > -3 + 6 * 2 / 7
+
+
+def test_reply_that_lists_every_call_earns_close_to_nothing() -> None:
+    every = [call(name, x=x, y=y) for name in "fgh" for x in range(4) for y in range(4)]
+    scores = [correctness(every, [one]) for one in every]
+    assert scores == [pytest.approx(-3 + 6 * (1 / 48 + 3) / (1 + 48 * 3))] * 48
 
 
 def test_task_without_true_calls_wants_none() -> None:
@@ -248,6 +282,75 @@ def test_order_of_calls_does_not_matter(given_calls: list[Call], true: list[Call
     for one in (given_calls, true):
         rng.shuffle(one)
     assert correctness(given_calls, true) == pytest.approx(expected, abs=1e-12)
+
+
+def assignments(given_calls: list[Call], true: list[Call]) -> Iterator[tuple[list[tuple[Call, Call]], list[Call]]]:
+    """All ways to pair true calls with calls of their name, and the calls that are left over each time."""
+    if not true:
+        yield [], given_calls
+        return
+    first, *others = true
+    for pairs, left in assignments(given_calls, others):
+        yield pairs, left
+    for i, given_call in enumerate(given_calls):
+        if given_call["name"] == first["name"]:
+            for pairs, left in assignments(given_calls[:i] + given_calls[i + 1 :], others):
+                yield [(given_call, first), *pairs], left
+
+
+def share(pairs: list[tuple[Call, Call]], left: list[Call], given_calls: list[Call], true: list[Call]) -> float:
+    """R / S of an assignment, from the formula alone."""
+    both = (Counter(c["name"] for c in given_calls) & Counter(c["name"] for c in true)).total()
+    earned = both / (len(given_calls) + len(true) - both)
+    for given_call, true_call in pairs:
+        keys, true_keys = given_call["parameters"].keys(), true_call["parameters"].keys()
+        earned += len(keys & true_keys) / len(keys | true_keys) if keys | true_keys else 1
+        earned += sum(same_json(given_call["parameters"][k], true_call["parameters"][k]) for k in keys & true_keys)
+    return earned / (1 + sum(1 + len(c["parameters"]) for c in (*true, *left)))
+
+
+@settings(deadline=None)
+@given(call_lists, true_lists)
+def test_no_assignment_gives_more(given_calls: list[Call], true: list[Call]) -> None:
+    best = max(share(pairs, left, given_calls, true) for pairs, left in assignments(given_calls, true))
+    assert correctness(given_calls, true) == pytest.approx(-3 + 6 * best, abs=1e-12)
+
+
+@given(call_lists, true_lists, st.lists(calls, min_size=1, max_size=3))
+def test_a_superfluous_call_never_raises_a_score(given_calls: list[Call], true: list[Call], more: list[Call]) -> None:
+    """A call is superfluous if the reply has all calls of its name that it can have, each as it should be."""
+    exact = {c["name"] for c in true if c["name"] not in {g["name"] for g in given_calls}}
+    answered = [c for c in true if c["name"] in exact] + given_calls
+    superfluous = [c for c in more if c["name"] in exact or c["name"] not in {t["name"] for t in true}]
+    with_them = correctness([*answered, *superfluous], true)
+    assert with_them <= correctness(answered, true) + 1e-12
+    if superfluous and correctness(answered, true) > -3:
+        assert with_them < correctness(answered, true)
+
+
+@given(true_lists, call_lists, st.randoms())
+def test_nothing_that_holds_the_right_calls_and_more_beats_them(
+    true: list[Call], more: list[Call], rng: Random
+) -> None:
+    listed = [*true, *more]
+    rng.shuffle(listed)
+    assert correctness(listed, true) <= 3
+    assert (correctness(listed, true) == 3) is (not more)
+    exact = sum(1 + len(c["parameters"]) for c in true)
+    highest = (len(true) / len(listed) + exact) / (1 + exact + len(more))
+    assert correctness(listed, true) <= -3 + 6 * highest + 1e-12
+
+
+@given(call_lists, true_lists, st.randoms())
+def test_order_of_keys_does_not_matter(given_calls: list[Call], true: list[Call], rng: Random) -> None:
+    def reordered(value: object) -> object:
+        if isinstance(value, dict):
+            return {key: reordered(value[key]) for key in rng.sample(list(value), len(value))}
+        return [reordered(inner) for inner in value] if isinstance(value, list) else value
+
+    shuffled = [call(c["name"], **{k: reordered(c["parameters"][k]) for k in reversed(c["parameters"])}) for c in true]
+    assert correctness(given_calls, shuffled) == correctness(given_calls, true)
+    assert correctness(shuffled, true) == 3
 
 
 @given(call_lists, true_lists)

@@ -1,6 +1,7 @@
 """Golden values were computed with the published code, `verl/utils/reward_score/rlla.py` at 8cee13ec."""
 
 import json
+from collections import Counter
 
 import pytest
 from gdpo_envs.tool_calling.toolrl import Call, correctness, format_reward, parse_calls
@@ -113,12 +114,19 @@ calls_of_texts = st.lists(
 
 
 @given(calls_of_texts, calls_of_texts)
-def test_strict_mode_gives_as_much_or_more_where_values_are_texts(given_calls: list[Call], true: list[Call]) -> None:
+def test_strict_mode_differs_in_the_assignment_and_in_what_is_superfluous(
+    given_calls: list[Call], true: list[Call]
+) -> None:
+    """For values that are texts. Of each name there are no more calls than true ones, or there are some."""
     reply = reply_of(*given_calls)
     published, strict = published_correctness(reply, true), correctness(parse_calls(reply), true)
-    assert published <= strict + 1e-9
-    if len(true) == 1:
-        assert published == pytest.approx(strict)
+    given_names, true_names = (Counter(c["name"] for c in listed) for listed in (given_calls, true))
+    if given_names <= true_names:
+        assert published <= strict + 1e-9
+        if len(true) == 1:
+            assert published == pytest.approx(strict)
+    elif len(true) == 1:
+        assert strict < published or strict == published == -3
 
 
 @given(st.text(alphabet="<>/thinkresponse_call \n{}"), st.booleans(), st.booleans())

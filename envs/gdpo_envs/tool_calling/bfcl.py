@@ -54,8 +54,14 @@ class BFCLTask(Task):
 
 
 class BFCL3(TextEnv[BFCLTask]):
-    """What all categories share: right calls, in the right format. Evaluation only."""
+    """What all categories share: right calls, in the right format. Evaluation only.
 
+    Revisions of the grader:
+        2: A key that stands twice is no JSON; for the format the prompt may open the thought, and an end-of-turn token
+            may follow the reply.
+    """
+
+    grader_revision = 2
     data_licence = "Apache-2.0"
 
     splits = ("eval",)

@@ -13,10 +13,14 @@ Both rewards read what stands after the last `</think>`, so a thought may mentio
 depart from the published code, and what they do instead is called strict mode:
 
 1. Calls are assigned to true calls optimally; the published code assigns greedily.
-2. Values are compared as JSON: 1 equals 1.0, but `true` is not 1, and "1" is no number.
-3. White space between the blocks is free, and the thought may be missing for correctness.
-4. Calls are read from every `<tool_call>` block, so that none can be hidden in a second one.
-5. Where the true answer calls no tool, `gdpo/ToolCalling-v0` takes correctness as not applicable; the
+2. Every superfluous call raises the best possible sum, by as much as a true call like it would. In the published
+   code a reply that lists every call there is earns 1.5 or more whatever the task.
+3. Values are compared as JSON: 1 equals 1.0, but `true` is not 1, and "1" is no number. An object in which a key
+   stands twice is no JSON, since readers differ on which value counts.
+4. White space between the blocks is free, the thought may be opened by the prompt, and it may be missing for
+   correctness. An end-of-turn token at the end costs nothing.
+5. Calls are read from every `<tool_call>` block, so that none can be hidden in a second one.
+6. Where the true answer calls no tool, `gdpo/ToolCalling-v0` takes correctness as not applicable; the
    published code gives 0.
 
 `gdpo_envs.tool_calling.toolrl_published` has the published rewards to the letter. As there, a call
@@ -92,11 +96,11 @@ def parse_calls(reply: str) -> list[Call] | None:
 
 
 def correctness(reply_calls: Sequence[Call] | None, true_calls: Sequence[Call]) -> float:
-    """How much of the true calls a reply has: 6·R/S − 3, with R from the best assignment.
+    """How much of the true calls a reply has: 6·R/S − 3, for the assignment for which that is largest.
 
-    S = 1 + Σ (1 + number of parameters), over the true calls, is the best possible R. And
     R = IoU of the names, as multisets, + Σ (IoU of the parameters' keys + number of equal values),
     over pairs of a true call and a call of the same name; each call is in one pair at most.
+    S = 1 + Σ (1 + number of parameters), over the true calls and the calls that are in no pair.
     So what is missing, wrong or superfluous costs; the order of the calls does not matter.
 
     Args:
@@ -114,10 +118,10 @@ def correctness(reply_calls: Sequence[Call] | None, true_calls: Sequence[Call]) 
         if reply_call["name"] != true_call["name"]:
             return LOW
         earned = 1.0 + _agreement(reply_call["parameters"], true_call["parameters"])
+        share = earned / (1 + _size(true_call["parameters"]))
     else:
-        earned = _earned(reply_calls, true_calls)
-    possible = 1 + len(true_calls) + sum(len(call["parameters"]) for call in true_calls)
-    return LOW + (HIGH - LOW) * earned / possible
+        share = _best_share(reply_calls, true_calls)
+    return LOW + (HIGH - LOW) * share
 
 
 def same_json(a: Any, b: Any) -> bool:
@@ -137,7 +141,14 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not JSON")
 
 
-_decode = json.JSONDecoder(parse_constant=_refuse).raw_decode
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key stands twice in an object")
+    return found
+
+
+_decode = json.JSONDecoder(parse_constant=_refuse, object_pairs_hook=_unique).raw_decode
 
 
 def _parse_call(line: str) -> Call | None:
@@ -163,14 +174,33 @@ def _agreement(given: Parameters, true: Parameters) -> float:
     return len(shared) / (len(given) + len(true) - len(shared)) + equal
 
 
-def _earned(reply_calls: Sequence[Call], true_calls: Sequence[Call]) -> float:
-    """R. Only calls of a name can pair, so each name's assignment is solved by itself."""
+def _size(parameters: Parameters) -> int:
+    """What a call counts for in S."""
+    return 1 + len(parameters)
+
+
+def _best_share(reply_calls: Sequence[Call], true_calls: Sequence[Call]) -> float:
+    """The largest R / S over all assignments.
+
+    Dinkelbach's algorithm: a share becomes better as long as some assignment has R − share · S > 0, and the one for
+    which that is largest gives the next share. Only calls of a name can pair, so each name's is found by itself.
+    """
     given, true = _by_name(reply_calls), _by_name(true_calls)
     shared = [name for name in true if name in given]
     both = sum(min(len(given[name]), len(true[name])) for name in shared)
     either = len(reply_calls) + len(true_calls) - both
     overlap = both / either if either else 1.0
-    return overlap + sum(_best_pairs(given[name], true[name]) for name in shared)
+    # S is smallest where the calls in pairs are the longest, so R alone does not decide who is in one.
+    everything = 1 + sum(_size(call["parameters"]) for call in (*true_calls, *reply_calls))
+    worth = [[[(_agreement(g, t), _size(g)) for g in given[name]] for t in true[name]] for name in shared]
+    share = 0.0
+    while True:
+        pairs = [pair for of_name in worth for pair in _best_pairs(of_name, share)]
+        earned = overlap + sum(agreement for agreement, _ in pairs)
+        better = earned / (everything - sum(size for _, size in pairs))
+        if better <= share:
+            return share
+        share = better
 
 
 def _by_name(calls: Sequence[Call]) -> dict[str, list[Parameters]]:
@@ -180,11 +210,11 @@ def _by_name(calls: Sequence[Call]) -> dict[str, list[Parameters]]:
     return grouped
 
 
-def _best_pairs(given: list[Parameters], true: list[Parameters]) -> float:
-    if len(true) == 1 or len(given) == 1:
-        return max(_agreement(g, t) for g in given for t in true)
+def _best_pairs(worth: list[list[tuple[float, int]]], share: float) -> list[tuple[float, int]]:
+    """The pairs for which Σ agreement + share · size is largest, of (agreement, size) by true call and call."""
+    if len(worth) == 1 or len(worth[0]) == 1:
+        return [max((pair for row in worth for pair in row), key=lambda pair: pair[0] + share * pair[1])]
     from scipy.optimize import linear_sum_assignment  # noqa: PLC0415 (slow to import, rarely needed)
 
-    agreements = [[_agreement(g, t) for g in given] for t in true]
-    rows, columns = linear_sum_assignment(agreements, maximize=True)
-    return sum((agreements[row][column] for row, column in zip(rows, columns, strict=True)), 0.0)
+    gains = [[agreement + share * size for agreement, size in row] for row in worth]
+    return [worth[row][column] for row, column in zip(*linear_sum_assignment(gains, maximize=True), strict=True)]

@@ -59,8 +59,13 @@ class ToolCalling(TextEnv[ToolRLTask]):
     Evaluation is the published test file (80 dialogues); a training dialogue that also stands in it is
     left out. `correctness` is not applicable to the dialogues whose true reply calls no tool, about
     which only the format can be judged.
+
+    Revisions of the grader:
+        2: In strict mode superfluous calls cost more, a key that stands twice is no JSON, and for the format the prompt
+            may open the thought, and an end-of-turn token may follow the reply.
     """
 
+    grader_revision = 2
     data_licence = "Apache-2.0"
 
     def __init__(self, compat: str | None = None, data_dir: str | None = None) -> None:

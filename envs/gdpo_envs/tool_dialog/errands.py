@@ -60,8 +60,13 @@ class ToolDialog(DialogEnv[Errand, Dialog]):
     """Errands in a shop: a database, a calendar, a file store, a calculator and a unit converter.
 
     Few calls and few errors count only on success; otherwise doing nothing would be the safest reply.
+
+    Revisions of the grader:
+        2: A key that stands twice is no JSON; for the format the prompt may open the thought, and an end-of-turn token
+            may follow the reply.
     """
 
+    grader_revision = 2
     max_turns = TURNS
 
     def __init__(self, count: int = 600, eval_share: float = 0.2, signatures: bool = True) -> None:
