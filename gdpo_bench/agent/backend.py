@@ -21,6 +21,10 @@ class Sampling:
     """Divides the logits; 0 takes the likeliest token."""
     top_p: float = 1.0
     """Draw from the likeliest tokens that hold this probability together."""
+    top_k: int = 0
+    """Draw from so many of the likeliest tokens; 0: from all."""
+    min_p: float = 0.0
+    """Draw from tokens that are at least this share as likely as the likeliest."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +32,11 @@ class Completion:
     """One sampled continuation of a prompt."""
 
     token_ids: list[int]
-    """T tokens, the end token included where there is one."""
+    """T tokens, that which ended it included."""
     log_probs: list[float]
     """Log-probability of each token when it was drawn, under the distribution that it was drawn from."""
     finish_reason: Literal["stop", "length"]
-    """Whether the end token came, or the limit on tokens."""
+    """Whether an end token came, or the limit on tokens."""
 
 
 class RolloutBackend(Protocol):

@@ -100,7 +100,7 @@ def draw(
         over, messages = judged.over, judged.messages
         for i in live:
             if not over[i]:
-                rows[i].read(policy.encode_answer(messages[i][-1], finished=not rows[i].cut_off))
+                rows[i].read(policy.encode_answer(messages[i], rows[i].end))
         first = False
     drawing_s = time.perf_counter() - started - scoring_s
     return Drawn(_replies(rows, groups, ids), lambda: (scores, scoring_s), drawing_s, scoring_s)
@@ -148,13 +148,14 @@ class _Row:
         self.token_ids = list(prompt)
         self.log_probs = [0.0] * len(prompt)
         self.drawn = [False] * len(prompt)
-        self.cut_off = False
+        self.end: int | None = None
+        """The token that ended the last reply; None where it was cut off."""
 
     def draw(self, completion: Completion) -> None:
         self.token_ids += completion.token_ids
         self.log_probs += completion.log_probs
         self.drawn += [True] * len(completion.token_ids)
-        self.cut_off = completion.finish_reason == "length"
+        self.end = completion.token_ids[-1] if completion.finish_reason == "stop" else None
 
     def read(self, token_ids: list[int]) -> None:
         self.token_ids += token_ids
@@ -172,5 +173,5 @@ def _replies(rows: Sequence[_Row], groups: NDArray[np.int64], task_ids: NDArray[
         token_ids[i, :length] = torch.tensor(row.token_ids)
         drawn[i, :length] = torch.tensor(row.drawn)
         log_probs[i, :length] = torch.tensor(row.log_probs)
-    cut_off = torch.tensor([row.cut_off for row in rows])
+    cut_off = torch.tensor([row.end is None for row in rows])
     return Replies(token_ids, drawn, log_probs, cut_off, groups, task_ids=task_ids)

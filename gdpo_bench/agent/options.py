@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+)
 
 from gdpo_bench.agent.backend import Sampling
 
@@ -89,6 +98,10 @@ class TrainingOptions(BaseModel):
     """Of sampling in evaluations, 0 for the likeliest token; absent: as in training."""
     eval_top_p: PositiveFloat = Field(default=1.0, le=1)
     """Evaluations draw from the likeliest tokens that hold this probability together."""
+    eval_top_k: NonNegativeInt = 0
+    """Evaluations draw from so many of the likeliest tokens; 0: from all."""
+    eval_min_p: NonNegativeFloat = Field(default=0.0, le=1)
+    """Evaluations draw from tokens that are at least this share as likely as the likeliest."""
     eval_max_new_tokens: PositiveInt | None = None
     """Longest reply in evaluations; absent: as in training."""
 
@@ -104,7 +117,8 @@ class TrainingOptions(BaseModel):
     def eval_sampling(self) -> Sampling:
         """How evaluations draw."""
         temperature = self.temperature if self.eval_temperature is None else self.eval_temperature
-        return Sampling(self.eval_max_new_tokens or self.max_new_tokens, temperature, self.eval_top_p)
+        tokens = self.eval_max_new_tokens or self.max_new_tokens
+        return Sampling(tokens, temperature, self.eval_top_p, self.eval_top_k, self.eval_min_p)
 
 
 @dataclass(frozen=True)
@@ -181,3 +195,5 @@ class PretrainedConfig:
     """Adapters are scaled by lora_alpha / lora_rank."""
     lora_targets: str = "all-linear"
     """Layers with adapters: `all-linear`, or a regular expression over their names."""
+    chat_template_kwargs: dict[str, JsonValue] = field(default_factory=dict)
+    """Options of the chat template. On a command line each stands by its own name: `hf:X:enable_thinking=false`."""

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from jinja2 import TemplateError
+from pydantic import JsonValue
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
+from gdpo_bench.agent.chat import Chat
 from gdpo_bench.core import DataError, GdpoBenchError, Message
 
 logging.disable_progress_bar()  # small models load at once; the bars would only tear ours apart
@@ -33,6 +34,8 @@ class Policy:
     """A transformers tokenizer with a chat template, an end and a padding token."""
     mixed_precision: bool = False
     """Whether matrix products are computed in bfloat16, from weights in float32."""
+    chat_template_kwargs: Mapping[str, JsonValue] = field(default_factory=dict)
+    """Options of the chat template."""
 
     @classmethod
     def load(cls, folder: Path) -> Policy:
@@ -49,49 +52,47 @@ class Policy:
 
     def to(self, device: str) -> Policy:
         """The policy with its model moved to a device."""
-        return Policy(self.model.to(device), self.tokenizer, self.mixed_precision)
+        return replace(self, model=self.model.to(device))
 
     def precision(self) -> torch.autocast:
         """The context in which the model is called."""
         return torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.mixed_precision)
 
+    @cached_property
+    def chat(self) -> Chat:
+        """The tokenizer's chat template at work."""
+        ends = getattr(getattr(self.model, "generation_config", None), "eos_token_id", None)
+        ends = ends if isinstance(ends, list) else [] if ends is None else [ends]
+        return Chat(self.tokenizer, self.chat_template_kwargs, ends)
+
     def encode(self, messages: Sequence[Message]) -> list[int]:
         """Token ids of a conversation, ready for the policy's reply.
 
         Raises:
-            DataError: The chat template refuses the messages.
+            ChatTemplateError: The chat template refuses the messages.
         """
-        return self._tokens(self._text(messages, reply_next=True))
+        return self.chat.prompt(messages)
 
-    def encode_answer(self, message: Message, *, finished: bool = True) -> list[int]:
-        """Token ids of what the environment answers, to follow the tokens of a reply.
-
-        Chat templates write a whole conversation, some with a system message of their own at its beginning. So the
-        answer is what a conversation becomes longer by when it is added.
-
-        Args:
-            message: The answer.
-            finished: Whether the reply ended with the end token; otherwise that is put in.
-
-        Raises:
-            DataError: The chat template refuses the message.
-        """
-        before = self._text(_EXCHANGE, reply_next=False)
-        after = self._text([*_EXCHANGE, message], reply_next=True)
-        end = self.tokenizer.eos_token
-        _, ended, rest = before.rpartition(end)
-        text = (rest if ended else "") + after.removeprefix(before)
-        return ([] if finished else [self.end_token]) + self._tokens(text)
+    def encode_answer(self, messages: Sequence[Message], drawn_end: int | None) -> list[int]:
+        """Token ids to follow those of a reply; see `Chat.answer`."""
+        return self.chat.answer(messages, drawn_end)
 
     def decode(self, completions: Sequence[Sequence[int]]) -> list[str]:
-        """The texts of completions, without special tokens."""
-        texts: list[str] = self.tokenizer.batch_decode(completions, skip_special_tokens=True)
+        """The texts of completions, without the token that ended them and other special tokens."""
+        ends, control = self.end_tokens, self.chat.control_tokens
+        kept = [ids[:-1] if ids and ids[-1] in ends else ids for ids in completions]
+        texts: list[str] = self.tokenizer.batch_decode([[id for id in ids if id not in control] for ids in kept])
         return texts
 
     @property
+    def end_tokens(self) -> tuple[int, ...]:
+        """The tokens that end a reply."""
+        return self.chat.end_tokens
+
+    @property
     def end_token(self) -> int:
-        """The token that ends a reply."""
-        return int(self.tokenizer.eos_token_id)
+        """The token that ends a reply which the policy did not draw."""
+        return self.end_tokens[0]
 
     @cached_property
     def context(self) -> int | None:
@@ -128,20 +129,3 @@ class Policy:
         for name, value in base.state_dict().items():
             if "lora_" not in name:
                 yield name.replace(".base_layer", ""), value + deltas[name] if name in deltas else value
-
-    def _text(self, messages: Sequence[Message], *, reply_next: bool) -> str:
-        try:
-            text: str = self.tokenizer.apply_chat_template(
-                list(messages), tokenize=False, add_generation_prompt=reply_next
-            )
-        except TemplateError as error:
-            roles = ", ".join(message["role"] for message in messages)
-            raise DataError(f"The policy's chat template refuses messages of the roles {roles}: {error}") from error
-        return text.encode(errors="replace").decode()  # tokenizers refuse unpaired surrogates
-
-    def _tokens(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
-
-
-_EXCHANGE: list[Message] = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,9 +14,10 @@ from huggingface_hub.errors import HfHubHTTPError
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from gdpo_bench.agent.chat import Chat
 from gdpo_bench.agent.options import PretrainedConfig
 from gdpo_bench.agent.policy import Policy
-from gdpo_bench.core import DataError, GdpoBenchError, content_hash
+from gdpo_bench.core import DataError, GdpoBenchError, UnknownNameError, content_hash
 
 
 class DeviceError(GdpoBenchError, RuntimeError):
@@ -46,20 +48,29 @@ def visible_gpus() -> list[str]:
     return named.split(",") if named else list(map(str, range(torch.cuda.device_count())))
 
 
-def check_pretrained(config: PretrainedConfig) -> None:
+def check_pretrained(config: PretrainedConfig) -> Chat:
     """Look for what a policy needs, without loading its weights.
+
+    Returns:
+        Its chat template, to be checked for an environment's conversations.
 
     Raises:
         DataError: There is no such model, or it lacks a tokenizer or a chat template.
+        UnknownNameError: An option that neither policies nor this chat template have.
         GdpoBenchError: LoRA is asked for and peft is not installed.
     """
     if config.model.startswith((".", "/", "~")) and not Path(config.model).is_dir():
         raise DataError(f"There is no folder {config.model} with a model.")
     with _explained(config):
         AutoConfig.from_pretrained(config.model, revision=config.revision)
-    _load_tokenizer(config)
+    chat = Chat(_load_tokenizer(config), config.chat_template_kwargs)
+    for name in config.chat_template_kwargs:
+        if name not in chat.variables:
+            known = {*(field.name for field in dataclasses.fields(config)), *chat.variables}
+            raise UnknownNameError(f"option of policy 'hf:{config.model}'", name, known)
     if config.lora_rank:
         _import_peft()
+    return chat
 
 
 def load_pretrained(config: PretrainedConfig, device: str) -> Policy:
@@ -94,7 +105,7 @@ def load_pretrained(config: PretrainedConfig, device: str) -> Policy:
             r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules=config.lora_targets, task_type="CAUSAL_LM"
         )
         model = peft.get_peft_model(model, lora)
-    return Policy(model.to(device), tokenizer, mixed_precision=dtype == "mixed")
+    return Policy(model.to(device), tokenizer, dtype == "mixed", config.chat_template_kwargs)
 
 
 def pinned(policy: Policy) -> dict[str, Any]:
@@ -103,6 +114,8 @@ def pinned(policy: Policy) -> dict[str, Any]:
     return {
         "commit": getattr(model.config, "_commit_hash", None),
         "chat_template": content_hash(policy.tokenizer.chat_template),
+        "end_tokens": policy.tokenizer.convert_ids_to_tokens(list(policy.end_tokens)),
+        "system_message": "first user turn" if policy.chat.folds_system else "own turn",
         "parameters": sum(weights.numel() for weights in model.parameters()),
         "trainable": sum(weights.numel() for weights in model.parameters() if weights.requires_grad),
         "dtype": "mixed" if policy.mixed_precision else str(model.dtype).removeprefix("torch."),

@@ -10,6 +10,7 @@ completions are finished, they are dropped.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -104,7 +105,7 @@ class TransformersBackend:
     def _generate(
         self, prompts: Sequence[Sequence[int]], n: int, sampling: Sampling, rng: torch.Generator
     ) -> list[Completion]:
-        model, end = self._policy.model, self._policy.end_token
+        model, ends = self._policy.model, self._policy.end_tokens
         model.eval()
         ids, attended = _left_padded(prompts, model.device)
         width, rollouts, steps = ids.shape[1], len(prompts) * n, sampling.max_new_tokens
@@ -123,15 +124,15 @@ class TransformersBackend:
         position = positions[:, -1:].repeat_interleave(n, 0)
         mask = F.pad(attended.repeat_interleave(n, 0), (0, steps), value=True)[:, None, None]
 
-        tokens = torch.full((rollouts, steps), end, device=model.device)
+        tokens = torch.full((rollouts, steps), ends[0], device=model.device)
         log_probs = torch.zeros(rollouts, steps, device=model.device)
         rows = torch.arange(rollouts, device=model.device)
         done = torch.zeros(rollouts, dtype=torch.bool, device=model.device)
         for step in range(steps):
             token, log_prob = _sample(logits.float(), sampling, rng)
-            token = token.where(~done, end)
+            token = token.where(~done, ends[0])
             tokens[rows, step], log_probs[rows, step] = token, log_prob
-            done |= token == end
+            done |= _is_any_of(token, ends)
             left = len(done) - int(done.sum())
             if step == steps - 1 or not left:
                 break
@@ -147,7 +148,7 @@ class TransformersBackend:
                 position_ids=position,
                 past_key_values=cache,
             ).logits[:, -1]
-        return _completions(tokens[:, : step + 1].tolist(), log_probs[:, : step + 1].tolist(), end)
+        return _completions(tokens[:, : step + 1].tolist(), log_probs[:, : step + 1].tolist(), ends)
 
     def sleep(self) -> None:
         """Nothing to free: the model is the trainer's."""
@@ -170,20 +171,39 @@ def _left_padded(prompts: Sequence[Sequence[int]], device: torch.device) -> tupl
     return ids.to(device), attended.to(device)
 
 
+def _is_any_of(token: torch.Tensor, ends: Sequence[int]) -> torch.Tensor:
+    """Which tokens (N,) end a completion."""
+    found = token == ends[0]
+    for end in ends[1:]:
+        found |= token == end
+    return found
+
+
 def _sample(logits: torch.Tensor, sampling: Sampling, rng: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     """One token a row (N,) and its log-probability (N,)."""
     if sampling.temperature == 0:
         log_probs = F.log_softmax(logits, -1)
         token = log_probs.argmax(-1)
     else:
-        log_probs = F.log_softmax(logits / sampling.temperature, -1)
-        if sampling.top_p < 1:
-            log_probs = F.log_softmax(_nucleus(log_probs, sampling.top_p), -1)
+        log_probs = _truncated(F.log_softmax(logits / sampling.temperature, -1), sampling)
         cumulative = log_probs.exp().cumsum(-1)
         # Drawn where the generator lives, so that a seed means the same on every device.
         drawn = torch.rand(len(logits), 1, generator=rng, device=rng.device).to(logits.device) * cumulative[:, -1:]
         token = torch.searchsorted(cumulative, drawn, right=True).squeeze(1).clamp(max=logits.shape[1] - 1)
     return token, log_probs.gather(1, token[:, None]).squeeze(1)
+
+
+def _truncated(log_probs: torch.Tensor, sampling: Sampling) -> torch.Tensor:
+    """What is left of a distribution (N, V), in vLLM's order."""
+    if sampling.min_p > 0:
+        least = log_probs.max(-1, keepdim=True).values + math.log(sampling.min_p)
+        log_probs = F.log_softmax(log_probs.masked_fill(log_probs < least, -torch.inf), -1)
+    if sampling.top_k > 0:
+        least = log_probs.topk(min(sampling.top_k, log_probs.shape[-1]), -1).values[:, -1:]
+        log_probs = F.log_softmax(log_probs.masked_fill(log_probs < least, -torch.inf), -1)
+    if sampling.top_p < 1:
+        log_probs = F.log_softmax(_nucleus(log_probs, sampling.top_p), -1)
+    return log_probs
 
 
 def _nucleus(log_probs: torch.Tensor, top_p: float) -> torch.Tensor:
@@ -193,10 +213,10 @@ def _nucleus(log_probs: torch.Tensor, top_p: float) -> torch.Tensor:
     return log_probs.masked_fill((before >= top_p).gather(1, order.argsort(-1)), -torch.inf)
 
 
-def _completions(tokens: list[list[int]], log_probs: list[list[float]], end: int) -> list[Completion]:
+def _completions(tokens: list[list[int]], log_probs: list[list[float]], ends: Sequence[int]) -> list[Completion]:
     completions = []
     for row, row_log_probs in zip(tokens, log_probs, strict=True):
-        stopped = end in row
-        length = row.index(end) + 1 if stopped else len(row)
-        completions.append(Completion(row[:length], row_log_probs[:length], "stop" if stopped else "length"))
+        end = next((i for i, token in enumerate(row) if token in ends), None)
+        length = len(row) if end is None else end + 1
+        completions.append(Completion(row[:length], row_log_probs[:length], "length" if end is None else "stop"))
     return completions

@@ -114,9 +114,11 @@ class VLLMBackend:
                 n=1 if greedy else n,
                 temperature=sampling.temperature,
                 top_p=sampling.top_p,
+                top_k=sampling.top_k,
+                min_p=sampling.min_p,
                 max_tokens=sampling.max_new_tokens,
-                stop_token_ids=[self._policy.end_token],
-                ignore_eos=True,  # of the model's own list, which may be longer
+                stop_token_ids=list(self._policy.end_tokens),
+                ignore_eos=True,  # the tokenizer's is among them
                 logprobs=0,
                 flat_logprobs=True,
                 detokenize=False,

@@ -89,6 +89,7 @@ def _policy(entry: Entry, completions: Path | None) -> str:
     config = dict(policy.details.get("config", {}))
     if config.pop("model", None) is not None and policy.details.get("commit"):
         config["revision"] = policy.details["commit"]
+    config |= config.pop("chat_template_kwargs", {})
     options = {name: json.dumps(value) for name, value in config.items()}
     if any("," in text for text in options.values()):
         raise JobError(f"The options of policy {policy.name} hold a comma; run the entry's command instead.")

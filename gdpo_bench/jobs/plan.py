@@ -16,6 +16,7 @@ from gdpo_bench.core import RewardSpec, Task, TextEnv, UnknownNameError, list_en
 from gdpo_bench.core.blame import blaming
 from gdpo_bench.core.choices import parse_choice
 from gdpo_bench.core.env import tasks_of
+from gdpo_bench.jobs.conversations import conversations
 from gdpo_bench.jobs.job import EnvChoice, Job, JobError, NormalizerChoice, read_options
 from gdpo_bench.leaderboard import Environment, NormalizerConfig
 
@@ -141,8 +142,9 @@ def plan(job: Job) -> Plan:
     vllm = parse_rollout(job.rollout)
     policy = parse_policy(job.policy)
     device = policy.device(job.runtime.device) if policy.trained else "cpu"
+    chat = None
     if isinstance(policy.config, PretrainedConfig):
-        check_pretrained(policy.config)
+        chat = check_pretrained(policy.config)
         if any(seed.warm_start for seed in job.seeds):
             raise JobError(f"The policy {policy.name} is given and has no warm start: seeds are numbers, not pairs.")
     normalizers = tuple(
@@ -151,8 +153,11 @@ def plan(job: Job) -> Plan:
         for normalizer in [make_normalizer(choice.normalizer, **choice.options)]
     )
     envs, left_out = _plan_envs(job, trained=policy.trained)
-    for suite in job.suites:
-        _plan_env(suite, job.training, trained=False)
+    suites = [_plan_env(suite, job.training, trained=False) for suite in job.suites]
+    if chat is not None:
+        for env in (*envs, *suites):
+            for roles in sorted(conversations(env.env, env.tasks)):
+                chat.check(roles, env.choice.id)
     rewards = {reward.name for env in envs for reward in env.specs}
     for planned in normalizers:
         for name in planned.choice.weights:
@@ -229,6 +234,8 @@ def _plan_env(choice: EnvChoice, training: TrainingOptions, *, trained: bool) ->
 def parse_policy(text: str) -> PolicyChoice:
     """Read `mini`, `mini:option=value`, `hf:MODEL`, `hf:MODEL:option=value`, `oracle` or `replay:FILE`.
 
+    Further options of a model are those of its chat template.
+
     Raises:
         UnknownNameError: No such policy.
         JobError: An option that the policy does not have, or of the wrong type.
@@ -242,7 +249,10 @@ def parse_policy(text: str) -> PolicyChoice:
         return PolicyChoice("oracle", "oracle")
     what = f"policy {name!r}"
     if name.startswith("hf:"):
-        values = {"model": name.removeprefix("hf:")} | options
+        own = {field.name for field in dataclasses.fields(PretrainedConfig)}
+        # What is no option of ours may be one of the chat template, which is looked up when the tokenizer is read.
+        of_template = {key: options.pop(key) for key in list(options) if key not in own}
+        values = {"model": name.removeprefix("hf:"), "chat_template_kwargs": of_template} | options
         return PolicyChoice("pretrained", name, read_options(PretrainedConfig, what, values))
     if name not in EMBEDDED_CONFIGS:
         raise UnknownNameError("policy", name, [*EMBEDDED_CONFIGS, "hf:MODEL", "oracle", "replay:FILE"])

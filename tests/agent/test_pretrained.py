@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from gdpo_bench.agent.backend import Sampling
 from gdpo_bench.agent.embedded import build_policy
@@ -13,8 +14,9 @@ from gdpo_bench.agent.options import PretrainedConfig
 from gdpo_bench.agent.policy import ContextError, Policy
 from gdpo_bench.agent.pretrained import DeviceError, check_pretrained, choose_device, load_pretrained, pinned
 from gdpo_bench.agent.rollout import TransformersBackend
-from gdpo_bench.core import DataError
+from gdpo_bench.core import DataError, Message, UnknownNameError
 
+from .chat_templates import ALTERNATES, SHUTS, THINKS, Sample, make_tokenizer
 from .conftest import SMALL, TEXTS
 
 CHATML = (
@@ -50,12 +52,69 @@ def test_what_the_environment_answers_continues_the_conversation_as_the_template
     folder: Path, finished: bool
 ) -> None:
     policy = load(folder)
-    begin = [{"role": "user", "content": "2+2?"}]
-    reply, answer = {"role": "assistant", "content": "4"}, {"role": "tool", "content": "no"}
+    begin: list[Message] = [{"role": "user", "content": "2+2?"}]
+    dialogue: list[Message] = [*begin, {"role": "assistant", "content": "4"}, {"role": "tool", "content": "no"}]
     drawn = policy.tokenizer("4" + ("<eos>" if finished else ""), add_special_tokens=False)["input_ids"]
-    tokens = policy.encode(begin) + drawn + policy.encode_answer(answer, finished=finished)  # type: ignore[arg-type]
-    whole = policy.tokenizer.apply_chat_template([*begin, reply, answer], tokenize=False, add_generation_prompt=True)
+    tokens = policy.encode(begin) + drawn + policy.encode_answer(dialogue, drawn[-1] if finished else None)
+    whole = policy.tokenizer.apply_chat_template(dialogue, tokenize=False, add_generation_prompt=True)
     assert policy.tokenizer.decode(tokens) == whole
+
+
+def save(folder: Path, sample: Sample, ends: int | list[int] | None = None) -> Policy:
+    """A model with a tokenizer and template of turn marks, written to a folder and read from there."""
+    tokenizer = make_tokenizer(sample.template, sample.eos)
+    config = Qwen2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+    )
+    model = Qwen2ForCausalLM(config)
+    model.generation_config.eos_token_id = ends
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return load(folder)
+
+
+@pytest.mark.parametrize(("ends", "further"), [(None, ()), (7, (7,)), ([8, 7], (8, 7))])
+def test_ends_come_from_template_tokenizer_and_generation_config_and_the_entry_names_them(
+    tmp_path: Path, ends: int | list[int] | None, further: tuple[int, ...]
+) -> None:
+    policy = save(tmp_path, SHUTS, ends)
+    written, own = policy.tokenizer.convert_tokens_to_ids(["<|end|>", "<|endoftext|>"])
+    assert policy.end_tokens == (written, own, *further)
+    assert policy.end_token == written
+    assert pinned(policy)["end_tokens"] == policy.tokenizer.convert_ids_to_tokens(list(policy.end_tokens))
+
+
+def test_text_that_is_judged_holds_no_end_and_no_turn_marks_but_tags(tmp_path: Path) -> None:
+    policy = save(tmp_path, SHUTS, ends=[40])
+    said = policy.tokenizer("<think>a<|user|>b", add_special_tokens=False)["input_ids"]
+    ends = [[end] for end in policy.end_tokens] + [[]]
+    assert policy.decode([said + end for end in ends]) == ["<think>ab"] * 4
+    assert policy.decode([[], [40], [40, 41]]) == ["", "", policy.tokenizer.decode([40, 41])]
+
+
+def test_a_template_without_a_system_role_is_said_in_the_entry(tmp_path: Path) -> None:
+    assert pinned(save(tmp_path / "a", ALTERNATES))["system_message"] == "first user turn"
+    assert pinned(save(tmp_path / "b", SHUTS))["system_message"] == "own turn"
+
+
+def test_options_of_the_template_are_the_policys(tmp_path: Path) -> None:
+    save(tmp_path, THINKS)
+    question: list[Message] = [{"role": "user", "content": "a"}]
+    prompts = [
+        policy.tokenizer.decode(policy.to("cpu").encode(question))
+        for policy in (load(tmp_path), load(tmp_path, chat_template_kwargs={"enable_thinking": False}))
+    ]
+    assert [prompt.endswith("</think>\n\n") for prompt in prompts] == [False, True]
+    with pytest.raises(
+        UnknownNameError, match=r"option of policy 'hf:.*' 'enable_thinkin'. Did you mean 'enable_think"
+    ):
+        check_pretrained(PretrainedConfig(str(tmp_path), chat_template_kwargs={"enable_thinkin": False}))
+    check_pretrained(PretrainedConfig(str(tmp_path), chat_template_kwargs={"enable_thinking": False}))
 
 
 def test_precision_follows_the_device_unless_it_is_named(folder: Path) -> None:

@@ -58,6 +58,21 @@ def test_completion_ends_with_the_end_token_or_at_the_limit(small_policy: Policy
             assert len(completion.token_ids) == 12
 
 
+def test_completion_ends_with_the_first_of_several_end_tokens(small_policy: Policy) -> None:
+    unlimited = generate(small_policy, PROMPTS, n=40, tokens=12)
+    listed = sorted({completion.token_ids[2] for completion in unlimited if len(completion.token_ids) > 3})
+    small_policy.model.generation_config.eos_token_id = listed
+    policy = Policy(small_policy.model, small_policy.tokenizer)
+    ends = {small_policy.end_token, *listed}
+    completions = generate(policy, PROMPTS, n=40, tokens=12)
+    assert len({completion.token_ids[-1] for completion in completions} & ends) > 2
+    for completion in completions:
+        assert not ends & set(completion.token_ids[:-1])
+        assert (completion.token_ids[-1] in ends) == (completion.finish_reason == "stop")
+        assert len(completion.token_ids) == 12 or completion.finish_reason == "stop"
+        assert len(completion.token_ids) == len(completion.log_probs)
+
+
 def test_when_memory_runs_out_fewer_prompts_are_drawn_at_once(
     small_policy: Policy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,6 +172,30 @@ def test_top_p_draws_from_the_likeliest_tokens_that_reach_it_and_tells_their_log
 def test_top_p_keeps_at_least_the_likeliest_token() -> None:
     token, _ = _sample(torch.tensor([[0.0, 3.0, 1.0]]), Sampling(1, top_p=1e-6), torch.Generator())
     assert token.tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [
+        ({"top_k": 2}, [1, 3]),
+        ({"min_p": 0.19}, [0, 1, 3]),
+        ({"min_p": 0.21}, [1, 3]),
+        ({"top_k": 3, "top_p": 0.85}, [1, 3]),  # of what top_k leaves, .5 + .3 of .9 is enough
+        ({"min_p": 0.19, "top_p": 0.9}, [0, 1, 3]),
+        ({"top_k": 99, "min_p": 0.0}, [0, 1, 2, 3, 4]),
+    ],
+)
+def test_top_k_and_min_p_draw_from_what_they_leave_and_tell_its_log_probabilities(
+    options: dict[str, Any], kept: list[int]
+) -> None:
+    probabilities = torch.tensor([0.1, 0.5, 0.05, 0.3, 0.05])
+    logits = probabilities.log().expand(20_000, -1)
+    token, log_probs = _sample(logits, Sampling(1, **options), torch.Generator().manual_seed(0))
+    assert sorted(set(token.tolist())) == kept
+    expected = probabilities / probabilities[kept].sum()
+    torch.testing.assert_close(log_probs.exp(), expected[token])
+    for drawn in kept:
+        assert (token == drawn).double().mean().item() == pytest.approx(expected[drawn].item(), abs=0.015)
 
 
 def test_sampling_leaves_no_gradients(small_policy: Policy) -> None:
