@@ -37,7 +37,13 @@ from gdpo_bench.core.rewards import Metric, RewardKind, RewardSpec
 from gdpo_bench.core.task import canonical_json, content_hash
 
 SCHEMA_VERSION = 2
-YOUNGER_OPTIONS = {"adam_beta1": 0.9, "adam_beta2": 0.95, "adam_epsilon": 1e-8}
+YOUNGER_OPTIONS = {
+    "adam_beta1": 0.9,
+    "adam_beta2": 0.95,
+    "adam_epsilon": 1e-8,
+    "eval_top_k": 0,
+    "eval_min_p": 0.0,
+}
 """Training option → its value in runs of entries that are older than it and do not name it."""
 _TOLERANCE = 1e-9
 """Slack of a mean on the range of what it averages."""
