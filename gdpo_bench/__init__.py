@@ -4,8 +4,8 @@ Importing this makes every registered environment available to `gymnasium.make`.
 """
 
 import warnings
+from typing import TYPE_CHECKING, Any
 
-from gdpo_bench.authoring import check_env
 from gdpo_bench.core import (
     DialogEnv,
     EnvSpec,
@@ -24,6 +24,9 @@ from gdpo_bench.core import (
     spec,
 )
 from gdpo_bench.core.registry import load_plugins
+
+if TYPE_CHECKING:
+    from gdpo_bench.authoring import check_env
 
 __version__ = "0.1.0"
 
@@ -49,3 +52,11 @@ __all__ = [
 
 for _complaint in load_plugins():
     warnings.warn(_complaint, stacklevel=2)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "check_env":  # the checker is for authors: training does without importing it
+        from gdpo_bench.authoring import check_env  # noqa: PLC0415
+
+        return check_env
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

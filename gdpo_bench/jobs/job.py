@@ -5,15 +5,12 @@ from __future__ import annotations
 import dataclasses
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    ConfigDict,
     Field,
-    FiniteFloat,
     JsonValue,
     NonNegativeInt,
     PositiveInt,
@@ -23,10 +20,12 @@ from pydantic import (
     model_validator,
 )
 
+from gdpo_bench.advantages.choice import NormalizerChoice
 from gdpo_bench.agent.options import TrainingOptions
 from gdpo_bench.core.choices import YAMLLoader, parse_choice
 from gdpo_bench.core.errors import GdpoBenchError, UnknownNameError
-from gdpo_bench.core.task import canonical_json, content_hash
+from gdpo_bench.core.models import Options, StrictModel, options_suffix
+from gdpo_bench.core.task import content_hash
 
 PRESETS = Path(__file__).parent / "presets"
 
@@ -61,30 +60,11 @@ def read_options(cls: type[OptionsT], what: str, values: dict[str, Any]) -> Opti
         raise JobError(f"{what[0].upper()}{what[1:]}: {problems}.") from error
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-def _finite(options: dict[str, Any]) -> dict[str, Any]:
-    try:
-        canonical_json(options)
-    except ValueError as error:
-        raise ValueError("numbers must be finite") from error
-    return options
-
-
-Options = Annotated[dict[str, JsonValue], AfterValidator(_finite)]
-
-
-def _suffix(options: dict[str, Any]) -> str:
-    return ":" + ",".join(f"{key}={value}" for key, value in options.items()) if options else ""
-
-
-class EnvChoice(_Strict):
+class EnvChoice(StrictModel):
     """An environment and its options."""
 
     id: str
-    options: Options = {}
+    options: Options = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -97,13 +77,13 @@ class EnvChoice(_Strict):
     @property
     def label(self) -> str:
         """The environment as a command line names it."""
-        return self.id + _suffix(self.options)
+        return self.id + options_suffix(self.options)
 
 
 class JobEnv(EnvChoice):
     """An environment of a job."""
 
-    training: dict[str, JsonValue] = {}
+    training: dict[str, JsonValue] = Field(default_factory=dict)
     """Training options that differ from the job's here."""
 
     @field_validator("training", mode="after")
@@ -118,35 +98,10 @@ class JobEnv(EnvChoice):
     @property
     def label(self) -> str:
         """The environment with its options, those of its training included."""
-        return super().label + _suffix(self.training)
+        return super().label + options_suffix(self.training)
 
 
-class NormalizerChoice(_Strict):
-    """A normalizer, its options, and the weights it gives the rewards."""
-
-    normalizer: str
-    options: Options = {}
-    weights: dict[str, FiniteFloat] = {}
-    """Reward → weight; rewards left out keep their declared weight."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_text(cls, value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        name, options = parse_choice(value)
-        weights = {
-            key.removeprefix("weights."): options.pop(key) for key in list(options) if key.startswith("weights.")
-        }
-        return {"normalizer": name, "options": options, "weights": weights}
-
-    @property
-    def label(self) -> str:
-        """A short text that tells configurations of a job apart."""
-        return self.normalizer + _suffix(self.options | {f"weights.{k}": f"{v:g}" for k, v in self.weights.items()})
-
-
-class SeedPair(_Strict):
+class SeedPair(StrictModel):
     """What a run's randomness comes from."""
 
     warm_start: int = Field(default=0, ge=0, lt=2**63)
@@ -172,7 +127,7 @@ class SeedPair(_Strict):
         return f"{self.warm_start}:{self.rl}"
 
 
-class RuntimeOptions(_Strict):
+class RuntimeOptions(StrictModel):
     """How runs are carried out; nothing here is meant to change a number."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -187,7 +142,7 @@ class RuntimeOptions(_Strict):
     otherwise."""
 
 
-class Job(_Strict):
+class Job(StrictModel):
     """Every environment × every normalizer × every seed."""
 
     name: str = Field(default="job", pattern=r"^[A-Za-z0-9_.-]+$")

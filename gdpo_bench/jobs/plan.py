@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import Any, Literal
 
 from gdpo_bench.advantages import DomainError, Normalizer, make_normalizer, normalizer_options
+from gdpo_bench.advantages.choice import NormalizerChoice
 from gdpo_bench.agent.options import EMBEDDED_CONFIGS, EmbeddedConfig, PretrainedConfig, TrainingOptions
 from gdpo_bench.agent.pretrained import check_pretrained, choose_device
 from gdpo_bench.agent.vllm_options import VLLMOptions
@@ -17,7 +18,7 @@ from gdpo_bench.core.blame import blaming
 from gdpo_bench.core.choices import parse_choice
 from gdpo_bench.core.env import tasks_of
 from gdpo_bench.jobs.conversations import conversations
-from gdpo_bench.jobs.job import EnvChoice, Job, JobError, NormalizerChoice, read_options
+from gdpo_bench.jobs.job import EnvChoice, Job, JobError, read_options
 from gdpo_bench.leaderboard import Environment, NormalizerConfig
 
 ROLLOUT_BACKENDS = ("transformers", "vllm")

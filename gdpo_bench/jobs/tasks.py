@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
+from gdpo_bench.advantages.choice import NormalizerChoice
 from gdpo_bench.agent.options import EmbeddedConfig, PretrainedConfig, TrainingOptions
 from gdpo_bench.agent.vllm_options import VLLMOptions
 from gdpo_bench.core import content_hash, make_env, spec
 from gdpo_bench.core.rewards import Metric
 from gdpo_bench.jobs.engines.local import Report
-from gdpo_bench.jobs.job import EnvChoice, NormalizerChoice, RuntimeOptions, SeedPair
+from gdpo_bench.jobs.job import EnvChoice, RuntimeOptions, SeedPair
 
 if TYPE_CHECKING:
     from gdpo_bench.agent.policy import Policy

@@ -3,11 +3,12 @@ from pathlib import Path
 
 import pytest
 
+from gdpo_bench.advantages.choice import NormalizerChoice
 from gdpo_bench.agent.options import TrainingOptions
 from gdpo_bench.core import files
 from gdpo_bench.core.files import WriteError
 from gdpo_bench.jobs.folder import RunFolder
-from gdpo_bench.jobs.job import EnvChoice, Job, JobError, NormalizerChoice, SeedPair, check
+from gdpo_bench.jobs.job import EnvChoice, Job, JobError, SeedPair, check
 from gdpo_bench.jobs.tasks import RunRecord, TrainingTask, WarmStarted
 
 JOB = check({"envs": ["gdpo/MathMini-v1"]})

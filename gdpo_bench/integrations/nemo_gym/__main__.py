@@ -11,8 +11,8 @@ from pathlib import Path
 import tyro
 
 from gdpo_bench.cli.exits import run_cli
+from gdpo_bench.core.choices import parse_choice
 from gdpo_bench.integrations.nemo_gym.contract import write_server
-from gdpo_bench.jobs.job import EnvChoice
 
 
 def main(env: tyro.conf.Positional[str], *, out: Path) -> None:
@@ -22,8 +22,8 @@ def main(env: tyro.conf.Positional[str], *, out: Path) -> None:
         env: Id, with options as in a job: `gdpo/ToolCallingMini-v1:format_rate=0.04`.
         out: `resources_servers/<name>` in the folder from which NeMo Gym is started.
     """
-    choice = EnvChoice.model_validate(env)
-    for path in write_server(choice.id, out, **choice.options):
+    env_id, options = parse_choice(env)
+    for path in write_server(env_id, out, **options):
         print(path)
 
 

@@ -9,10 +9,10 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from gdpo_bench.advantages import Normalizer, OptionError, RewardBatch, make_normalizer
+from gdpo_bench.advantages.choice import NormalizerChoice
 from gdpo_bench.core.errors import UnknownNameError
 from gdpo_bench.integrations.errors import IntegrationError
 from gdpo_bench.integrations.trl.rewards import RewardComponent
-from gdpo_bench.jobs.job import NormalizerChoice
 
 AnyNormalizer = str | Normalizer | Callable[[RewardBatch], Tensor]
 

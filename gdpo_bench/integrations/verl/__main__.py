@@ -12,9 +12,9 @@ from pathlib import Path
 import tyro
 
 from gdpo_bench.cli.exits import run_cli
+from gdpo_bench.core.choices import parse_choice
 from gdpo_bench.core.errors import GdpoBenchError
 from gdpo_bench.integrations.verl.data import write_data
-from gdpo_bench.jobs.job import EnvChoice
 
 CONFIG_DIR = Path(__file__).parent / "config"
 
@@ -39,8 +39,8 @@ def main(
         return
     if not env:
         raise GdpoBenchError("Name an environment, such as gdpo/MathMini-v1, or ask for --config-dir.")
-    choice = EnvChoice.model_validate(env)
-    for path in write_data(choice.id, out, splits or None, **choice.options):
+    env_id, options = parse_choice(env)
+    for path in write_data(env_id, out, splits or None, **options):
         print(path)
 
 

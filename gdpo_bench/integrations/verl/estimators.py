@@ -30,6 +30,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from gdpo_bench.advantages import Normalizer, OptionError, compute_advantages, list_normalizers, make_normalizer
+from gdpo_bench.advantages.choice import NormalizerChoice
 from gdpo_bench.core.errors import UnknownNameError
 from gdpo_bench.core.registry import make_env, spec
 from gdpo_bench.core.rewards import RewardSpec
@@ -38,7 +39,6 @@ from gdpo_bench.integrations.errors import IntegrationError, MissingExtraError
 from gdpo_bench.integrations.scoring import read_options
 from gdpo_bench.integrations.verl.columns import APPLICABLE, FAILED, OPTIONS, REWARD, reward_names
 from gdpo_bench.integrations.verl.rewards import score_weights
-from gdpo_bench.jobs.job import NormalizerChoice
 
 PREFIX = "gdpo_bench"
 
