@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from gdpo_bench.core.files import write_atomically
 from gdpo_bench.core.task import content_hash
 from gdpo_bench.jobs.job import Job, JobError
-from gdpo_bench.jobs.tasks import RunRecord, TrainingTask
+from gdpo_bench.jobs.run import RunRecord, TrainingTask
 
 _NAME_LENGTH = 100
 """Of the readable part of a result's name; options can be many, and names of files are limited."""

@@ -10,11 +10,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from gdpo_bench.jobs.engines.local import Event, Failed, Finished, Progressed, Task
+from gdpo_bench.jobs.work import Event, Failed, Finished, Progressed, WorkItem
 
 
 def watch(
-    console: Console, title: str, tasks: Sequence[Task], events: Iterable[Event], finished: Callable[[int, Any], None]
+    console: Console,
+    title: str,
+    tasks: Sequence[WorkItem],
+    events: Iterable[Event],
+    finished: Callable[[int, Any], None],
 ) -> list[Failed]:
     """Show events until the last, on a terminal as bars, elsewhere a line for each finished task.
 

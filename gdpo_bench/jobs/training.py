@@ -20,14 +20,16 @@ from gdpo_bench.core.cores import usable_cores
 from gdpo_bench.core.errors import GdpoBenchError
 from gdpo_bench.core.vectors import unpack
 from gdpo_bench.jobs.engines.choice import EngineChoice
-from gdpo_bench.jobs.engines.local import Engine, LocalEngine
+from gdpo_bench.jobs.engines.local import LocalEngine
 from gdpo_bench.jobs.engines.torchrun import TorchrunEngine
 from gdpo_bench.jobs.folder import RunFolder
 from gdpo_bench.jobs.job import JobError, SeedPair
 from gdpo_bench.jobs.plan import Plan, PlannedEnv, PlannedNormalizer
 from gdpo_bench.jobs.progress import show_failure, watch
 from gdpo_bench.jobs.report import write_suites
-from gdpo_bench.jobs.tasks import Pretrained, RunRecord, TrainingTask, WarmStarted, WarmStartTask
+from gdpo_bench.jobs.run import RunRecord, TrainingTask
+from gdpo_bench.jobs.start import Pretrained, WarmStarted, WarmStartTask
+from gdpo_bench.jobs.work import Engine
 from gdpo_bench.leaderboard import Curve, PolicyConfig, Seed, SeedResult, collect_provenance, make_entry
 from gdpo_bench.leaderboard.files.provenance import rollout_engine
 from gdpo_bench.leaderboard.files.sidecar import Sidecar, SidecarRun

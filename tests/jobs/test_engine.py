@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from gdpo_bench.core.errors import GdpoBenchError
-from gdpo_bench.jobs.engines.local import Event, Failed, Finished, LocalEngine, Progressed
+from gdpo_bench.jobs.engines.local import LocalEngine
+from gdpo_bench.jobs.work import Event, Failed, Finished, Progressed
 
 HERE = Path(__file__).parent
 pytestmark = pytest.mark.slow

@@ -9,7 +9,8 @@ from gdpo_bench.core import files
 from gdpo_bench.core.files import WriteError
 from gdpo_bench.jobs.folder import RunFolder
 from gdpo_bench.jobs.job import EnvChoice, Job, JobError, SeedPair, check
-from gdpo_bench.jobs.tasks import RunRecord, TrainingTask, WarmStarted
+from gdpo_bench.jobs.run import RunRecord, TrainingTask
+from gdpo_bench.jobs.start import WarmStarted
 
 JOB = check({"envs": ["gdpo/MathMini-v1"]})
 RECORD = RunRecord(

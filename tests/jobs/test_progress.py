@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from gdpo_bench.jobs.engines.local import Event, Failed, Finished, Progressed
 from gdpo_bench.jobs.progress import watch
+from gdpo_bench.jobs.work import Event, Failed, Finished, Progressed
 
 HOSTILE = "[/red] [bold] half a character: \ud800"
 

@@ -19,11 +19,11 @@ import yaml
 from gdpo_bench.jobs.engines import ray as ray_engine
 from gdpo_bench.jobs.engines import ray_cluster
 from gdpo_bench.jobs.engines.choice import RayOptions
-from gdpo_bench.jobs.engines.local import Event, Failed, Finished, Progressed
 from gdpo_bench.jobs.engines.ray import RayEngine
 from gdpo_bench.jobs.engines.ray_cluster import RayEngineError, has_own_code, passed_on
 from gdpo_bench.jobs.engines.ray_worker import Parcel, dumps, loads
-from gdpo_bench.jobs.tasks import WarmStarted
+from gdpo_bench.jobs.start import WarmStarted
+from gdpo_bench.jobs.work import Event, Failed, Finished, Progressed
 from gdpo_bench.leaderboard.files.store import read_entry
 
 HERE = Path(__file__).parent

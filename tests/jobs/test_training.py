@@ -20,9 +20,9 @@ from gdpo_bench.agent.learner import Learner
 from gdpo_bench.agent.options import EmbeddedConfig
 from gdpo_bench.cli.main import main
 from gdpo_bench.jobs import training
-from gdpo_bench.jobs.engines.local import Event, Finished, Task
 from gdpo_bench.jobs.job import Job, JobError
 from gdpo_bench.jobs.plan import plan
+from gdpo_bench.jobs.work import Event, Finished, WorkItem
 from gdpo_bench.leaderboard.files.store import read_entry
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -45,7 +45,7 @@ class InThisProcess:
     def __exit__(self, *exception: object) -> None:
         pass
 
-    def run(self, tasks: Sequence[Task]) -> Iterator[Event]:
+    def run(self, tasks: Sequence[WorkItem]) -> Iterator[Event]:
         for number, task in enumerate(tasks):
             yield Finished(number, task(lambda share, text: None))
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from gdpo_bench.jobs.engines.choice import RayOptions
-from gdpo_bench.jobs.engines.local import Event, Failed, Finished, Progressed, Task
 from gdpo_bench.jobs.engines.ray_cluster import RayEngineError, connect, nodes_resources, own_import_paths
 from gdpo_bench.jobs.engines.ray_worker import Answer, Board, Order, Parcel, dumps, loads, perform
-from gdpo_bench.jobs.tasks import WarmStarted
+from gdpo_bench.jobs.start import WarmStarted
+from gdpo_bench.jobs.work import Event, Failed, Finished, Progressed, WorkItem
 from gdpo_bench.leaderboard.files.provenance import versions
 
 _POLL_S = 0.5
@@ -71,7 +71,7 @@ class RayEngine:
         self._pending = {}
         self._ray.shutdown()
 
-    def run(self, tasks: Sequence[Task]) -> Iterator[Event]:
+    def run(self, tasks: Sequence[WorkItem]) -> Iterator[Event]:
         """Run tasks, begun in their order, as the cluster has room.
 
         Args:

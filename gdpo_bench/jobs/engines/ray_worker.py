@@ -25,7 +25,7 @@ from platformdirs import user_cache_path
 
 from gdpo_bench.core.errors import GdpoBenchError
 from gdpo_bench.jobs.engines.local import answer, defect, single_thread
-from gdpo_bench.jobs.tasks import WarmStarted
+from gdpo_bench.jobs.start import WarmStarted
 from gdpo_bench.leaderboard.files.provenance import versions
 
 _REPORT_EVERY_S = 1.0

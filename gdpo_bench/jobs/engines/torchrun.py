@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from gdpo_bench.jobs.engines.local import Event, Failed, Finished, Progressed, Report, Task, answer, single_thread
+from gdpo_bench.jobs.engines.local import answer, single_thread
+from gdpo_bench.jobs.work import Event, Failed, Finished, Progressed, Report, WorkItem
 
 if TYPE_CHECKING:
     from gdpo_bench.agent.world import World
@@ -45,7 +46,7 @@ def torchrun_words() -> list[str]:
 class _Order:
     """What the others are to do."""
 
-    task: Task
+    task: WorkItem
     environment: Mapping[str, str]
 
 
@@ -66,7 +67,7 @@ class TorchrunEngine:
     def __exit__(self, *exception: object) -> None:
         """Nothing to do: the others follow until this process ends."""
 
-    def run(self, tasks: Sequence[Task]) -> Iterator[Event]:
+    def run(self, tasks: Sequence[WorkItem]) -> Iterator[Event]:
         """Run tasks in their order.
 
         Args:
@@ -85,7 +86,7 @@ class TorchrunEngine:
             kind, content = event
             yield Finished(number, content) if kind == "result" else Failed(number, *content)
 
-    def _lead(self, task: Task, events: SimpleQueue[tuple[str, Any]]) -> None:
+    def _lead(self, task: WorkItem, events: SimpleQueue[tuple[str, Any]]) -> None:
         def lead(report: Report) -> Any:
             self._world.claim_device()
             single_thread()

@@ -1,19 +1,24 @@
-"""One training run in a worker process: policy, environments, backend and files put together."""
+"""One training run: what it is told, what is done in a worker process, and the record of what it measured."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
+
+from pydantic import JsonValue
 
 from gdpo_bench.advantages import make_normalizer
+from gdpo_bench.advantages.choice import NormalizerChoice
 from gdpo_bench.agent.backend import RolloutBackend
 from gdpo_bench.agent.checkpoint import Checkpoints
 from gdpo_bench.agent.evaluation import evaluate_suite
 from gdpo_bench.agent.learner import DivergedError
 from gdpo_bench.agent.metrics import MetricsLog
+from gdpo_bench.agent.options import TrainingOptions
 from gdpo_bench.agent.policy import Policy
 from gdpo_bench.agent.pretrained import pinned
 from gdpo_bench.agent.rollout import TransformersBackend
@@ -22,16 +27,74 @@ from gdpo_bench.agent.vllm_options import VLLMOptions
 from gdpo_bench.agent.world import World, current_world
 from gdpo_bench.core import GdpoBenchError, RewardSpec, make_vec
 from gdpo_bench.core.files import write_atomically
+from gdpo_bench.core.rewards import Metric
 from gdpo_bench.core.task import content_hash
 from gdpo_bench.core.vectors import Evaluation, curves
-from gdpo_bench.jobs.engines.local import Report
-from gdpo_bench.jobs.tasks import Pretrained, RunRecord
-
-if TYPE_CHECKING:
-    from gdpo_bench.jobs.tasks import TrainingTask
+from gdpo_bench.jobs.job import EnvChoice, RuntimeOptions, SeedPair
+from gdpo_bench.jobs.start import Pretrained, WarmStarted
+from gdpo_bench.jobs.work import Report
 
 
-def train_run(task: TrainingTask, report: Report) -> RunRecord:
+@dataclass
+class RunRecord:
+    """What one training run measured, as its result file holds it."""
+
+    steps: list[int]
+    """Training steps before each evaluation."""
+    rewards: dict[str, list[float]]
+    """Reward → mean at each evaluation."""
+    metrics: dict[Metric, list[float]]
+    """Canonical metric → value at each evaluation."""
+    applicable: dict[str, float]
+    """Reward → share of held-out rollouts that it applied to, at the last evaluation."""
+    diagnostics: dict[str, float]
+    tokens: int
+    wall_s: float
+    failures: list[str] = field(default_factory=list)
+    """What reward functions failed on, the first few; too few to stop the run."""
+    policy: dict[str, JsonValue] = field(default_factory=dict)
+    """What says exactly which policy it was, and how many processes trained it, if several."""
+    suites: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Suite → reward or canonical metric → value of the trained policy."""
+    vectors: bytes = b""
+    """What the evaluations averaged, packs of `RewardVectors` one after the other; kept in a file of its own."""
+
+
+@dataclass(frozen=True)
+class TrainingTask:
+    """One training run: an environment, a normalizer, a seed."""
+
+    env_label: str
+    """What tells the environment from others of the job."""
+    env: EnvChoice
+    normalizer: NormalizerChoice
+    seed: SeedPair
+    weights: dict[str, float]
+    """Reward → weight, for all rewards of the environment."""
+    training: TrainingOptions
+    policy: WarmStarted | Pretrained = field(repr=False)
+    fingerprint: str = field(default="", repr=False)
+    """Hash of what the names above stood for: the environment's tasks, the normalizer's source; and of the training
+    options."""
+    vllm: VLLMOptions | None = None
+    """Draw completions with vLLM, and how; None: with transformers."""
+    device: str = "cpu"
+    suites: tuple[EnvChoice, ...] = ()
+    runtime: RuntimeOptions = field(default=RuntimeOptions(), repr=False)
+    files: Path | None = field(default=None, repr=False)
+    """Folder for checkpoints and measures."""
+
+    @property
+    def label(self) -> str:
+        """For the progress display."""
+        return f"{self.env_label.partition('/')[2]} {self.normalizer.label} seed {self.seed.label}"
+
+    def __call__(self, report: Report) -> RunRecord:
+        """Do it."""
+        return _train(self, report)
+
+
+def _train(task: TrainingTask, report: Report) -> RunRecord:
     """Train, evaluate, and measure the suites.
 
     Args:
