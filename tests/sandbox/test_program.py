@@ -16,7 +16,7 @@ def call(pool: SandboxPool, source: str, *inputs: Any, entry: str = "f", **optio
 
 def test_a_program_reads_stdin_and_writes_stdout_once_a_test(pool: SandboxPool) -> None:
     outcomes = run_text(pool, "print(input()[::-1])", "abc", "", "déjà\r\nvu")
-    assert [outcome.stdout for outcome in outcomes] == ["cba\n", "", "àjéd\n"]
+    assert [outcome.stdout for outcome in outcomes] == ["cba\n", "", "\ràjéd\n"]
     assert [outcome.status for outcome in outcomes] == [Status.OK, Status.RUNTIME_ERROR, Status.OK]
     assert outcomes[1].error.startswith("EOFError")
     assert [outcome.exit_code for outcome in outcomes] == [0, 1, 0]
@@ -29,9 +29,9 @@ import atexit, io, os, sys, threading
 stray = open(1, "w", closefd=False)
 stray.write("stray ")
 atexit.register(lambda: print("atexit ", end=""))
-threading.Thread(target=lambda: print("thread ", end="")).start()
 wrapped = io.TextIOWrapper(sys.stdout.buffer, write_through=False)
 sys.stdout = wrapped
+threading.Thread(target=lambda: print("thread ", end="")).start()
 print(input(), end=" ")
 """
     for outcome, text in zip(run_text(pool, source, "a", "b", isolation=isolation), "ab", strict=True):
@@ -60,7 +60,8 @@ def test_surrogates_of_undecodable_input_are_bytes_again_for_the_program(pool: S
         ("print('so far'); 1 / 0", Status.RUNTIME_ERROR, 1),
         ("print('so far', flush=True); import os; os.abort()", Status.SIGNAL, -6),
         ("print('so far', flush=True); import os; os.kill(os.getpid(), 9)", Status.SIGNAL, -9),
-        ("print('so far'); raise MemoryError", Status.MEMORY_LIMIT, 1),
+        ("print('so far'); raise MemoryError", Status.RUNTIME_ERROR, 1),
+        ("print('so far'); bytearray(1 << 34)", Status.MEMORY_LIMIT, 1),
     ],
 )
 def test_how_it_ends_is_told_with_what_it_printed(
@@ -68,6 +69,55 @@ def test_how_it_ends_is_told_with_what_it_printed(
 ) -> None:
     (outcome,) = run_text(pool, source)
     assert (outcome.status, outcome.exit_code, outcome.stdout) == (status, exit_code, "so far\n")
+
+
+FAILED_ALLOCATIONS = {
+    "at once": "def f(): return bytearray(1 << 34)",
+    "in steps": "def f():\n    hoard = []\n    while True: hoard.append(bytearray(1 << 24))",
+    "caught and passed on": "def f():\n    try: bytearray(1 << 34)\n    except MemoryError as error: raise error",
+    "behind another": "def f():\n    try: bytearray(1 << 34)\n    except MemoryError: raise MemoryError('full')",
+    "deeper": "def g(): return [0] * (1 << 40)\ndef f(): return g()",
+    "without a frame": "import functools\nf = functools.partial(bytearray, 1 << 34)",
+    "on definition": "x = bytearray(1 << 34)\ndef f(): pass",
+}
+OWN_MEMORY_ERRORS = {
+    "raised": "def f(): raise MemoryError",
+    "with words": "def f(): raise MemoryError('full')",
+    "of a class of its own": "class E(MemoryError): pass\ndef f(): raise E",
+    "caught and passed on": "def f():\n    try: raise MemoryError\n    except MemoryError: raise",
+    "after another error": "def f():\n    try: 1 / 0\n    except ArithmeticError: raise MemoryError",
+    "thrown into a generator": "def g(): yield\ndef f():\n    x = g(); next(x); x.throw(MemoryError)",
+    "on definition": "raise MemoryError\ndef f(): pass",
+}
+
+
+@pytest.mark.parametrize("source", FAILED_ALLOCATIONS.values(), ids=FAILED_ALLOCATIONS)
+def test_an_allocation_that_fails_is_the_memory_limit(pool: SandboxPool, source: str) -> None:
+    (called,), (ran,) = call(pool, source), run_text(pool, f"{source}\nf()")
+    assert called.status is ran.status is Status.MEMORY_LIMIT
+
+
+@pytest.mark.parametrize("source", OWN_MEMORY_ERRORS.values(), ids=OWN_MEMORY_ERRORS)
+def test_a_memory_error_of_the_programs_own_is_an_error(pool: SandboxPool, source: str) -> None:
+    (called,), (ran,) = call(pool, source), run_text(pool, f"{source}\nf()")
+    assert called.status is ran.status is Status.RUNTIME_ERROR
+    assert called.error
+
+
+def test_what_the_end_of_a_program_raises_is_told(pool: SandboxPool) -> None:
+    source = "class A:\n    def __del__(self): print('gone')\na = A()\n[][0]"
+    (outcome,) = run_text(pool, source)
+    assert (outcome.status, outcome.stdout) == (Status.RUNTIME_ERROR, "gone\n")
+    assert outcome.error == "IndexError: list index out of range"
+
+
+def test_a_program_that_hangs_at_its_end_times_out(pool: SandboxPool) -> None:
+    sources = (
+        "import atexit\n@atexit.register\ndef f():\n    while True: pass",
+        "class A:\n    def __del__(self):\n        while True: pass\na = A()",
+    )
+    for source in sources:
+        assert run_text(pool, source)[0].status is Status.TIMEOUT
 
 
 def test_a_traceback_is_on_stderr_and_its_last_line_in_error(pool: SandboxPool) -> None:

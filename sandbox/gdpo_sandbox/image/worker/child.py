@@ -8,25 +8,20 @@ returning the value would.
 
 from __future__ import annotations
 
-import atexit
 import fcntl
-import gc
 import json
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from types import CodeType, ModuleType
 from typing import Any, NoReturn
 
-from . import confine, values
+from . import confine, interpreter, values
 
 TOKEN_BYTES = 16
 _HIGH = 64
 """Above the descriptors that files come on."""
-_ERROR_LENGTH = 500
-_TRACEBACK_FRAMES = 8
 
 
 class Child:
@@ -62,62 +57,51 @@ class Child:
         program = json.loads(_request())
         self._max_bytes = program["limits"]["output_bytes"]
         confine.limit_resources(program["limits"], tests=program["tests"])
-        _open_stdio()
+        interpreter.open_streams()
         try:
-            code = compile(program["source"], "solution.py", "exec", dont_inherit=True)
+            code = compile(program["source"], interpreter.SOURCE_NAME, "exec", dont_inherit=True)
         except BaseException as error:  # also MemoryError and RecursionError, from what no parser can read
-            self._answer("uncompiled", error=_describe(error))
+            self._answer("uncompiled", error=interpreter.describe(error))
             os._exit(0)
         if program["mode"] == "call":
             self._serve_calls(code, program["entry"])
-        self._serve_runs(code)
+        self._serve_runs(code, finalizers="__del__" in program["source"])
 
-    def _serve_runs(self, code: CodeType) -> NoReturn:
+    def _serve_runs(self, code: CodeType, finalizers: bool) -> NoReturn:
         self._answer("ready")
         while True:
             self._await_request()
             os.lseek(0, 0, os.SEEK_SET)
-            _open_stdio()
-            self._run(code)
+            interpreter.open_streams()
+            self._run(code, finalizers)
 
-    def _run(self, code: CodeType) -> None:
+    def _run(self, code: CodeType, finalizers: bool) -> None:
         """Run the program as `python solution.py` would, up to and including what happens at exit."""
-        module = _module("__main__")
-        exit_code, error, out_of_memory = 0, "", False
-        try:
-            exec(code, module.__dict__)
-        except SystemExit as end:
-            exit_code = _exit_code(end)
-            error = _describe(end) if exit_code else ""
-        except BaseException as raised:
-            exit_code, error, out_of_memory = 1, _describe(raised), isinstance(raised, MemoryError)
-            _print_traceback(raised)
-        threading = sys.modules.get("threading")
-        alone = threading is None or threading.active_count() == 1
-        try:
-            if threading is not None and not alone:
-                threading._shutdown()
-            atexit._run_exitfuncs()
-            module.__dict__.clear()
-            gc.collect()  # files of the program's own over descriptor 1 write their buffers
-            _flush()
-        except BaseException as raised:
-            exit_code = exit_code or 120
-            error = error or _describe(raised)
+        end = interpreter.run(code)
+        if finalizers:  # they see how much of the interpreter is still there
+            self._leave(end)
+        exit_code = interpreter.finish() or end.exit_code
+        if interpreter.unfinished():
+            self._leave(end, exit_code)
         if os.getpid() != self._pid:
             os._exit(exit_code)
-        self._answer("finished", exit_code=exit_code, error=error, out_of_memory=out_of_memory, reusable=alone)
+        reusable = "threading" not in sys.modules  # it does not wait for threads twice
+        self._answer(
+            "finished", exit_code=exit_code, error=end.error, out_of_memory=end.out_of_memory, reusable=reusable
+        )
+
+    def _leave(self, end: interpreter.End, exit_code: int | None = None) -> NoReturn:
+        if os.getpid() == self._pid:
+            self._answer("leaving", error=end.error, out_of_memory=end.out_of_memory)
+        interpreter.leave(end.exit_code if exit_code is None else exit_code)
 
     def _serve_calls(self, code: CodeType, entry: str) -> NoReturn:
         try:
-            module = _module("solution")
-            exec(code, module.__dict__)
-            function = _find(module, entry)
+            function = _find(interpreter.execute(code, "solution"), entry)
         except BaseException as error:
-            _print_traceback(error)
-            self._answer("raised", error=_describe(error), out_of_memory=isinstance(error, MemoryError))
+            self._answer_raised(error)
             os._exit(1)
-        _flush()
+        interpreter.flush()
         self._answer("ready")
         while True:
             self._await_request()
@@ -131,14 +115,18 @@ class Child:
     def _call(self, function: Callable[..., Any], arguments: Sequence[Any]) -> None:
         try:
             text = values.encode(function(*arguments), self._max_bytes)
-            _flush()
+            interpreter.flush()
         except values.TooLargeError:
             self._answer("too_large")
         except BaseException as error:
-            _print_traceback(error)
-            self._answer("raised", error=_describe(error), out_of_memory=isinstance(error, MemoryError))
+            self._answer_raised(error)
         else:
             self._answer("returned", value=text)
+
+    def _answer_raised(self, error: BaseException) -> None:
+        end = interpreter.report(error)
+        interpreter.flush()
+        self._answer("raised", error=end.error or interpreter.describe(error), out_of_memory=end.out_of_memory)
 
     def _await_request(self) -> None:
         self._token = os.read(3, TOKEN_BYTES)
@@ -158,10 +146,11 @@ def rehearse() -> None:
 
     So code is specialized once for all, and pages that the two would share are copied while nobody waits.
     """
-    _open_stdio()
+    interpreter.open_streams()
     program = json.loads(json.dumps({"source": "def f(x): return [x]"}))
-    exec(compile(program["source"], "solution.py", "exec"), {})
-    _flush()
+    interpreter.run(compile(program["source"], interpreter.SOURCE_NAME, "exec"))
+    interpreter.finish()
+    interpreter.unfinished()
 
 
 def _request() -> bytes:
@@ -171,26 +160,6 @@ def _request() -> bytes:
         parts.append(part)
         position += len(part)
     return b"".join(parts)
-
-
-def _open_stdio() -> None:
-    """Streams over descriptors 0 to 2, as Python opens them at its start."""
-    for name, number, mode, errors in (
-        ("stdin", 0, "r", "surrogateescape"),
-        ("stdout", 1, "w", "surrogateescape"),
-        ("stderr", 2, "w", "backslashreplace"),
-    ):
-        stream = open(number, mode, encoding="utf-8", errors=errors, closefd=False)  # noqa: SIM115 - stays open
-        setattr(sys, name, stream)
-        setattr(sys, f"__{name}__", stream)
-
-
-def _module(name: str) -> ModuleType:
-    """An empty module that takes the place of the main one."""
-    module = ModuleType(name)
-    module.__file__ = "solution.py"
-    sys.modules["__main__"] = sys.modules[name] = module
-    return module
 
 
 def _find(module: ModuleType, entry: str) -> Callable[..., Any]:
@@ -205,33 +174,3 @@ def _find(module: ModuleType, entry: str) -> Callable[..., Any]:
         return getattr(solution(), entry)(*arguments)
 
     return call
-
-
-def _flush() -> None:
-    for file in (sys.stdout, sys.__stdout__, sys.stderr):
-        if file is not None and not file.closed:
-            file.flush()
-
-
-def _exit_code(end: SystemExit) -> int:
-    if end.code is None:
-        return 0
-    if isinstance(end.code, int):
-        return end.code & 255
-    print(end.code, file=sys.stderr)
-    return 1
-
-
-def _describe(error: BaseException) -> str:
-    try:
-        return f"{type(error).__name__}: {error}"[:_ERROR_LENGTH]
-    except BaseException:
-        return type(error).__name__
-
-
-def _print_traceback(error: BaseException) -> None:
-    try:
-        inner = error.__traceback__ and error.__traceback__.tb_next  # without the frame above
-        traceback.print_exception(type(error), error, inner, limit=-_TRACEBACK_FRAMES)
-    except BaseException:
-        pass

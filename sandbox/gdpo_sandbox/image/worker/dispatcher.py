@@ -236,7 +236,7 @@ def _outcome(status: str, error: str, **more: Any) -> Outcome:
 def _status(answer: Answer, process: Process, runs: bool) -> tuple[str, str, int | None]:
     """Status, error and exit code, as far as the answer tells."""
     if answer.kind == "died":
-        return _status_of_dead(os.waitstatus_to_exitcode(process.wait_status or 0), runs)
+        return _status_of_dead(os.waitstatus_to_exitcode(process.wait_status or 0), runs, answer.details)
     error, exit_code = answer.details.get("error", ""), answer.details.get("exit_code")
     if answer.kind == "raised" or exit_code:
         return "memory limit" if answer.details["out_of_memory"] else "runtime error", error, exit_code
@@ -252,12 +252,13 @@ def _status(answer: Answer, process: Process, runs: bool) -> tuple[str, str, int
     return status, error, exit_code
 
 
-def _status_of_dead(exit_code: int, runs: bool) -> tuple[str, str, int]:
+def _status_of_dead(exit_code: int, runs: bool, last_words: dict[str, Any]) -> tuple[str, str, int]:
     if exit_code < 0:
         by_limit = {int(signal.SIGXCPU): "timeout", int(signal.SIGXFSZ): "output limit"}
         return by_limit.get(-exit_code, "signal"), f"Ended by signal {-exit_code}.", exit_code
     if exit_code:
-        return "runtime error", f"Exited with {exit_code}.", exit_code
+        status = "memory limit" if last_words.get("out_of_memory") else "runtime error"
+        return status, last_words.get("error") or f"Exited with {exit_code}.", exit_code
     return ("ok", "", 0) if runs else ("no result", "Exited before the call returned.", 0)
 
 

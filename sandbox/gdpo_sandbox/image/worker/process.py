@@ -38,6 +38,7 @@ _ANSWERS: dict[str, dict[str, type]] = {
     "returned": {},
     "too_large": {},
     "finished": {"exit_code": int, "error": str, "out_of_memory": bool, "reusable": bool},
+    "leaving": {"error": str, "out_of_memory": bool},
 }
 """What a process can say, and the details that go with it. Only "returned" has a value."""
 _HEAD_BYTES = 8192
@@ -45,7 +46,7 @@ _HEAD_BYTES = 8192
 AT_START, TO_CALL, TO_RUN = (
     frozenset({"ready", "uncompiled", "raised"}),
     frozenset({"returned", "raised", "too_large"}),
-    frozenset({"finished"}),
+    frozenset({"finished", "leaving"}),
 )
 """What it can say to which request."""
 
@@ -59,7 +60,8 @@ class Answer:
     """What a process said to a request, and what it used meanwhile."""
 
     kind: str
-    """What it said; "died" if it ended instead; "timeout", "flood" or "nonsense" if it was killed for that."""
+    """What it said; "died" if it ended instead, or after it said that it would; "timeout", "flood" or "nonsense" if it
+    was killed for that."""
     details: dict[str, Any]
     value: bytes
     """What a call returned, encoded; only the host reads it."""
@@ -117,7 +119,10 @@ class Process:
         max_bytes = limits["output_bytes"]
         deadline, check = start + limits["wall_s"], start + limits["cpu_s"]
         kind, details, value = self._parse(self._read(max_bytes), token, expected, max_bytes)
-        while not kind:
+        last_words: dict[str, Any] = {}
+        while not kind or kind == "leaving":
+            if kind:
+                kind, details, last_words = "died" if self._has_ended(0) else "", {}, details
             now = time.perf_counter()
             if now >= check:  # it can hardly have used that much before
                 left = limits["cpu_s"] - (self._cpu() - cpu)
@@ -135,6 +140,7 @@ class Process:
                 kind = kind or ("died" if died else "")
         if kind in ("timeout", "flood", "nonsense"):
             self.end()
+        details |= last_words
         return Answer(kind, details, value, max(0.0, self._cpu() - cpu), time.perf_counter() - start)
 
     def end(self) -> None:
