@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 NAN = float("nan")
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | st.text() | st.binary()
 HASHABLE = st.recursive(SCALARS, lambda inner: st.tuples(inner) | st.tuples(inner, inner), max_leaves=4)
+FEW = st.sampled_from([None, False, 0, 1, 1.0, 2, NAN, "1", b"1", (), (1,), (True,), (NAN,), frozenset({1})])
 VALUES = st.recursive(
     SCALARS,
     lambda inner: (
@@ -218,6 +219,21 @@ def test_deep_answers_do_not_blow_the_stack(rule: str, deep: bool) -> None:
     matches(rule, [answer], [1])
     assert not matches("set", [answer], {1})
     assert not matches("exact", answer, [[[]]])
+
+
+@pytest.mark.timeout(30)  # a second is plenty in linear time; quadratic time would take hours
+@pytest.mark.parametrize("make", [list, tuple])
+def test_numbers_that_share_a_hash_are_looked_up_at_once(make: Any) -> None:
+    numbers = [number * (2**61 - 1) for number in range(1, 300_000)]
+    assert not matches("set", make(numbers), {1, 2})
+    assert not matches("set", make(numbers), {0, numbers[0]})
+    assert matches("set", make([numbers[0]] * 300_000), {numbers[0]})
+
+
+@given(st.lists(FEW), st.sets(FEW))
+def test_a_list_is_the_set_that_python_makes_of_it(answer: list[Any], expected: set[Any]) -> None:
+    assert matches("set", answer, expected) == matches("equal", set(answer), expected)
+    assert matches("set", [*expected, *expected], expected)
 
 
 @pytest.mark.timeout(30)  # a second is plenty in linear time; quadratic time would take hours

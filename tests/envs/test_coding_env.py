@@ -54,9 +54,9 @@ class FakePool:
         self.answer = answer
         self.programs: list[Program] = []
 
-    def run(self, program: Program) -> ProgramRun:
+    def run_each(self, program: Program, judge: Callable[[int, Outcome], Any]) -> list[Any]:
         self.programs.append(program)
-        return self.answer(program)
+        return [judge(index, outcome) for index, outcome in enumerate(self.answer(program).tests)]
 
 
 def run_of(*outcomes: Outcome) -> ProgramRun:
@@ -88,6 +88,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Program], Progr
         ([Status.OK] * 4, 1, 1),
         ([Status.OK, Status.OK, Status.OK, Status.TIMEOUT], 0.75, 1),
         ([Status.TIMEOUT] * 4, 0, 1),
+        ([Status.OK, Status.TIMEOUT, Status.NOT_RUN, Status.NOT_RUN], 0.25, 1),
         ([Status.MEMORY_LIMIT] * 4, 0, 1),
         ([Status.OUTPUT_LIMIT] * 4, 0, 1),
         ([Status.COMPILE_ERROR] * 4, 0, 0),

@@ -11,13 +11,14 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import docker
 import pytest
-from gdpo_sandbox import EngineError, Limits, Program, SandboxError, SandboxPool, Status
+from gdpo_sandbox import EngineError, Limits, Outcome, Program, SandboxError, SandboxPool, Status
 from gdpo_sandbox.container import Container, ContainerError
 from gdpo_sandbox.orphans import OWNER_LABEL, owner
 from gdpo_sandbox.protocol import full_budget
@@ -47,6 +48,17 @@ def test_runs_come_in_the_order_of_their_programs(pool: SandboxPool) -> None:
     assert answers(pool.run_many(ECHO)) == ANSWERS
     assert answers(pool.run_many(iter(ECHO[:3]))) == ANSWERS[:3]
     assert pool.run_many([]) == []
+
+
+def test_outcomes_are_judged_one_at_a_time_and_forgotten(pool: SandboxPool) -> None:
+    kept: list[weakref.ref[set[int]]] = []
+
+    def judge(index: int, outcome: Outcome) -> tuple[int, int, int]:
+        kept.append(weakref.ref(outcome.value))
+        return index, len(outcome.value), sum(each() is not None for each in kept)
+
+    program = Program("def f(n): return set(range(n))", [(n,) for n in range(50)], "call", "f")
+    assert pool.run_each(program, judge) == [(n, n, 1) for n in range(50)]
 
 
 def test_programs_run_without_holding_up_the_event_loop(pool: SandboxPool) -> None:
@@ -133,6 +145,14 @@ def test_a_program_whose_container_died_twice_has_only_sandbox_errors(
     assert run.failed
     assert "does not answer" in run.tests[0].error
     assert not single.run(SLOW).failed
+
+
+def test_a_program_whose_container_died_is_judged_anew(single: SandboxPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    Failing(monkeypatch, times=1)
+    assert single.run_each(SLOW, lambda index, outcome: (index, outcome.stdout)) == [(n, "done\n") for n in range(3)]
+    Failing(monkeypatch, times=2)
+    failed = [(n, Status.SANDBOX_ERROR) for n in range(3)]
+    assert single.run_each(SLOW, lambda index, outcome: (index, outcome.status)) == failed
 
 
 def test_a_container_that_stands_still_is_given_up(single: SandboxPool, monkeypatch: pytest.MonkeyPatch) -> None:

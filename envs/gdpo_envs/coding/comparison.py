@@ -129,7 +129,17 @@ def _only(answer: Any, expected: Any) -> bool:
 
 
 def _as_set(answer: Any, expected: Any) -> bool:
-    return type(answer) in _ITERABLES and _shallow(answer) and _equal(set(answer), expected)
+    """Looked up member by member in what is expected: a set of the answer could take quadratic time to make."""
+    if type(answer) not in _ITERABLES or type(expected) not in (set, frozenset) or not _shallow(answer):
+        return False
+    wanted = {_hashable(member): member for member in expected}
+    missing = set(wanted)
+    for member in answer:
+        partner = _hashable(member)
+        if partner not in wanted or not _equal(member, wanted[partner]):
+            return False
+        missing.discard(partner)
+    return not missing
 
 
 def _as_tuple(answer: Any, expected: Any) -> bool:

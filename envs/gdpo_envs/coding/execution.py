@@ -20,7 +20,7 @@ from gdpo_envs.coding.extraction import extract_code
 from gdpo_envs.coding.problem import CodeTask, literal, passes
 
 if TYPE_CHECKING:
-    from gdpo_sandbox import Program, ProgramRun, SandboxPool
+    from gdpo_sandbox import Outcome, Program, SandboxPool, Status
 
 _SLOTS = 2
 """Programs that a process runs at one time, unless `GDPO_SANDBOX_SLOTS` says otherwise. A job has a process a core."""
@@ -40,6 +40,15 @@ class Verdict:
     """Share of the tests that it passes."""
     no_bug: bool
     """Whether it compiles and no test ends in an error."""
+
+
+@dataclass(frozen=True)
+class _Grade:
+    """What is kept of a test's outcome."""
+
+    passed: bool
+    status: Status
+    error: str
 
 
 _NO_PROGRAM = Verdict(0.0, no_bug=False)
@@ -96,7 +105,7 @@ def _key(task: CodeTask, reply: str, cpu_s: float) -> _Key | None:
 
 
 def _run(waiting: dict[_Key, CodeTask], cpu_s: float) -> dict[_Key, Verdict | Exception]:
-    """Judge each run as it comes, so that no more than a few programs' outputs are in memory."""
+    """Judge each test's outcome as it comes, so that no more than a few are in memory, of however many tests."""
     if not waiting:
         return {}
     from gdpo_sandbox import ProgramError, SandboxError  # noqa: PLC0415 (environments are listed without it)
@@ -104,7 +113,7 @@ def _run(waiting: dict[_Key, CodeTask], cpu_s: float) -> dict[_Key, Verdict | Ex
     def run(key: _Key) -> Verdict | Exception:
         task = waiting[key]
         try:
-            return _verdict(task, pool.run(_program(task, key[1])))
+            return _verdict(pool.run_each(_program(task, key[1]), lambda test, outcome: _grade(task, test, outcome)))
         except ProgramError as error:
             return error
 
@@ -130,18 +139,22 @@ def _source(preamble: str, code: str) -> str:
     return "".join(_FUTURE.findall(code)) + preamble + "\n" + _FUTURE.sub("", code)
 
 
-def _verdict(task: CodeTask, run: ProgramRun) -> Verdict | Exception:
+def _grade(task: CodeTask, test: int, outcome: Outcome) -> _Grade:
+    answer = outcome.stdout if task.mode == "stdio" else outcome.value
+    passed = outcome.status == "ok" and passes(task.tests[test], task.mode, answer)
+    return _Grade(passed, outcome.status, outcome.error)
+
+
+def _verdict(grades: Sequence[_Grade]) -> Verdict | Exception:
     from gdpo_sandbox import Status  # noqa: PLC0415
 
-    if run.failed:
-        error = next(test.error for test in run.tests if test.status is Status.SANDBOX_ERROR)
-        return SandboxFailedError(f"The sandbox failed on this program: {error}")
+    failure = next((grade.error for grade in grades if grade.status is Status.SANDBOX_ERROR), None)
+    if failure is not None:
+        return SandboxFailedError(f"The sandbox failed on this program: {failure}")
     bugs = (Status.COMPILE_ERROR, Status.RUNTIME_ERROR, Status.SIGNAL, Status.NO_RESULT)
-    passed = sum(
-        test.status is Status.OK and passes(case, task.mode, test.stdout if task.mode == "stdio" else test.value)
-        for case, test in zip(task.tests, run.tests, strict=True)
+    return Verdict(
+        sum(grade.passed for grade in grades) / len(grades), no_bug=not any(grade.status in bugs for grade in grades)
     )
-    return Verdict(passed / len(task.tests), no_bug=not any(test.status in bugs for test in run.tests))
 
 
 def unavailable() -> str | None:
