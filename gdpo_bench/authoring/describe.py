@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gdpo_bench.core.blame import blaming
-from gdpo_bench.core.env import TextEnv, tasks_of
+from gdpo_bench.core.env import TextEnv, reward_functions_of, tasks_of
 from gdpo_bench.core.errors import GdpoBenchError
 from gdpo_bench.core.registry import list_envs, make_env, spec
 from gdpo_bench.core.rewards import RewardSpec
@@ -116,7 +116,7 @@ def _rewards(env: TextEnv[Any]) -> Table:
     table = Table(
         "reward", "range", "kind", "weight", "metric", "counts if", "", box=None, pad_edge=False, padding=(0, 2, 0, 0)
     )
-    for function in env.reward_functions:
+    for function in reward_functions_of(env):
         spec = function.spec
         gate = f"{spec.gate.on} ≥ {spec.gate.at_least:g}" if spec.gate else ""
         says = escape(first_paragraph(getattr(type(env), function.method)))

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from gdpo_bench.authoring.describe import first_paragraph, value_range
 from gdpo_bench.core.blame import blaming
-from gdpo_bench.core.env import TextEnv, script_replies, tasks_of
+from gdpo_bench.core.env import TextEnv, reward_functions_of, script_replies, tasks_of
 from gdpo_bench.core.episodes import EpisodeBatch, TaskQueue, pick
 from gdpo_bench.core.errors import ReplyError
 from gdpo_bench.core.registry import make_env, spec
@@ -131,7 +131,7 @@ def reward_table(env: TextEnv[Any], scores: Scores) -> Table:
         scores: Of one rollout, summed over turns.
     """
     table = Table("reward", "value", "range", "why", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for k, function in enumerate(env.reward_functions):
+    for k, function in enumerate(reward_functions_of(env)):
         spec = function.spec
         value = "–" if scores.failed[0, k] or not scores.applicable[0, k] else f"{scores.values[0, k]:g}"
         why = f"{_remark(env, scores, k)}{first_paragraph(getattr(type(env), function.method))}"

@@ -13,7 +13,7 @@ from gdpo_bench.authoring.checks import FailedError, SkippedError, check
 from gdpo_bench.authoring.poison import PoisonedReply
 from gdpo_bench.authoring.subject import Subject
 from gdpo_bench.authoring.trials import Outcome, play
-from gdpo_bench.core.env import TextEnv, Turn
+from gdpo_bench.core.env import TextEnv, Turn, reward_functions_of
 from gdpo_bench.core.errors import RewardError
 from gdpo_bench.core.task import Task
 from gdpo_bench.core.vector import GroupVectorEnv
@@ -59,7 +59,7 @@ def _failures(subject: Subject) -> None:
     _need_scores(subject)
     task = subject.references[0].task if subject.references else subject.sample[0]
     text = subject.references[0].replies[-1] if subject.references else "hello"
-    for function in subject.env.reward_functions:
+    for function in reward_functions_of(subject.env):
         reply = PoisonedReply(text)
         try:
             judged = _judged(subject.env, task, reply)
@@ -169,7 +169,7 @@ def _keep_buffers(subject: Subject) -> None:
     trials = [t for t, outcome in zip(*subject.scored, strict=True) if not any(outcome.failed)]
     tasks = [trial.task for trial in trials]
     judged = [_judged(subject.env, trial.task, trial.replies[0]) for trial in trials]
-    for function in subject.env.reward_functions:
+    for function in reward_functions_of(subject.env):
         if not function.batched:
             continue
         method = getattr(subject.env, function.method)

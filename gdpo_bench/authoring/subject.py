@@ -22,7 +22,7 @@ from gdpo_bench.authoring.trials import (
 from gdpo_bench.core.blame import blaming
 from gdpo_bench.core.env import TextEnv, build_env, tasks_of
 from gdpo_bench.core.errors import DataError, DeclarationError, GdpoBenchError, RewardError
-from gdpo_bench.core.registry import load_class, spec
+from gdpo_bench.core.registry import load_class, parse_id, spec
 from gdpo_bench.core.task import Task
 
 _CORRUPTED = 2
@@ -176,17 +176,6 @@ def _splits(env: TextEnv[Any]) -> tuple[dict[str, Sequence[Task]], dict[str, Dat
 def _same(env: TextEnv[Any]) -> TextEnv[Any]:
     """An instance as a recipe of itself; in another process, a copy."""
     return env
-
-
-def parse_id(text: str) -> tuple[str, dict[str, Any]]:
-    """Read an id as command lines give it, with or without `:option=value,option=value`.
-
-    Raises:
-        ChoiceError: An option without a value, or with one that cannot be read.
-    """
-    from gdpo_bench.core.choices import parse_choice  # noqa: PLC0415 (YAML; `import gdpo_bench` need not wait)
-
-    return parse_choice(text)
 
 
 def _spread(items: Sequence[Any], count: int) -> list[Any]:

@@ -12,9 +12,9 @@ from gdpo_bench.authoring import CheckResult, check_env
 from gdpo_bench.authoring.describe import describe, env_rows, env_table
 from gdpo_bench.authoring.playing import play_env
 from gdpo_bench.authoring.scaffold import new_package
-from gdpo_bench.authoring.subject import parse_id
 from gdpo_bench.cli.terminal import make_console
 from gdpo_bench.core.errors import GdpoBenchError
+from gdpo_bench.core.registry import parse_id
 
 _STYLES = {"passed": "green", "failed": "bold red", "skipped": "yellow"}
 

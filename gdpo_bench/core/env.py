@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -80,6 +80,7 @@ class TextEnv(Generic[TaskT]):
     """Whether reward functions mostly wait for other processes or machines. Training then calls them in a thread of its
     own, and draws and updates meanwhile; they must not need the main thread, as signal handlers do."""
     reward_functions: ClassVar[tuple[RewardFunction, ...]] = ()
+    """The methods marked with `@reward`, as they were marked; `reward_functions_of` has an instance's."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -93,7 +94,12 @@ class TextEnv(Generic[TaskT]):
 
     @property
     def reward_specs(self) -> tuple[RewardSpec, ...]:
-        """The K declarations, in the order of the reward vector."""
+        """The K declarations, in the order of the reward vector.
+
+        Override it where they depend on options: change a range, a gate or a weight (`dataclasses.replace`), leave
+        rewards out, or put them in another order. What an instance declares here counts everywhere. Each name
+        is that of a method marked with `@reward`.
+        """
         return tuple(function.spec for function in self.reward_functions)
 
     def tasks(self, split: str) -> Sequence[TaskT]:
@@ -182,13 +188,37 @@ def tasks_of(env: TextEnv[TaskT], split: str) -> Sequence[TaskT]:
     return tasks
 
 
+def reward_functions_of(env: TextEnv[Any]) -> tuple[RewardFunction, ...]:
+    """The K rewards of an instance: its declarations, each with the method of that name.
+
+    Raises:
+        UnknownNameError: A declaration or a gate names a reward that is not there.
+        DeclarationError: `reward_specs` gives something else than declarations, none, or one twice.
+    """
+    name = type(env).__name__
+    declared: Any = env.reward_specs
+    if not isinstance(declared, Sequence) or not all(isinstance(spec, RewardSpec) for spec in declared):
+        raise DeclarationError(f"{name}.reward_specs must be a tuple of RewardSpec; got {declared!r:.200}.")
+    if not declared:
+        raise DeclarationError(f"{name}.reward_specs declares no reward with these options; at least one must stay.")
+    check_specs(declared)
+    marked = {function.spec.name: function for function in env.reward_functions}
+    for spec in declared:
+        if spec.name not in marked:
+            raise UnknownNameError(
+                f"reward in {name}.reward_specs", spec.name, marked, "Mark a method of that name with @reward."
+            )
+    return tuple(replace(marked[spec.name], spec=spec) for spec in declared)
+
+
 def build_env(cls: type[TextEnv[Any]], env_id: str, options: dict[str, Any]) -> TextEnv[Any]:
     """An instance of an environment class with the given options.
 
     Raises:
         UnknownNameError: An option that the class does not have.
         DeclarationError: The class declares no reward, a required option is missing, or one is not
-            of its declared type (checked for int, float, bool and str).
+            of its declared type (checked for int, float, bool and str); or what the instance declares
+            contradicts itself.
     """
     if not cls.reward_functions:
         raise DeclarationError(f"{env_id}: {cls.__name__} declares no reward; mark a method with @reward.")
@@ -206,4 +236,6 @@ def build_env(cls: type[TextEnv[Any]], env_id: str, options: dict[str, Any]) -> 
         inspect.signature(cls).bind(**options)
     except TypeError as error:
         raise DeclarationError(f"{env_id}: {error}.") from error
-    return cls(**options)
+    env = cls(**options)
+    reward_functions_of(env)
+    return env

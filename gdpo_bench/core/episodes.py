@@ -102,7 +102,7 @@ class EpisodeBatch:
         self._env = env
         self._name = name
         self.episodes = [Episode(env, task) for task in tasks]
-        self._sums: NDArray[np.float64] = np.zeros((len(tasks), len(env.reward_functions)))
+        self._sums: NDArray[np.float64] = np.zeros((len(tasks), len(env.reward_specs)))
 
     def play(self, replies: Sequence[str]) -> Scores:
         """One turn of every episode that is not over; the others' rows are zero.

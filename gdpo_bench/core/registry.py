@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from typing import Any, TypeVar, overload
 
@@ -132,19 +132,42 @@ def list_envs() -> list[str]:
     return sorted(_registry)
 
 
+def parse_id(id: str) -> tuple[str, dict[str, Any]]:
+    """Read an id as command lines give it, with or without `:option=value,option=value`.
+
+    Raises:
+        DeclarationError: Not a text.
+        ChoiceError: An option without a value, or with one that cannot be read.
+    """
+    if not isinstance(id, str):
+        raise DeclarationError(
+            f"An environment is named by its id, such as 'gdpo/MathMini-v1'; got {id!r}. "
+            "A class of your own gets one by gdpo_bench.register."
+        )
+    if "=" not in id:
+        return id, {}
+    from gdpo_bench.core.choices import parse_choice  # noqa: PLC0415 (YAML; `import gdpo_bench` need not wait)
+
+    return parse_choice(id)
+
+
 def spec(id: str) -> EnvSpec:
-    """The specification of an id.
+    """The specification of an id, with the options that stand in it.
 
     Args:
-        id: A registered id, or `module:namespace/Name-v0`, which imports `module` first.
+        id: A registered id, or `module:namespace/Name-v0`, which imports `module` first; either with
+            `:option=value,option=value`, as command lines take it.
 
     Raises:
         UnknownNameError: There is no such id; the near ones are listed.
+        DeclarationError: The id is no text.
+        ChoiceError: Options in the id that cannot be read.
         RegistrationError: `module` cannot be imported.
     """
-    module, _, name = id.rpartition(":")
+    plain, options = parse_id(id)
+    module, _, name = plain.rpartition(":")
     if module and name not in _registry:
-        import_plugin(module, id)
+        import_plugin(module, plain)
     if name not in _registry:
         raise UnknownNameError(
             "environment",
@@ -152,7 +175,8 @@ def spec(id: str) -> EnvSpec:
             _registry,
             "One of your own: module:namespace/Name-v0, where importing the module registers it.",
         )
-    return _registry[name]
+    found = _registry[name]
+    return replace(found, options=found.options | options)
 
 
 def load_class(id: str) -> type[TextEnv[Any]]:
@@ -177,8 +201,14 @@ def load_class(id: str) -> type[TextEnv[Any]]:
 def make_env(id: str, **options: Any) -> TextEnv[Any]:
     """The author's environment object behind an id: tasks, rewards, reference replies.
 
+    Args:
+        id: See `spec`.
+        **options: The environment's own options; they override those in the id.
+
     Raises:
         UnknownNameError: No such id or option.
+        DeclarationError: The id is no text; an option is missing or of another type.
+        ChoiceError: Options in the id that cannot be read.
         RegistrationError: The environment cannot be imported.
     """
     found = spec(id)
@@ -191,11 +221,11 @@ def make_vec(
     """A vector environment of N = num_prompts · group_size rollouts.
 
     Args:
-        id: A registered id, or `module:namespace/Name-v0`.
+        id: See `spec`.
         num_prompts: P, prompts a reset.
         group_size: G, rollouts a prompt.
         split: Which tasks to draw from; by default the first of the environment's splits, mostly "train".
-        **options: The environment's own options.
+        **options: The environment's own options; they override those in the id.
 
     Returns:
         A `gymnasium.vector.VectorEnv` whose `step` returns rewards (N, K).
@@ -204,6 +234,7 @@ def make_vec(
         UnknownNameError: No such id, split or option.
         RegistrationError: The environment cannot be imported.
         DeclarationError: A size that is not positive, or an environment without tasks or rewards.
+        ChoiceError: Options in the id that cannot be read.
     """
     return GroupVectorEnv(make_env(id, **options), spec(id).id, num_prompts, group_size, split)
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gdpo_bench.core.env import TextEnv
+from gdpo_bench.core.env import TextEnv, reward_functions_of
 from gdpo_bench.core.errors import RewardError, UnavailableError
 from gdpo_bench.core.rewards import RewardFunction, RewardSpec
 from gdpo_bench.core.task import Task
@@ -94,10 +94,11 @@ def score(env: TextEnv[Any], name: str, tasks: Sequence[Task], judged: Sequence[
         RewardError: A reward function returned NaN, a value outside its range, or a wrong shape.
         UnavailableError: What a reward function needs is not there on this machine.
     """
-    scores = Scores.empty(len(tasks), len(env.reward_functions))
+    functions = reward_functions_of(env)
+    scores = Scores.empty(len(tasks), len(functions))
     if not tasks:
         return scores
-    for k, function in enumerate(env.reward_functions):
+    for k, function in enumerate(functions):
         outcomes = (
             _call_batched(env, name, function, tasks, judged)
             if function.batched
@@ -111,7 +112,7 @@ def score(env: TextEnv[Any], name: str, tasks: Sequence[Task], judged: Sequence[
             elif outcome is not None:
                 scores.applicable[i, k] = True
                 scores.raw[i, k] = _checked(outcome, function.spec, name, tasks[i])
-    _apply_gates(scores, env.reward_specs)
+    _apply_gates(scores, [function.spec for function in functions])
     return scores
 
 
@@ -170,10 +171,10 @@ def _checked(value: Any, spec: RewardSpec, name: str, task: Task) -> float:
 
 
 def _number(value: Any, spec: RewardSpec, name: str, task: Task) -> float:
-    if isinstance(value, np.ndarray | np.generic) and value.ndim == 0:
-        value = value.item()
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        value = value.item()  # of numpy, torch or jax
     if not isinstance(value, Real):
-        shape = f" of shape {value.shape}" if isinstance(value, np.ndarray) else f" {value!r:.80}"
+        shape = f" of shape {value.shape}" if hasattr(value, "shape") else f" {value!r:.80}"
         raise RewardError(
             f"{_place(spec, name, task)} must be one number (or None for not applicable); "
             f"got {type(value).__name__}{shape}."

@@ -59,7 +59,7 @@ class GroupVectorEnv(VectorEnv[tuple[str, ...], Replies, NDArray[Any]]):
         self.num_envs = num_prompts * group_size
         self.split = split or env.splits[0]
         self.tasks = tasks_of(env, self.split)
-        self.reward_specs: tuple[RewardSpec, ...] = env.reward_specs
+        self.reward_specs: tuple[RewardSpec, ...] = tuple(env.reward_specs)
         self.reward_space = reward_space(self.reward_specs)
         self.reward_dim = len(self.reward_specs)
         self.single_observation_space = Unicode()

@@ -124,7 +124,7 @@ def test_bundled_environments_say_what_and_why(id: str) -> None:
 
 def test_playing_shows_the_rewards_and_why(output: Callable[..., str]) -> None:
     task = gdpo_bench.make_env("gdpo/MathMini-v1").tasks("train")[0]
-    shown = output("gdpo/MathMini-v1", "<think></think>\n<answer>2</answer>\n\n", task_id=task.id)
+    shown = output("gdpo/MathMini-v1", "<think></think>so\n<answer>2</answer>\n\n", task_id=task.id)
     assert task.prompt in shown
     assert re.search(r"correct +1 +\{0, 1\} +1 if the number that `<answer>` begins with is the sum", shown)
     assert re.search(r"format +0 ", shown)

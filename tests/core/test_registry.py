@@ -3,11 +3,13 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import gdpo_bench
 from gdpo_bench.core import DeclarationError, RegistrationError, Task, TextEnv, UnknownNameError, registry, reward
+from gdpo_bench.core.choices import ChoiceError
 
 pytestmark = pytest.mark.usefixtures("clean_registry")
 
@@ -69,6 +71,34 @@ def test_id_can_preset_options_and_the_caller_overrides_them() -> None:
     assert gdpo_bench.make_env("test/Tiny-v0").word == "no"  # type: ignore[attr-defined]
     assert gdpo_bench.make_env("test/Tiny-v0", word="so").word == "so"  # type: ignore[attr-defined]
     assert gdpo_bench.spec("test/Tiny-v0").options == {"word": "no"}
+
+
+def test_an_id_takes_options_as_command_lines_do() -> None:
+    gdpo_bench.register("test/Tiny-v0", Tiny, word="no")
+    for made in (gdpo_bench.make_env, lambda *a, **k: gdpo_bench.make_vec(*a, **k).text_env):
+        assert made("test/Tiny-v0:word=so").word == "so"
+        assert made("test/Tiny-v0:word=so", word="also").word == "also"
+    assert gdpo_bench.make_vec("test/Tiny-v0:word=so").env_id == "test/Tiny-v0"
+    assert gdpo_bench.spec("test/Tiny-v0:word=so").options == {"word": "so"}
+    assert gdpo_bench.spec("test/Tiny-v0").options == {"word": "no"}
+    assert gdpo_bench.make_vec("gdpo/MathMini-v1:max_digit=3,conditioned=true").text_env.max_digit == 3  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("id", "error", "message"),
+    [
+        ("test/Tiny-v0:wrd=so", UnknownNameError, "'wrd'. Did you mean 'word'"),
+        ("test/Tiny-v0:word=1", DeclarationError, "option word must be str; got 1"),
+        ("test/Tiny-v0:word", RegistrationError, "word"),
+        ("test/Tiny-v0:word=so,", ChoiceError, "expected option=value"),
+        ("test/Tyni-v0:word=so", UnknownNameError, "'test/Tyni-v0'. Did you mean 'test/Tiny-v0'"),
+        (Tiny, DeclarationError, "named by its id.*gdpo_bench.register"),
+    ],
+)
+def test_an_id_that_cannot_be_read_or_made_says_why(id: Any, error: type[Exception], message: str) -> None:
+    gdpo_bench.register("test/Tiny-v0", Tiny)
+    with pytest.raises(error, match=message):
+        gdpo_bench.make_vec(id)
 
 
 def test_unknown_id_lists_the_near_ones() -> None:

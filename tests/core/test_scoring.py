@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from gdpo_bench.core import Gate, GroupVectorEnv, RewardError, Task, TextEnv, reward
 
@@ -53,6 +54,11 @@ class BatchedLiteral(Base):
         (np.float32(0.5), 0.5),
         (np.bool_(True), 1),
         (np.array(0.5), 0.5),
+        (np.int64(1), 1),
+        (torch.tensor(0.5), 0.5),
+        (torch.tensor(0.5, requires_grad=True), 0.5),
+        (torch.tensor(0.5, dtype=torch.bfloat16), 0.5),
+        (torch.tensor(True), 1),
         (Fraction(1, 2), 0.5),
         (1 + 1e-12, 1),
         (-1 - 1e-12, -1),
@@ -79,6 +85,11 @@ def test_any_real_number_in_the_range_is_a_reward(vec: Vec, value: Any, expected
         (Decimal(1), "must be one number .* got Decimal"),
         ([0.5], "must be one number .* got list"),
         (np.zeros(2), r"must be one number .* got ndarray of shape \(2,\)"),
+        (torch.zeros(1), r"must be one number .* got Tensor of shape torch.Size\(\[1\]\)"),
+        (torch.tensor(math.nan), "must be finite; got nan"),
+        (torch.tensor(2.0), r"must lie in \[-1, 1\] as declared; got 2.0"),
+        (np.str_("1"), "must be one number .* got str '1'"),
+        (np.complex64(1), "must be one number .* got complex"),
         (np.zeros((1, 1)), r"must be one number .* got ndarray of shape \(1, 1\)"),
     ],
 )
