@@ -6,6 +6,7 @@ costs a look. Two processes that build at once do the same work twice and end wi
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import re
@@ -14,7 +15,7 @@ import subprocess
 import tarfile
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -31,6 +32,8 @@ REGISTRY_ANSWERS_S = 20.0
 """Seconds within which a pull must begin."""
 PACKAGES = re.compile(r"(python3|lib(?!perl)|zlib1g|tzdata|media-types)[^:]*")
 """Of all that python3 depends on, what can be part of a running Python."""
+_STEP = re.compile(r"^ ---> ([0-9a-f]{12})$", re.MULTILINE)
+"""An image that a build has made on its way, in what the engine says."""
 
 IMAGE: Traversable = resources.files("gdpo_sandbox") / "image"
 """What the image is built from; part of the wheel."""
@@ -53,7 +56,7 @@ def ensure_image(client: docker.DockerClient, say: Say | None = None) -> str:
         ImageError: It cannot be built; says what was tried.
     """
     tag = image_tag()
-    return tag if _has(client, tag) else build_image(client, say=say)
+    return tag if _id(client, tag) else build_image(client, say=say)
 
 
 def build_image(client: docker.DockerClient, base: str = "auto", say: Say | None = None) -> str:
@@ -78,30 +81,68 @@ def build_image(client: docker.DockerClient, base: str = "auto", say: Say | None
 
 
 def _build(client: docker.DockerClient, base: str, say: Say) -> str:
+    """Build the image. Nothing of it stays without a name but what an engine keeps as its parents.
+
+    Without the engine's cache, so that no other build uses an image that is removed here.
+    """
     tag = image_tag()
     say(f"Building {tag} on {base}")
+    kept = _id(client, base) or ""
+    before = set()
     log: list[str] = []
-    for line in client.api.build(
-        fileobj=_context(),
-        custom_context=True,
-        tag=tag,
-        buildargs={"BASE": base},
-        network_mode="none",
-        rm=True,
-        forcerm=True,
-        decode=True,
-    ):
-        log.append(line.get("stream", ""))
-        if "error" in line:
-            raise ImageError(f"Building {tag} on {base} failed: {line['error']}\n{''.join(log[-10:])}")
+    try:
+        for line in client.api.build(
+            fileobj=_context(),
+            custom_context=True,
+            tag=tag,
+            buildargs={"BASE": base},
+            network_mode="none",
+            nocache=True,
+            rm=True,
+            forcerm=True,
+            decode=True,
+        ):
+            log.append(line.get("stream", ""))
+            if log[-1].startswith("Step "):
+                before.add(_id(client, tag))  # each time, as another build may be done before this one
+            if "error" in line:
+                raise ImageError(f"Building {tag} on {base} failed: {line['error']}\n{''.join(log[-10:])}")
+    finally:
+        steps = [step for step in _STEP.findall("".join(log)) if not kept.startswith(f"sha256:{step}")]
+        _remove_nameless(client, [*reversed(steps), *before])
     say(f"Built {tag}, {client.images.get(tag).attrs['Size'] / 1e6:.0f} MB")
     return tag
+
+
+def remove_unfinished(client: docker.DockerClient) -> int:
+    """Remove images without a name, an hour old at least, of builds that were interrupted; how many.
+
+    Raises:
+        DockerException: The engine does not answer.
+    """
+    pruned = client.images.prune(filters={"dangling": True, "label": "gdpo-bench=sandbox", "until": "1h"})
+    return sum("Deleted" in image for image in pruned["ImagesDeleted"] or ())
+
+
+def _remove_nameless(client: docker.DockerClient, identifiers: Iterable[str | None]) -> None:
+    """Remove those of these images that have no name, and that nothing uses."""
+    for identifier in filter(None, identifiers):
+        with contextlib.suppress(DockerException, requests.RequestException):
+            if not client.images.get(identifier).tags:
+                client.images.remove(identifier)
+
+
+def _id(client: docker.DockerClient, name: str) -> str | None:
+    try:
+        return str(client.images.get(name).id)
+    except ImageNotFound:
+        return None
 
 
 def _find_base(client: docker.DockerClient, base: str, say: Say) -> str:
     """Name of a base image that the engine has by now."""
     if base == "auto":
-        present = [name for name in (PUBLIC_BASE, DEBIAN_BASE) if _has(client, name)]
+        present = [name for name in (PUBLIC_BASE, DEBIAN_BASE) if _id(client, name)]
         if present:
             return present[0]
         tried = []
@@ -115,15 +156,7 @@ def _find_base(client: docker.DockerClient, base: str, say: Say) -> str:
     if base == "debian":
         return _import_debian(client, say)
     name = PUBLIC_BASE if base == "registry" else base
-    return name if _has(client, name) else _pull(client, say, name)
-
-
-def _has(client: docker.DockerClient, name: str) -> bool:
-    try:
-        client.images.get(name)
-    except ImageNotFound:
-        return False
-    return True
+    return name if _id(client, name) else _pull(client, say, name)
 
 
 def _pull(client: docker.DockerClient, say: Say, name: str = PUBLIC_BASE) -> str:
@@ -165,7 +198,9 @@ def _import_debian(client: docker.DockerClient, say: Say) -> str:
         root = Path(folder, "root.tar")
         _merge(sorted(Path(folder).glob("*.deb")), root)
         repository, tag = DEBIAN_BASE.split(":")
+        before = _id(client, DEBIAN_BASE)
         client.api.import_image_from_file(str(root), repository=repository, tag=tag)
+        _remove_nameless(client, [before])
     return DEBIAN_BASE
 
 

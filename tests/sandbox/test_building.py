@@ -6,7 +6,9 @@ import shutil
 import subprocess
 import tarfile
 import threading
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -57,10 +59,10 @@ def image_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def engine(pull: Any, *present: str) -> Any:
     """Stands for an engine that has some images and pulls as told."""
 
-    def get(name: str) -> str:
+    def get(name: str) -> Any:
         if name not in present:
             raise ImageNotFound(name)
-        return name
+        return SimpleNamespace(id=name)
 
     return SimpleNamespace(images=SimpleNamespace(get=get), api=SimpleNamespace(pull=pull))
 
@@ -174,3 +176,60 @@ def test_a_build_that_fails_says_what_the_engine_said(client: docker.DockerClien
         dockerfile.write('RUN ["python3", "-c", "raise SystemExit(\'on purpose\')"]\n')
     with pytest.raises(ImageError, match="on purpose"):
         building.build_image(client)
+
+
+SMALL = """
+ARG BASE
+FROM ${{BASE}} AS base
+LABEL of={label}
+COPY rootfs.py /
+FROM scratch
+COPY --from=base /rootfs.py /
+LABEL of={label}
+COPY worker /opt/sandbox/worker
+"""
+
+
+@pytest.fixture
+def small(client: docker.DockerClient, image_copy: Path) -> Iterator[Callable[[], set[str]]]:
+    """A small image in the place of the real one; lists what there is of it without a name."""
+    building.ensure_image(client)
+    label = f"of={uuid.uuid4().hex}"
+    (image_copy / "Dockerfile").write_text(SMALL.format(label=label[3:]))
+
+    def nameless() -> set[str]:
+        return {image.id for image in client.images.list(filters={"dangling": True, "label": label})}
+
+    yield nameless
+    for image in client.images.list(filters={"label": label}):
+        client.images.remove(image.id, force=True)
+
+
+def test_a_build_leaves_no_image_without_a_name_nor_does_one_in_its_place(
+    client: docker.DockerClient, small: Callable[[], set[str]]
+) -> None:
+    tag = building.build_image(client)
+    first = client.images.get(tag).id
+    assert small() == set()
+    assert building.build_image(client) == tag
+    assert client.images.get(tag).id != first, "else nothing has lost its name"
+    assert small() == set()
+
+
+def test_a_build_that_fails_leaves_none_either(
+    client: docker.DockerClient, small: Callable[[], set[str]], image_copy: Path
+) -> None:
+    with (image_copy / "Dockerfile").open("a") as dockerfile:
+        dockerfile.write("COPY nothing /\n")
+    with pytest.raises(ImageError, match="nothing"):
+        building.build_image(client)
+    assert small() == set()
+
+
+def test_builds_at_one_time_disturb_each_other_in_nothing(
+    client: docker.DockerClient, small: Callable[[], set[str]]
+) -> None:
+    with ThreadPoolExecutor(3) as threads:
+        (tag,) = set(threads.map(lambda _: building.build_image(client), range(3)))
+    assert client.images.get(tag).tags == [tag]
+    assert len(small()) <= 2, "named by two builds within a moment"
