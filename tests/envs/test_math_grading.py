@@ -1,6 +1,6 @@
 import pytest
 from gdpo_envs.math.grading import same
-from gdpo_envs.math.latex import MAX_BARS, MAX_CHARACTERS, MAX_NESTING, boxed_answer, plain, too_large
+from gdpo_envs.math.latex import MAX_BARS, MAX_BOXES, MAX_CHARACTERS, MAX_NESTING, boxed_answer, boxes, plain, too_large
 from gdpo_envs.tags import after_thought
 from hypothesis import given
 from hypothesis import strategies as st
@@ -97,7 +97,20 @@ def test_numbers_and_expansions_without_end_are_not_begun(truth: str, huge: str)
     ("reply", "answer"),
     [
         (r"so $\boxed{5}$.", "5"),
-        (r"\boxed{4} no, \boxed{ \frac{1}{2} }", r"\frac{1}{2}"),
+        (r"\boxed{4} no, \boxed{ \frac{1}{2} }", r"\boxed{4}\boxed{\frac{1}{2}}"),
+        (r"\boxed{4}, then \boxed{5}, that is \boxed{4}", r"\boxed{5}\boxed{4}"),
+        (r"\boxed{5}, once more \boxed{5}", "5"),
+        (r"\boxed 5.", "5"),
+        (r"$\boxed 5$", "5"),
+        (r"\boxed {-5} it is", "-5"),
+        (r"\boxed\frac{1}{2}", r"\frac{1}{2}"),
+        (r"\boxed(5)", "(5)"),
+        (r"\fbox{5}", "5"),
+        (r"\boxed{x=\boxed{5}}", "5"),
+        (r"\boxed{5}} and more", "5"),
+        (r"\boxed{5}. One may also write \boxed{", "5"),
+        (r"\boxed{5}, in the form \boxed{}", "5"),
+        (r"\boxed{5}, as \boxed wants", "5"),
         (r"\boxed{\{1, 2\}}", r"\{1, 2\}"),
         (r"\boxed{\left\{1\right.}", r"\left\{1\right."),
         (r"<think>\boxed{4}</think> \boxed{5}", "5"),
@@ -113,14 +126,57 @@ def test_numbers_and_expansions_without_end_are_not_begun(truth: str, huge: str)
         ("", None),
     ],
 )
-def test_the_answer_is_the_last_box_after_the_thought(reply: str, answer: str | None) -> None:
+def test_the_answer_is_what_the_last_boxes_after_the_thought_hold(reply: str, answer: str | None) -> None:
     assert boxed_answer(after_thought(reply) or "") == answer
 
 
 @given(st.text(st.sampled_from("\\{}boxed<>/answer think"), max_size=60))
 def test_any_text_has_an_answer_or_none(reply: str) -> None:
     answer = boxed_answer(after_thought(reply) or "")
-    assert answer is None or (answer and answer in reply)
+    assert answer is None or all(box and box in reply for box in boxes(answer))
+
+
+def test_of_many_boxes_the_last_ones_are_kept() -> None:
+    numbered = [rf"\boxed{{{n}}}" for n in range(100)]
+    assert boxed_answer(" ".join(numbered)) == "".join(numbered[-MAX_BOXES:])
+    long = [rf"\boxed{{{letter * 300}}}" for letter in "xyz"]
+    assert boxed_answer(" ".join(long)) == "z" * 300
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "piece",
+    [r"\boxed{", r"\boxed 5 ", "{", "}", r"\boxed{5}", r"\boxed", r"\boxed(", r"\boxed{{}", r"\boxed\a{", "<answer>"],
+)
+def test_long_hostile_reply_is_searched_in_linear_time(piece: str) -> None:
+    answer = boxed_answer(piece * (1_000_000 // len(piece)))
+    assert answer is None or too_large(answer) is None
+
+
+@pytest.mark.parametrize(
+    ("truth", "reply", "right"),
+    [
+        ("1,4", r"x=\boxed{1} or x=\boxed{4}", True),
+        ("1,4", r"x=\boxed{4} or x=\boxed{1}", True),
+        (r"\{1,4\}", r"\boxed{1} and \boxed{4}", True),
+        ("(2,2),(6,2)", r"\boxed{(6,2)} and \boxed{(2,2)}", True),
+        ("x=1,x=4", r"\boxed{1} and \boxed{4}", True),
+        ("1,4", r"first \boxed{2}, then \boxed{1} and \boxed{4}", True),
+        ("1,4", r"\boxed{3}, \boxed{1,4}", True),
+        ("4", r"\boxed{1} or \boxed{4}", True),
+        ("1", r"\boxed{1} or \boxed{4}", False),
+        ("1,4", r"\boxed{1}, \boxed{4}, \boxed{5}", False),
+        ("1,4", r"only \boxed{1}", False),
+        ("1,4", r"\boxed{1} and \boxed{5}", False),
+        ("14", r"\boxed{1} and \boxed{4}", False),
+    ],
+)
+def test_several_boxes_are_the_list_that_the_truth_is_and_else_the_last_one_counts(
+    truth: str, reply: str, right: bool
+) -> None:
+    answer = boxed_answer(reply)
+    assert answer is not None
+    assert same(truth, answer) == right
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ r"""Competition mathematics, answered in `\boxed{…}`: the paper's second task,
 
 Source: arXiv 2601.05242, section 4.2: DeepScaleR-Preview for training; rewards are correctness and
 1[length ≤ 4000 tokens]; evaluated on AIME 2024, AMC 2022 and 2023, MATH-500, Minerva and OlympiadBench by accuracy and
-by the share of replies that exceed the length. Correctness is decided by Math-Verify, hardened (see
+by the share of replies that exceed the length. Correctness is decided with the help of Math-Verify (see
 `gdpo_envs.math.grading`), in processes of its own. Departs in one point: the format is measured too, with weight 0.
 
     GDPO_BENCH_DATA=data python -m gdpo_bench.run --envs gdpo/Math-v0:training=math --policy oracle
@@ -27,8 +27,15 @@ INSTRUCTION = "Let's think step by step and output the final answer within \\box
 
 
 class CompetitionMath(TextEnv[MathTask]):
-    """What training and evaluation share: the prompt and the rewards."""
+    """What training and evaluation share: the prompt and the rewards.
 
+    Revisions of the grader:
+        2: Equations, bases, units, inequalities, repeating decimals and other notation are judged by their mathematics;
+            several boxes may be the list that is asked for; a box may have no braces, and for the format an end-of-turn
+            token may follow the reply.
+    """
+
+    grader_revision = 2
     splits: ClassVar[tuple[str, ...]] = ("eval",)
     evaluation: ClassVar[str] = "math500"
     """The problem set of the split "eval"."""
@@ -78,7 +85,10 @@ class CompetitionMath(TextEnv[MathTask]):
 
     @reward(low=0, high=1, kind="binary", metric="accuracy", batched=True)
     def correct(self, tasks: Sequence[MathTask], replies: Sequence[str]) -> list[bool | WorkerError]:
-        r"""1 if the last `\boxed{…}` after the thought, or `<answer>…</answer>`, means the right answer."""
+        r"""1 if the last `\boxed{…}` after the thought, or `<answer>…</answer>`, means the right answer.
+
+        Where the right answer is a list, the last boxes may hold its parts.
+        """
         answers = [boxed_answer(after_thought(reply) or "") for reply in replies]
         pairs = zip(tasks, answers, strict=True)
         verdicts = iter(judge([(task.answer, answer) for task, answer in pairs if answer is not None]))
@@ -93,7 +103,7 @@ class CompetitionMath(TextEnv[MathTask]):
     def format(self, task: MathTask, reply: str) -> bool:
         r"""1 if one closed thought is followed by an answer in `\boxed{…}`; not trained on by default."""
         rest = after_only_thought(reply) or ""
-        return "\\boxed{" in rest and boxed_answer(rest) is not None
+        return "\\boxed" in rest and boxed_answer(rest) is not None
 
     def reference(self, task: MathTask) -> str:
         """The published solution as the thought, and the answer in a box."""
@@ -109,6 +119,8 @@ class Math(CompetitionMath):
 
     Training problems that also stand in one of the five evaluation sets are left out and counted. In a
     data folder only those sets can be compared that are there; a warning names the others.
+
+    Revisions of the grader: see `CompetitionMath`.
     """
 
     data_licence = "MIT"
@@ -156,24 +168,36 @@ class Math(CompetitionMath):
 
 
 class AIME24(CompetitionMath):
-    """The 30 problems of the American Invitational Mathematics Examination of 2024; evaluation only."""
+    """The 30 problems of the American Invitational Mathematics Examination of 2024; evaluation only.
+
+    Revisions of the grader: see `CompetitionMath`.
+    """
 
     evaluation = "aime24"
 
 
 class AMC(CompetitionMath):
-    """83 problems of the American Mathematics Competitions 12 of 2022 and 2023; evaluation only."""
+    """83 problems of the American Mathematics Competitions 12 of 2022 and 2023; evaluation only.
+
+    Revisions of the grader: see `CompetitionMath`.
+    """
 
     evaluation = "amc"
 
 
 class Minerva(CompetitionMath):
-    """272 quantitative problems of university courses; evaluation only."""
+    """272 quantitative problems of university courses; evaluation only.
+
+    Revisions of the grader: see `CompetitionMath`.
+    """
 
     evaluation = "minerva"
 
 
 class OlympiadBench(CompetitionMath):
-    """674 open-ended problems of mathematical olympiads, in English and without pictures; evaluation only."""
+    """674 open-ended problems of mathematical olympiads, in English and without pictures; evaluation only.
+
+    Revisions of the grader: see `CompetitionMath`.
+    """
 
     evaluation = "olympiad"
