@@ -1,5 +1,6 @@
 """What an instance declares counts everywhere: its ranges, its gates, and which rewards it has at all."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -197,12 +198,19 @@ def test_a_declaration_that_does_not_fit_is_refused_before_anything_is_played(
         gdpo_bench.make_vec(ID)
 
 
-def test_it_passes_the_checker_and_is_shown_as_declared(marks: Callable[..., GroupVectorEnv]) -> None:
+def test_it_passes_the_checker_and_is_shown_as_declared(
+    marks: Callable[..., GroupVectorEnv], capsys: pytest.CaptureFixture[str]
+) -> None:
     results = gdpo_bench.check_env(f"{ID}:rewards=2,scale=6")
     assert not [result for result in results if result.status == "failed"]
     env = marks(rewards=2, scale=6).text_env
     table = reward_table(env, score(env, "test", env.tasks("train")[:1], ["a"]))
     assert [list(table.columns[i].cells) for i in (0, 2)] == [["letters", "one"], ["[0, 6]", "{0, 1}"]]
+    assert main(["envs", f"{ID}:rewards=2,scale=6"]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"letters +\[0, 6\] +graded +2 ", shown)
+    assert "mark is a plus" in shown
+    assert "second mark" not in shown
     assert next(row.rewards for row in env_rows() if row.id == ID) == "letters [0, 1], one {0, 1}, two {0, 1}"
 
 
