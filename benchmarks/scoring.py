@@ -37,7 +37,7 @@ from measuring import resident_bytes, spread
 
 import gdpo_bench
 from gdpo_bench.core import TextEnv
-from gdpo_bench.core.cores import usable_cores
+from gdpo_bench.core.processor import usable_cores
 from gdpo_bench.core.scoring import Scores, score
 
 ENVS = (

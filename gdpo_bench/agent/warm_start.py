@@ -34,6 +34,7 @@ from gdpo_bench.core.env import Script, script_replies
 from gdpo_bench.core.episodes import Episode
 from gdpo_bench.core.errors import DeclarationError
 from gdpo_bench.core.files import WriteError
+from gdpo_bench.core.processor import arithmetic, cpu_info
 
 _TOKENIZER_EXAMPLES = 3000
 _BUCKET = 8
@@ -121,8 +122,9 @@ def warm_start(
             "corpus": content_hash(corpus, 64),
             "seed": seed,
             "versions": {name: metadata.version(name) for name in ("torch", "transformers", "tokenizers")},
-            # Kinds of processors differ in the last bits.
-            "instructions": torch.backends.cpu.get_cpu_capability() if device == "cpu" else device,
+            "arithmetic": [torch.backends.cpu.get_cpu_capability(), arithmetic(), dict(cpu_info())]
+            if device == "cpu"
+            else device,
         }
     )
     root = Path(os.environ.get("GDPO_BENCH_CACHE") or user_cache_path("gdpo-bench")) / "warm_start"

@@ -27,6 +27,7 @@ from gdpo_bench.agent.vllm_options import VLLMOptions
 from gdpo_bench.agent.world import World, current_world
 from gdpo_bench.core import GdpoBenchError, RewardSpec, make_vec
 from gdpo_bench.core.files import write_atomically
+from gdpo_bench.core.processor import arithmetic
 from gdpo_bench.core.rewards import Metric
 from gdpo_bench.core.task import content_hash
 from gdpo_bench.core.vectors import Evaluation, curves
@@ -56,6 +57,8 @@ class RunRecord:
     """What says exactly which policy it was, and how many processes trained it, if several."""
     suites: dict[str, dict[str, float]] = field(default_factory=dict)
     """Suite → reward or canonical metric → value of the trained policy."""
+    arithmetic: dict[str, str] = field(default_factory=dict)
+    """What decided the last bits in the process that trained, see `core.processor.arithmetic`."""
     vectors: bytes = b""
     """What the evaluations averaged, packs of `RewardVectors` one after the other; kept in a file of its own."""
 
@@ -133,6 +136,8 @@ def _train(task: TrainingTask, report: Report) -> RunRecord:
         }
     record = _record(result, trainer.eval_env.reward_specs)
     record.policy = {"chat_template": content_hash(policy.tokenizer.chat_template)}
+    if task.device == "cpu":
+        record.arithmetic = arithmetic()
     if isinstance(task.policy, Pretrained):
         record.policy |= pinned(policy)
     if world.size > 1:

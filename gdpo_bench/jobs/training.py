@@ -16,8 +16,8 @@ from gdpo_bench.agent.options import PretrainedConfig
 from gdpo_bench.agent.pretrained import visible_gpus
 from gdpo_bench.agent.world import current_world
 from gdpo_bench.core import content_hash
-from gdpo_bench.core.cores import usable_cores
 from gdpo_bench.core.errors import GdpoBenchError
+from gdpo_bench.core.processor import usable_cores
 from gdpo_bench.core.vectors import unpack
 from gdpo_bench.jobs.engines.choice import EngineChoice
 from gdpo_bench.jobs.engines.local import LocalEngine
@@ -221,6 +221,7 @@ def _entries(plan: Plan, folder: RunFolder, runs: list[PlannedRun], command: str
                 tokens=sum(record.tokens for record in finished),
                 engine=rollout_engine("transformers" if plan.vllm is None else "vllm", plan.device),
                 gpus=current_world().size if plan.device == "cuda" else 0,
+                arithmetic=finished[0].arithmetic or None,
             ),
         )
         yield Measured(entry, sidecar)

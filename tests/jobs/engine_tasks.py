@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gdpo_bench.core.errors import GdpoBenchError
+from gdpo_bench.core.processor import arithmetic
 
 Report = Callable[[float, str], None]
 
@@ -49,10 +50,10 @@ class Do:
     def pid(self, report: Report) -> int:
         return os.getpid()
 
-    def threads(self, report: Report) -> tuple[int, str | None]:
+    def arithmetic(self, report: Report) -> tuple[int, str, dict[str, str]]:
         import torch
 
-        return torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")
+        return torch.get_num_threads(), torch.backends.cpu.get_cpu_capability(), arithmetic()
 
     def sleep(self, report: Report) -> None:
         report(0.0, str(os.getpid()))

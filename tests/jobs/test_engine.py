@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from gdpo_bench.core.errors import GdpoBenchError
+from gdpo_bench.core.processor import arithmetic_pins, cpu_info
 from gdpo_bench.jobs.engines.local import LocalEngine
 from gdpo_bench.jobs.work import Event, Failed, Finished, Progressed
 
@@ -82,10 +83,17 @@ def test_each_worker_sees_one_gpu(tasks: Any) -> None:
     assert dict(os.environ) == before
 
 
-def test_workers_have_one_thread_and_our_environment_is_as_before(engine: LocalEngine, tasks: Any) -> None:
-    assert ends(list(engine.run([tasks.Do("threads")])))[0] == Finished(0, (1, "1"))
+@pytest.mark.skipif("avx2" not in cpu_info().get("flags", ""), reason="needs a processor with AVX2")
+def test_arithmetic_is_pinned_whatever_the_user_set_and_our_environment_is_as_before(
+    tasks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE", "OMP_NUM_THREADS": "7"}
+    for name, value in asked.items():
+        monkeypatch.setenv(name, value)
     before = dict(os.environ)
-    LocalEngine(1).close()
+    with LocalEngine(1) as engine:
+        (finished,) = ends(list(engine.run([tasks.Do("arithmetic")]))).values()
+    assert finished.result == (1, "AVX2", arithmetic_pins())
     assert dict(os.environ) == before
 
 

@@ -21,9 +21,11 @@ from gdpo_bench.leaderboard.compare.reproduction import (
 )
 from gdpo_bench.leaderboard.files.attestation import Attestation, attestation_problems, status, write_attestation
 from gdpo_bench.leaderboard.files.recompute import moved_rows
+from gdpo_bench.leaderboard.files.schema import RolloutEngine
 from gdpo_bench.leaderboard.files.sidecar import Sidecar, SidecarRun
 from gdpo_bench.leaderboard.files.store import Board, Measured, write_measured
 
+CPU_ENGINE = RolloutEngine(name="transformers", version="5", device="cpu")
 OTHER = Hardware(cpu="Another CPU", cores=2, memory_gb=8.0, gpu=None, platform="test")
 
 
@@ -56,6 +58,13 @@ def shifted(measured, amount, seeds=None):
     return Measured(entry, measured.sidecar)
 
 
+def pinned(measured):
+    """The same entry, made where arithmetic was pinned, on a CPU of another name."""
+    changed = {"arithmetic": {"ATEN_CPU_CAPABILITY": "avx2"}, "hardware": OTHER, "engine": CPU_ENGINE}
+    provenance = measured.entry.provenance.model_copy(update=changed)
+    return Measured(measured.entry.model_copy(update={"provenance": provenance}), measured.sidecar)
+
+
 def elsewhere(measured):
     changed = measured.entry.provenance.model_copy(update={"hardware": OTHER})
     return Measured(measured.entry.model_copy(update={"provenance": changed}), measured.sidecar)
@@ -68,8 +77,8 @@ def test_the_same_numbers_reproduce_an_entry_anywhere(measured):
         assert (found.reached, found.succeeded, len(found.seeds)) == ("equal", True, 3)
 
 
-def test_on_the_same_cpu_the_last_bit_counts(measured):
-    one = measured(runs=3)
+def test_where_arithmetic_is_pinned_alike_the_last_bit_counts(measured):
+    one = pinned(measured(runs=3))
     found = compare_runs(one, shifted(one, 1e-13))
     assert (found.required, found.succeeded) == ("equal", False)
     assert not any(row.holds for row in found.rows)
@@ -112,8 +121,18 @@ def test_what_differs_is_told_first(make_provenance):
     assert "torch: 2.13.0 then, 2.14.0 here" in told
     assert "CPU: Test CPU then, Another CPU here" in told
     assert "commit: aaaa" in told
-    assert same_kind(then, then)
-    assert not same_kind(then, here)
+
+
+def test_pinned_arithmetic_decides_and_not_the_name_of_the_cpu(make_provenance):
+    pins = {"ATEN_CPU_CAPABILITY": "avx2", "OMP_NUM_THREADS": "1"}
+    then = make_provenance(arithmetic=pins, engine=CPU_ENGINE)
+    assert same_kind(then, make_provenance(arithmetic=pins, engine=CPU_ENGINE, hardware=OTHER))
+    others = {"arithmetic": pins | {"OMP_NUM_THREADS": "2"}}, {"versions": {"torch": "2.14.0"}}, {"arithmetic": None}
+    for other in others:
+        assert not same_kind(then, make_provenance(**{"arithmetic": pins, "engine": CPU_ENGINE} | other))
+    unsaid = make_provenance(engine=CPU_ENGINE)
+    assert not same_kind(unsaid, unsaid)
+    assert "does not say which kernels" in "\n".join(differing_conditions(unsaid, unsaid))
 
 
 def test_another_warm_start_is_told():

@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
-from gdpo_bench.core.cores import usable_cores
+from gdpo_bench.core.processor import usable_cores
 from gdpo_envs.math.latex import plain, too_large
 
 Question = tuple[str, str]

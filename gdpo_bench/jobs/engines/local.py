@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from gdpo_bench.core.cores import usable_cores
 from gdpo_bench.core.errors import GdpoBenchError
+from gdpo_bench.core.processor import arithmetic_pins, usable_cores
 from gdpo_bench.jobs.work import Event, Failed, Finished, Progressed, Report, WorkItem
 
 
@@ -34,8 +34,8 @@ class LocalEngine:
         self._workers: list[tuple[Any, Connection]] = []
         self._busy: dict[Connection, tuple[Any, int]] = {}
         """Connection → process and number of its task."""
-        # OpenMP reads this when a worker imports torch, long before we could call torch.set_num_threads.
-        variables = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+        # Read when a worker imports torch, long before we could call torch.set_num_threads.
+        variables = arithmetic_pins()
         with _no_interrupts():
             for number in range(workers or usable_cores()):
                 ours, theirs = context.Pipe()

@@ -12,15 +12,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from gdpo_bench.core.cores import usable_cores
 from gdpo_bench.core.errors import GdpoBenchError
+from gdpo_bench.core.processor import arithmetic_pins, usable_cores
 
 _OBJECT_STORE_BYTES = 128 * 2**20
 """Of a Ray that we start; what is larger goes to disk."""
 _ANSWER_S = 20
 """How long a cluster has to answer; Ray itself tries for a quarter of an hour."""
-_SINGLE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-"""Read when torch is imported, so they must stand in the environment before."""
 _PASSED_ON = re.compile(r"GDPO_(BENCH|SANDBOX)_\w+|DOCKER_(HOST|TLS_VERIFY|CERT_PATH)|PYTHONHASHSEED")
 _PATHS = ("GDPO_BENCH_CACHE", "GDPO_BENCH_DATA", "DOCKER_CERT_PATH")
 _OURS = ("gdpo_bench", "gdpo_envs", "gdpo_sandbox", "__main__", "__mp_main__")
@@ -111,9 +109,9 @@ def _environment(*, remote: bool) -> dict[str, Any]:
 
 
 def passed_on(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment variables of workers: one thread, and what tasks read. Relative paths become absolute."""
+    """The environment variables of workers: pinned arithmetic, and what tasks read. Relative paths become absolute."""
     found = {name: value for name, value in environ.items() if _PASSED_ON.fullmatch(name)}
-    return _SINGLE_THREAD | {
+    return arithmetic_pins() | {
         name: os.path.abspath(value) if name in _PATHS and value else value for name, value in found.items()
     }
 

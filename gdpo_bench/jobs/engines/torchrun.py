@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from gdpo_bench.core.processor import arithmetic_pins
 from gdpo_bench.jobs.engines.local import answer, single_thread
 from gdpo_bench.jobs.work import Event, Failed, Finished, Progressed, Report, WorkItem
 
@@ -108,7 +109,8 @@ def run_together(command: Callable[[], int]) -> int:
     Returns:
         The exit status.
     """
-    from gdpo_bench.agent.world import join_world, leave_world  # noqa: PLC0415 (imports torch)
+    os.environ.update(arithmetic_pins())
+    from gdpo_bench.agent.world import join_world, leave_world  # noqa: PLC0415 (imports torch, which reads the pins)
 
     world = join_world()
     if not world.is_first:

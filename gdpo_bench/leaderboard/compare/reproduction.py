@@ -1,6 +1,6 @@
 """An entry run again from what it holds, and its numbers compared.
 
-On the same kind of CPU with the same versions the numbers must be the same. Elsewhere the `advantage` track must
+With the same pinned arithmetic and versions the numbers must be the same. Elsewhere the `advantage` track must
 agree to 1e-9, and a training run, which amplifies the last bits, must end within the entry's own intervals.
 """
 
@@ -72,6 +72,8 @@ def differing_conditions(then: Provenance, here: Provenance) -> list[str]:
     ):
         if one != other and one is not None:
             found.append(f"{name}: {one} then, {other or 'none'} here")
+    if then.engine is not None and then.arithmetic is None:
+        found.append("Arithmetic: this entry does not say which kernels computed it, so its last bits may differ here")
     return found
 
 
@@ -84,10 +86,14 @@ def differing_policies(then: PolicyConfig, here: PolicyConfig) -> list[str]:
 
 
 def same_kind(then: Provenance, here: Provenance) -> bool:
-    """Whether numbers must come out the same: on a CPU of that name, by the same versions of what computes them."""
+    """Whether numbers must come out the same: on a CPU, with the same pinned arithmetic and versions.
+
+    A CPU's name does not decide: machines of one name offer different instructions. Older entries do not say which
+    arithmetic made them.
+    """
     on_cpu = then.engine is None or then.engine.device == "cpu"
     versions = all(then.versions.get(name) == here.versions.get(name) for name in PACKAGES)
-    return on_cpu and versions and then.hardware.cpu == here.hardware.cpu
+    return on_cpu and versions and then.arithmetic is not None and then.arithmetic == here.arithmetic
 
 
 def compare_runs(measured: Measured, repeated: Measured) -> Reproduction:

@@ -41,6 +41,11 @@ _SINCE_2: tuple[tuple[str, ...], ...] = (
     ("provenance", "engine"),
     ("provenance", "cost", "gpu_hours"),
 )
+_WRITTEN_WHERE_KNOWN: tuple[tuple[str, ...], ...] = (
+    ("provenance", "arithmetic"),
+    ("provenance", "hardware", "processor"),
+)
+"""Fields that older entries of the same format lack, and keep lacking when they are written again."""
 _FIRST_GRADER = 1
 """Revision of a grader that is not written, so that entries from before there were revisions keep text and id."""
 
@@ -111,11 +116,11 @@ def entry_text(entry: Entry) -> str:
 def entry_fields(entry: Entry) -> dict[str, Any]:
     """An entry as JSON in the format that it was written in."""
     fields = entry.model_dump(mode="json")
-    if entry.schema_version == 1:
-        for *path, name in _SINCE_2:
-            part = fields
-            for step in path:
-                part = part[step]
+    for *path, name in (*(_SINCE_2 if entry.schema_version == 1 else ()), *_WRITTEN_WHERE_KNOWN):
+        part = fields
+        for step in path:
+            part = part[step]
+        if entry.schema_version == 1 or part[name] is None:
             del part[name]
     if entry.environment.grader_revision == _FIRST_GRADER:
         del fields["environment"]["grader_revision"]

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 import gdpo_bench
+from gdpo_bench.core.processor import cpu_info
 from gdpo_bench.core.task import content_hash
 from gdpo_bench.leaderboard.files.schema import Cost, Hardware, Provenance, RolloutEngine
 
@@ -30,6 +31,7 @@ def collect_provenance(
     author: str | None = None,
     engine: RolloutEngine | None = None,
     gpus: int = 0,
+    arithmetic: dict[str, str] | None = None,
 ) -> Provenance:
     """Describe this process, this machine and this checkout.
 
@@ -41,6 +43,7 @@ def collect_provenance(
             from the account, since entries are published.
         engine: What drew the replies.
         gpus: How many GPUs were used for that time.
+        arithmetic: What decided the last bits in the processes that computed, see `core.processor.arithmetic`.
     """
     sha, dirty = git_state(Path(gdpo_bench.__file__).parent)
     return Provenance(
@@ -53,6 +56,7 @@ def collect_provenance(
         lock_hash=lock_hash(),
         engine=engine,
         hardware=hardware(),
+        arithmetic=arithmetic,
         cost=Cost(wall_s=round(wall_s, 1), tokens=tokens, gpu_hours=round(gpus * wall_s / 3600, 3) if gpus else None),
         status="self-reported",
     )
@@ -121,6 +125,7 @@ def hardware() -> Hardware:
         memory_gb=round(psutil.virtual_memory().total / 2**30, 1),
         gpu=gpu,
         platform=platform.platform(),
+        processor=dict(cpu_info()),
     )
 
 

@@ -265,6 +265,8 @@ class Hardware(_Part):
     memory_gb: NonNegativeFloat
     gpu: str | None
     platform: str
+    processor: dict[str, str] | None = None
+    """Family, model, stepping and flags, see `core.processor.cpu_info`; `None` in older entries."""
 
 
 class Cost(_Part):
@@ -304,6 +306,8 @@ class Provenance(_Part):
     engine: RolloutEngine | None = None
     """`None` where replies were given."""
     hardware: Hardware
+    arithmetic: dict[str, str] | None = None
+    """Environment variables that decided the last bits, see `core.processor`; `None` in older entries."""
     cost: Cost
     status: Literal["self-reported", "reproduced"]
     """`reproduced`: somebody else repeated it and got the same."""
