@@ -10,7 +10,7 @@ from gdpo_bench.advantages.batch import Normalizer, RewardBatch, make_batch
 from gdpo_bench.advantages.compute import compute_advantages
 from gdpo_bench.advantages.dgdo import DGDO
 from gdpo_bench.advantages.diagnostics import Diagnostics, diagnose
-from gdpo_bench.advantages.errors import BatchError, DomainError, NormalizerOutputError, OptionError
+from gdpo_bench.advantages.errors import BatchError, DomainError, NormalizerOutputError, OptionError, StateError
 from gdpo_bench.advantages.explain import Explanation, explain
 from gdpo_bench.advantages.filtering import keep_groups, keep_groups_by_sum
 from gdpo_bench.advantages.gd2po import GD2PO
@@ -48,6 +48,7 @@ __all__ = [
     "PassAtK",
     "ReinforcePlusPlus",
     "RewardBatch",
+    "StateError",
     "compute_advantages",
     "diagnose",
     "explain",

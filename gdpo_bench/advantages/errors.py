@@ -17,3 +17,7 @@ class OptionError(GdpoBenchError, ValueError):
 
 class NormalizerOutputError(GdpoBenchError, ValueError):
     """A normalizer returned something other than N finite advantages."""
+
+
+class StateError(GdpoBenchError, ValueError):
+    """A normalizer's state that cannot be kept."""

@@ -22,8 +22,8 @@ from safetensors.torch import load_file, save_file
 from gdpo_bench.core import DataError
 from gdpo_bench.core.files import WriteError, sync_folder
 
-_FORMAT = 2
-"""2: with the reward vectors of the evaluations."""
+_FORMAT = 3
+"""2: with the reward vectors of the evaluations. 3: with the normalizer's state."""
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,21 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import reduce
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from pydantic import TypeAdapter
 
 from gdpo_bench.advantages import Normalizer, compute_advantages, diagnose, keep_groups
+from gdpo_bench.advantages.state import (
+    check_nothing_is_hidden,
+    check_state_is_offered,
+    load_normalizer_state,
+    normalizer_state,
+    state_unchanged,
+    what_it_holds,
+)
 from gdpo_bench.agent.backend import RolloutBackend, Sampling
 from gdpo_bench.agent.checkpoint import Checkpoint, Checkpoints
 from gdpo_bench.agent.collect import SHOWN_CHARACTERS, Drawn, check_failures, draw
@@ -106,12 +114,16 @@ class Trainer:
 
         Raises:
             DeclarationError: The processes cannot share the prompts evenly.
+            StateError: The normalizer has a state that checkpoints cannot hold.
         """
+        if checkpoints:
+            check_state_is_offered(normalizer)
         self.policy, self.world = policy, world
         self.env, self.eval_env = (one.shard(world.rank, world.size) for one in (env, eval_env))
         self.normalizer, self.weights, self.options, self.seed = normalizer, weights, options, seed
         self.backend = backend or TransformersBackend(policy)
         self.checkpoints, self.checkpoint_every, self.open_log = checkpoints, checkpoint_every, open_log
+        self._held = what_it_holds(normalizer)
         self.rng = world.generator(seed)
         self.learner = Learner(policy, options, world)
         self.result = RunResult()
@@ -134,6 +146,7 @@ class Trainer:
             ContextError: A prompt leaves no room for a reply.
             DataError: The last checkpoint is damaged.
             WriteError: A checkpoint or the log cannot be written.
+            StateError: The normalizer has a state that checkpoints cannot hold.
         """
         with self._judging():
             return self._run(report)
@@ -234,7 +247,8 @@ class Trainer:
         return Drawn(found, lambda: (found.scores, found.scoring_s), drawn.drawing_s + drawing_s, waited_s)
 
     def _those_with_signal(self, rollouts: Rollouts) -> Rollouts:
-        return rollouts.select(keep_groups(self._advantages(rollouts), rollouts.groups))
+        with state_unchanged(self.normalizer):  # which advances once a step, by what is trained on
+            return rollouts.select(keep_groups(self._advantages(rollouts), rollouts.groups))
 
     def _draw(self, seed: int | None) -> Drawn:
         return self._play(self.env, self.options.sampling, self.rng, seed)
@@ -280,10 +294,15 @@ class Trainer:
             "tasks": self.env.queue_state(),
             "result": asdict(self.result) | {"vectors": ""},  # which would be large in JSON
             "diagnostics": self._diagnostics,
+            "normalizer": self.world.first(self._normalizer_state),
         }
         if self.world.is_first:
             tensors[_VECTORS] = {"packs": torch.frombuffer(bytearray(self.result.vectors), dtype=torch.uint8)}
         self.world.first(lambda: checkpoints.save(Checkpoint(step, tensors, state)))
+
+    def _normalizer_state(self) -> dict[str, Any]:
+        check_nothing_is_hidden(self.normalizer, self._held)
+        return normalizer_state(self.normalizer)
 
     def _restore(self) -> int:
         """Take over the last checkpoint; returns how many steps are done."""
@@ -309,6 +328,7 @@ class Trainer:
         if own:
             self.result.vectors = own.tensors[_VECTORS]["packs"].numpy().tobytes()
         self._diagnostics = found.state["diagnostics"]
+        load_normalizer_state(self.normalizer, found.state["normalizer"])
         return found.step
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from gdpo_bench.advantages import DomainError, Normalizer, make_normalizer, normalizer_options
 from gdpo_bench.advantages.choice import NormalizerChoice
+from gdpo_bench.advantages.state import check_state_is_offered
 from gdpo_bench.agent.options import EMBEDDED_CONFIGS, EmbeddedConfig, PretrainedConfig, TrainingOptions
 from gdpo_bench.agent.pretrained import check_pretrained, choose_device
 from gdpo_bench.agent.vllm_options import VLLMOptions
@@ -153,6 +154,9 @@ def plan(job: Job) -> Plan:
         for choice in job.normalizers
         for normalizer in [make_normalizer(choice.normalizer, **choice.options)]
     )
+    if job.runtime.checkpoint_every:
+        for one in normalizers:
+            check_state_is_offered(one.normalizer)
     envs, left_out = _plan_envs(job, trained=policy.trained)
     suites = [_plan_env(suite, job.training, trained=False) for suite in job.suites]
     if chat is not None:

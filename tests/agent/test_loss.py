@@ -157,12 +157,25 @@ def test_gspo_has_one_ratio_a_reply_and_clips_it_as_a_whole() -> None:
     assert new.grad[1].tolist() == [0.0] * 3
 
 
-def test_cispo_keeps_the_gradient_of_tokens_beyond_the_bound() -> None:
-    new = torch.tensor([[1.0, 0.0]], requires_grad=True)
-    drawn = torch.ones(1, 2, dtype=torch.bool)
-    clipped_loss(new, torch.zeros(1, 2), drawn, torch.tensor([2.0]), 0.2, surrogate="cispo").backward()
+def test_cispo_weighs_the_gradient_of_log_probabilities_by_the_clipped_ratio_on_both_sides_of_the_bound() -> None:
+    new = torch.tensor([[-0.1, -0.9, -2.0]], requires_grad=True)
+    old = torch.tensor([[-1.1, -1.0, -1.5]])
+    drawn = torch.ones(1, 3, dtype=torch.bool)
+    clipped_loss(new, old, drawn, torch.tensor([2.0]), 0.2, surrogate="cispo").backward()
     assert new.grad is not None
-    assert new.grad[0].tolist() == pytest.approx([-1.2 * 2 / 2, -1.0 * 2 / 2])
+    weights = [1.2, math.exp(0.1), 0.8]
+    assert new.grad[0].tolist() == pytest.approx([-2.0 * weight / 3 for weight in weights])
+
+
+@pytest.mark.parametrize("junk", [1e3, 1e30, math.inf, -math.inf, math.nan])
+def test_tokens_that_the_policy_did_not_draw_have_no_influence_on_the_divergence(junk: float) -> None:
+    new = torch.tensor([[-1.0, junk]], requires_grad=True)
+    drawn = torch.tensor([[True, False]])
+    divergence = k3(new, torch.tensor([[-1.5, -junk]]), drawn)
+    assert divergence[0, 1] == 0
+    aggregate(divergence, drawn, Totals(1, 1), "sequence_mean", 2).backward()
+    assert new.grad is not None
+    assert new.grad.tolist() == [[pytest.approx(1 - math.exp(-0.5)), 0.0]]
 
 
 @given(st.floats(-5, 5, allow_subnormal=False), st.floats(-5, 5, allow_subnormal=False))

@@ -1,6 +1,7 @@
 import copy
 import dataclasses
 import json
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +13,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
-from gdpo_bench.advantages import RewardBatch, make_normalizer
+from gdpo_bench.advantages import RewardBatch, StateError, list_normalizers, make_normalizer
 from gdpo_bench.advantages.errors import NormalizerOutputError
 from gdpo_bench.agent.backend import Sampling
 from gdpo_bench.agent.checkpoint import Checkpoints
@@ -112,8 +113,10 @@ def run(
     *,
     normalizer: Any = "gdpo",
     options: TrainingOptions = TINY,
+    weights: dict[str, float] | None = None,
     seed: int = 0,
     report: Callable[[int, Evaluation | None], None] = lambda step, evaluation: None,
+    **others: Any,
 ) -> tuple[RunResult, dict[str, torch.Tensor]]:
     """A run from a copy of the policy; its result, and the weights that it ended with."""
     own = Policy(copy.deepcopy(policy.model), policy.tokenizer)
@@ -123,8 +126,9 @@ def run(
         vec(cls, options.eval_prompts, options.eval_group_size, "eval"),
         normalizer=make_normalizer(normalizer) if isinstance(normalizer, str) else normalizer,
         options=options,
-        weights={"wanted": 1.0, "letter": 1.0},
+        weights=weights or {"wanted": 1.0, "letter": 1.0},
         seed=seed,
+        **others,
     )
     return trainer.run(report), own.model.state_dict()
 
@@ -229,20 +233,60 @@ def test_evaluations_are_before_the_first_step_every_so_often_and_after_the_last
     assert result.tokens > 0
 
 
-def test_normalizer_sees_the_declared_rewards_groups_weights_and_lengths(imitator: Policy, vec: Vec) -> None:
+def test_normalizer_sees_the_declared_rewards_groups_weights_masks_and_lengths(imitator: Policy, vec: Vec) -> None:
     seen: list[RewardBatch] = []
 
     def spy(batch: RewardBatch) -> torch.Tensor:
         seen.append(batch)
         return torch.zeros(len(batch))
 
-    run(imitator, vec, normalizer=spy)
-    batch = seen[0]
-    assert batch.rewards.shape == (8, 2)
-    assert batch.groups.tolist() == [0] * 4 + [1] * 4
+    class Half(Letters):
+        """Nothing is wanted of even prompts, and of one of eight replies the letter cannot be told."""
+
+        replies = 0
+
+        @reward(low=0, high=1, kind="binary")
+        def wanted(self, task: Task, reply: str) -> bool | None:
+            return None if int(task.prompt[7:-1]) % 2 == 0 else reply == "a"
+
+        @reward(low=0, high=1, kind="binary")
+        def letter(self, task: Task, reply: str) -> bool:
+            self.replies += 1
+            if self.replies % 8 == 0:
+                raise KeyError("no such letter")
+            return len(reply) == 1
+
+    options = TINY.model_copy(update={"steps": 1, "prompts": 4, "eval_every": 9, "max_failed_share": 1.0})
+    run(imitator, vec, Half, normalizer=spy, options=options, weights={"letter": 0.25, "wanted": 3.0})
+    (batch,) = seen
+    assert batch.rewards.shape == (16, 2)
+    assert batch.groups.tolist() == [group for group in range(4) for _ in range(4)]
     assert [spec.name for spec in batch.specs or ()] == ["wanted", "letter"]
+    assert batch.weights.tolist() == [3.0, 0.25]
     assert batch.lengths is not None
     assert ((batch.lengths >= 1) & (batch.lengths <= TINY.max_new_tokens)).all()
+    assert set(batch.applicable[:, 0].tolist()) == {True, False}
+    assert batch.applicable[:, 1].all()
+    assert not batch.failed[:, 0].any()
+    assert batch.failed[:, 1].tolist() == [row % 8 == 7 for row in range(16)]
+
+
+def test_a_reward_that_applied_to_nobody_is_absent_from_what_a_step_logs(
+    imitator: Policy, vec: Vec, tmp_path: Path
+) -> None:
+    run(
+        imitator,
+        vec,
+        Silent,
+        options=TINY.model_copy(update={"steps": 1}),
+        open_log=partial(MetricsLog, tmp_path, "run"),
+    )
+    training, after = (json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines())
+    for logged, prefixes in ((training, ("", "eval/")), (after, ("eval/",))):
+        for prefix in prefixes:
+            assert f"{prefix}reward/letter" not in logged
+            assert logged[f"{prefix}applicable/letter"] == 0
+            assert (f"{prefix}reward/wanted" in logged) == (logged[f"{prefix}applicable/wanted"] > 0)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -377,6 +421,76 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_numbers_bit_for_bit(
     assert all(torch.equal(weights[name], again[name]) for name in weights)
     steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert steps == list(range(7))
+
+
+FEW = {"steps": 3, "group_size": 8, "max_new_tokens": 2, "eval_every": 9, "eval_prompts": 1, "eval_group_size": 1}
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize("normalizer", list_normalizers())
+def test_with_every_normalizer_a_stopped_run_goes_on_to_the_same_numbers_bit_for_bit(
+    imitator: Policy, vec: Vec, tmp_path: Path, normalizer: str, dynamic: bool
+) -> None:
+    options = TINY.model_copy(update=FEW | {"dynamic_sampling": dynamic, "max_draws": 3})
+    checkpoints = Checkpoints(tmp_path, keep=3)
+    whole, weights = run(imitator, vec, normalizer=normalizer, options=options, checkpoints=checkpoints)
+    for step in (2, 3):  # as if it had been killed after the first step
+        shutil.rmtree(tmp_path / f"step-{step:08d}")
+    resumed, again = run(imitator, vec, normalizer=normalizer, options=options, checkpoints=checkpoints)
+    assert measured(resumed) == measured(whole)
+    assert all(torch.equal(weights[name], again[name]) for name in weights)
+    assert not all(torch.equal(weights[name], tensor) for name, tensor in imitator.model.state_dict().items())
+
+
+@dataclasses.dataclass
+class Remembering:
+    """GDPO that counts its batches, and may say how many they were."""
+
+    batches: int = dataclasses.field(default=0, init=False)
+
+    def __call__(self, batch: RewardBatch) -> torch.Tensor:
+        self.batches += 1
+        return make_normalizer("gdpo")(batch)
+
+
+class Telling(Remembering):
+    def state_dict(self) -> dict[str, int]:
+        return {"batches": self.batches}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.batches = state["batches"]
+
+
+class Unseen:
+    """Remembers where no field says so."""
+
+    batches = 0
+
+    def __call__(self, batch: RewardBatch) -> torch.Tensor:
+        self.batches += 1
+        return torch.full((len(batch),), float(self.batches))
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_a_state_advances_once_a_step(imitator: Policy, vec: Vec, dynamic: bool) -> None:
+    normalizer = Telling()
+    options = TINY.model_copy(update=FEW | {"dynamic_sampling": dynamic, "max_draws": 3})
+    run(imitator, vec, Silent, normalizer=normalizer, options=options)
+    assert normalizer.batches == 3
+
+
+def test_a_state_that_is_not_offered_is_refused_where_checkpoints_are_asked_for(
+    imitator: Policy, vec: Vec, tmp_path: Path
+) -> None:
+    options = TINY.model_copy(update=FEW)
+    run(imitator, vec, normalizer=Remembering(), options=options)
+    with pytest.raises(StateError, match="Remembering keeps batches from batch to batch"):
+        run(imitator, vec, normalizer=Remembering(), options=options, checkpoints=Checkpoints(tmp_path))
+    run(imitator, vec, normalizer=Unseen(), options=options)
+    with pytest.raises(StateError, match="Unseen changed while it was called"):
+        run(imitator, vec, normalizer=Unseen(), options=options, checkpoints=Checkpoints(tmp_path))
+    assert not list(tmp_path.iterdir())
+    run(imitator, vec, normalizer=Telling(), options=options, checkpoints=Checkpoints(tmp_path))
 
 
 def test_a_checkpoint_of_another_policy_is_refused(

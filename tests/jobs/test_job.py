@@ -5,7 +5,7 @@ import pytest
 import torch
 import yaml
 
-from gdpo_bench.advantages import make_normalizer
+from gdpo_bench.advantages import StateError, make_normalizer
 from gdpo_bench.agent.options import PretrainedConfig
 from gdpo_bench.agent.pretrained import DeviceError
 from gdpo_bench.core import UnknownNameError, make_env
@@ -347,3 +347,19 @@ def test_warm_start_is_shared_by_jobs_and_knows_the_variant_that_is_trained_on()
 def test_seeds_have_three_forms() -> None:
     seeds = check({"envs": [ENV], "seeds": ["4", "1:4", 5, {"warm_start": 2, "rl": 3}, SeedPair(rl=9)]}).seeds
     assert [(seed.warm_start, seed.rl) for seed in seeds] == [(0, 4), (1, 4), (0, 5), (2, 3), (0, 9)]
+
+
+def test_a_normalizer_that_hides_its_state_is_refused_before_a_job_with_checkpoints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "remembering.py").write_text(
+        "from dataclasses import dataclass, field\n\n"
+        "@dataclass\nclass Mean:\n"
+        "    mean: list = field(default_factory=list, init=False)\n"
+        "    def __call__(self, batch): ...\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    fields = {"envs": [ENV], "normalizers": ["remembering:Mean"]}
+    assert plan(check(fields))
+    with pytest.raises(StateError, match="The normalizer Mean keeps mean from batch to batch"):
+        plan(check(fields | {"runtime": {"checkpoint_every": 5}}))
