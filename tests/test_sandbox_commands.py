@@ -1,7 +1,14 @@
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import docker
 import pytest
+from gdpo_sandbox import Status, doctor
+from gdpo_sandbox.attacks import Attack
+from gdpo_sandbox.orphans import OWNER_LABEL, owned, owner
 
 from gdpo_bench.cli.main import main
 
@@ -25,6 +32,52 @@ def test_run_fails_where_the_program_does(program: Path, capsys: Any) -> None:
     program.write_text("while True: pass")
     assert main(["sandbox", "run", str(program), "--stdin", "", "--cpu-s", "0.2"]) == 1
     assert "timeout" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("terminal", [True, False])
+def test_nothing_that_a_program_says_is_obeyed_by_a_terminal(
+    program: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    program.write_text("print('\\x1b[2J\\tone\\x9b')\nraise ValueError('\\x1b]0;owned\\x07')")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: terminal)
+    assert main(["sandbox", "run", str(program), "--stdin", ""]) == 1
+    printed = capsys.readouterr()
+    assert "ValueError: \\x1b]0;owned\\x07\n" in printed.err
+    assert printed.out == ("\\x1b[2J\tone\\x9b\n" if terminal else "\x1b[2J\tone\x9b\n"), "a file gets it all"
+
+
+@pytest.mark.usefixtures("engine")
+def test_what_a_program_says_in_the_doctor_and_the_attacks_is_not_obeyed_either(
+    capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attack = Attack("made", "up", "", "raise ValueError('\\x1b[31mBREACH')", ends=(Status.OK,))
+    monkeypatch.setattr("gdpo_sandbox.attacks.CATALOGUE", (attack,))
+    assert main(["sandbox", "attack"]) == 1
+    assert "\\x1b[31mBREACH" in capsys.readouterr().out
+    trial = doctor._Trial("colour", "print('\\x1b[31mred')", lambda outcome: True)
+    monkeypatch.setattr(doctor, "_TRIALS", (trial,))
+    assert main(["sandbox", "doctor"]) == 0
+    assert "\\x1b[31mred" in capsys.readouterr().out
+
+
+def test_clean_removes_what_a_killed_client_has_left(engine: docker.DockerClient, capsys: Any) -> None:
+    client = """
+import docker, os, signal
+from gdpo_sandbox import Program, SandboxPool
+docker.models.containers.Container.start = lambda self: os.kill(os.getpid(), signal.SIGKILL)
+SandboxPool(slots=1).run(Program("", [""]))
+"""
+
+    def left() -> list[str]:
+        return [each["Id"] for each in owned(engine) if each["Labels"][OWNER_LABEL] == name]
+
+    with subprocess.Popen([sys.executable, "-c", client]) as process:
+        name = owner(process.pid)
+    assert left()
+    assert main(["sandbox", "clean"]) == 0
+    assert not left()
+    assert re.fullmatch(r"Removed \d+ containers and \d+ images; \d+ containers are in use.\n", capsys.readouterr().out)
 
 
 @pytest.mark.usefixtures("engine")

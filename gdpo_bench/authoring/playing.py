@@ -20,6 +20,7 @@ from gdpo_bench.core.errors import ReplyError
 from gdpo_bench.core.registry import make_env, spec
 from gdpo_bench.core.scoring import Scores
 from gdpo_bench.core.task import Task
+from gdpo_bench.core.text import printable
 
 _SHOWN = 2000
 """Characters of an answer or reference that are shown."""
@@ -118,9 +119,8 @@ def _show(console: Console, role: str, text: str) -> None:
 
 
 def _printable(text: str) -> str:
-    """At most so much of a text, without what a terminal cannot show or would obey."""
-    cut = text[:_SHOWN] + ("…" if len(text) > _SHOWN else "")
-    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in cut)
+    """At most so much of a text, for a terminal."""
+    return printable(text[:_SHOWN] + ("…" if len(text) > _SHOWN else ""))
 
 
 def reward_table(env: TextEnv[Any], scores: Scores) -> Table:

@@ -13,6 +13,7 @@ from tyro.extras import SubcommandApp
 
 from gdpo_bench.cli.terminal import make_console
 from gdpo_bench.core.errors import DataError, UnknownNameError
+from gdpo_bench.core.text import printable
 
 
 def run(
@@ -20,7 +21,8 @@ def run(
 ) -> int:
     """Run a Python program in the sandbox, as `python FILE` would.
 
-    Its output goes to standard output; how it ended and what it used, to standard error.
+    Its output goes to standard output; how it ended and what it used, to standard error. On a terminal, control
+    characters are written out.
 
     Args:
         file: The program.
@@ -37,10 +39,11 @@ def run(
     text = stdin if stdin is not None else "" if sys.stdin.isatty() else sys.stdin.read()
     with SandboxPool(slots=1, limits=Limits(cpu_s=cpu_s, memory_mb=memory_mb)) as pool:
         (outcome,) = pool.run(Program(source, [text])).tests
-    sys.stdout.write(outcome.stdout.encode("utf-8", "backslashreplace").decode())
+    stdout = outcome.stdout.encode("utf-8", "backslashreplace").decode()
+    sys.stdout.write(printable(stdout) if sys.stdout.isatty() else stdout)
     sys.stdout.flush()
     used = f"{outcome.cpu_s:.2f} s CPU, {outcome.wall_s:.2f} s, {outcome.peak_memory_mb:.0f} MB"
-    print(f"{outcome.stderr}{outcome.status} ({used})", file=sys.stderr)
+    print(f"{printable(outcome.stderr)}{outcome.status} ({used})", file=sys.stderr)
     return 0 if outcome.status is Status.OK else 1
 
 
@@ -78,7 +81,7 @@ def doctor(host: str | None = None, runtime: str | None = None) -> int:
     failed = []
     with console.status("Examining the sandbox …"):
         for finding in examine(host, runtime):
-            table.add_row(_mark(finding.fine), finding.name, escape(finding.found))
+            table.add_row(_mark(finding.fine), finding.name, escape(printable(finding.found)))
             failed += [] if finding.fine else [finding]
     console.print(table)
     for finding in failed:
@@ -123,9 +126,29 @@ def attack(names: tyro.conf.Positional[tuple[str, ...]] = (), /, *, family: str 
     console.print(table)
     at_large = [verdict for verdict in verdicts.values() if not verdict.contained]
     for verdict in at_large:
-        console.print(f"{verdict.attack.id} is not contained: {'; '.join(verdict.findings)}", markup=False)
+        console.print(f"{verdict.attack.id} is not contained: {printable('; '.join(verdict.findings))}", markup=False)
     console.print(f"{len(verdicts) - len(at_large)} of {len(verdicts)} contained.")
     return 1 if at_large else 0
+
+
+def clean(host: str | None = None) -> None:
+    """Remove what clients that were killed have left: containers, and images of interrupted builds.
+
+    Containers of processes that live are not touched, nor those of other machines that share the engine.
+
+    Args:
+        host: URL or context of the engine; by default those in GDPO_SANDBOX_HOSTS, or the one that `docker` uses.
+    """
+    from gdpo_sandbox.building import remove_unfinished  # noqa: PLC0415
+    from gdpo_sandbox.engine import connect, hosts_by_environment  # noqa: PLC0415
+    from gdpo_sandbox.orphans import owned, remove_orphans  # noqa: PLC0415
+
+    hosts: list[str | None] = [host] if host else [*hosts_by_environment()]
+    for name in hosts or [None]:
+        client = connect(name)
+        containers, images = remove_orphans(client), remove_unfinished(client)
+        removed = f"removed {containers} containers and {images} images; {len(owned(client))} containers are in use"
+        print(f"{name}: {removed}." if name else f"{removed.capitalize()}.")
 
 
 def build_app() -> SubcommandApp:
@@ -135,6 +158,7 @@ def build_app() -> SubcommandApp:
     app.command(build)
     app.command(doctor)
     app.command(attack)
+    app.command(clean)
     return app
 
 

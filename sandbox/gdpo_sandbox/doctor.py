@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from gdpo_sandbox.building import ensure_image, image_tag
-from gdpo_sandbox.engine import HOSTS, RUNTIME, connect
+from gdpo_sandbox.engine import RUNTIME, connect, hosts_by_environment
 from gdpo_sandbox.errors import SandboxError
 from gdpo_sandbox.pool import SandboxPool
 from gdpo_sandbox.program import Limits, Outcome, Program, Status
@@ -56,6 +56,12 @@ def _denied(act: str, setup: str = "import os, socket") -> str:
 
 _STATUS = "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('{}:')))"
 _EXECUTABLE = "import os\nopen('p', 'w').write('#!/usr/bin/python3')\nos.chmod('p', 0o755)"
+_IO_SETUP = """
+import ctypes, platform
+number = {"x86_64": 206, "aarch64": 0}[platform.machine()]
+failed = ctypes.CDLL(None).syscall(number, 1, ctypes.byref(ctypes.c_ulong())) < 0
+print("denied" if failed else "allowed")
+"""
 _OF_THIS_MACHINE = "[name for name in os.environ if name.startswith(('DOCKER', 'GDPO', 'HF_', 'SSH'))]"
 _TRIALS = (
     _Trial("runs programs", "print(input()[::-1])", _prints("cba")),
@@ -123,6 +129,8 @@ except OSError: print("stopped")
     _Trial("no network", _denied("socket.create_connection(('1.1.1.1', 53), 1)"), _prints("denied")),
     _Trial("no loopback", _denied("socket.create_server(('127.0.0.1', 0))"), _prints("denied")),
     _Trial("no local sockets", _denied("socket.socket(socket.AF_UNIX).bind(chr(0) + 'x')"), _prints("denied")),
+    _Trial("no terminals", _denied("os.openpty()"), _prints("denied")),
+    _Trial("no asynchronous I/O by the kernel", _IO_SETUP, _prints("denied")),
     _Trial("no vsock", _denied("socket.socket(socket.AF_VSOCK)"), _prints("denied")),
     _Trial("no shared memory", _denied("open('/dev/shm/x', 'w')"), _prints("denied")),
     _Trial(
@@ -150,7 +158,7 @@ def examine(host: str | None = None, runtime: str | None = None) -> Iterator[Fin
         host: The engine's URL or context; by default those that a `SandboxPool` would use.
         runtime: Of the containers, such as `runsc`; by default the one that a `SandboxPool` would use.
     """
-    hosts: list[str | None] = [host] if host else [name for name in os.environ.get(HOSTS, "").split(",") if name]
+    hosts: list[str | None] = [host] if host else [*hosts_by_environment()]
     for name in hosts or [None]:
         yield from _examine(name, runtime or os.environ.get(RUNTIME))
 

@@ -53,6 +53,11 @@ def connect(host: str | None = None) -> docker.DockerClient:
     return client
 
 
+def hosts_by_environment() -> list[str]:
+    """Hosts as GDPO_SANDBOX_HOSTS has them; none where it is unset or empty."""
+    return [name for name in os.environ.get(HOSTS, "").split(",") if name]
+
+
 def slots_by_environment() -> int | None:
     """Programs at one time, as GDPO_SANDBOX_SLOTS has it; None where it is unset or empty.
 

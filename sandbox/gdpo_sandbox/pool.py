@@ -19,7 +19,7 @@ import docker
 
 from gdpo_sandbox.building import ensure_image
 from gdpo_sandbox.container import Container, ContainerError
-from gdpo_sandbox.engine import ENGINE_ERRORS, HOSTS, RUNTIME, connect, slots_by_environment
+from gdpo_sandbox.engine import ENGINE_ERRORS, RUNTIME, connect, hosts_by_environment, slots_by_environment
 from gdpo_sandbox.errors import EngineError, SandboxError
 from gdpo_sandbox.orphans import remove_orphans
 from gdpo_sandbox.program import Limits, Outcome, Program, ProgramRun
@@ -99,7 +99,7 @@ class SandboxPool:
         """Programs that can run at the same time; 0 until the pool has connected, if it was not given."""
         self.replaced = 0
         """Containers given up since the start, because they failed or were not clean."""
-        self._host_names = list(hosts) or [name for name in os.environ.get(HOSTS, "").split(",") if name]
+        self._host_names = list(hosts) or hosts_by_environment()
         self._runtime = runtime or os.environ.get(RUNTIME)
         self._process = os.getpid()
         self._changed = threading.Condition()

@@ -158,6 +158,7 @@ DENIED = {
     "better priority": "import os; os.nice(-1)",
     "kernel settings": "open('/proc/sys/kernel/core_pattern', 'w')",
     "worker": "open('/opt/sandbox/worker/child.py', 'a')",
+    "terminal": "import os; os.openpty()",
     "other program": "import subprocess, sys; subprocess.run([sys.executable, '-c', ''])",
     "last to be killed": "open('/proc/self/oom_score_adj', 'w').write('0')",
     "own memory as a file": "open('/proc/self/mem', 'rb')",
@@ -177,13 +178,19 @@ import ctypes, json, platform
 libc = ctypes.CDLL(None, use_errno=True)
 numbers = dict(ptrace=(101, 117), unshare=(272, 97), io_uring_setup=(425, 425), userfaultfd=(323, 282),
                keyctl=(250, 219), bpf=(321, 280), perf_event_open=(298, 241), shmget=(29, 194),
-               personality=(135, 92), syncfs=(306, 267), clone3=(435, 435))
+               personality=(135, 92), syncfs=(306, 267), io_setup=(206, 0), io_submit=(209, 2),
+               io_pgetevents=(333, 292), pidfd_open=(434, 434), pidfd_send_signal=(424, 424), membarrier=(324, 283),
+               quotactl=(179, 60), io_uring_enter=(426, 426), msgget=(68, 186), semget=(64, 190), mq_open=(240, 180),
+               inotify_init1=(294, 26), seccomp=(317, 277), clone3=(435, 435))
 column = platform.machine() == "aarch64"
 errors = {}
 for name, number in numbers.items():
     errors[name] = (libc.syscall(number[column], 0x10000000, 4096, 0x3ff, 0, 0), ctypes.get_errno())
 clone = libc.syscall((56, 220)[column], 0x10000000 | 17, 0, 0, 0, 0)  # a user name space
 errors["clone"] = (clone, ctypes.get_errno())
+errors["pipe size"] = (libc.fcntl(4, 1031, 1 << 20), ctypes.get_errno())
+libc.mmap.restype = ctypes.c_ssize_t
+errors["huge pages"] = (libc.mmap(0, 1 << 21, 3, 0x40022, -1, 0), ctypes.get_errno())
 errors["prctl"] = (libc.prctl(4, 1, 0, 0, 0), ctypes.get_errno())  # its own files in /proc
 print(json.dumps(errors))
 """
@@ -198,7 +205,8 @@ def test_dangerous_system_calls_are_refused(pool: SandboxPool) -> None:
 
 def test_harmless_things_work(pool: SandboxPool) -> None:
     source = """
-import asyncio, concurrent.futures, os, sys, tempfile, threading
+import asyncio, concurrent.futures, os, resource, sys, tempfile, threading
+for limits in ((1 << 28, -1), (1 << 26, -1), (-1, -1)): resource.setrlimit(resource.RLIMIT_STACK, limits)
 async def main(): return await asyncio.gather(*[asyncio.sleep(0, n) for n in range(3)])
 print(asyncio.run(main()))
 with concurrent.futures.ThreadPoolExecutor(3) as threads: print(list(threads.map(str, range(3))))

@@ -1,6 +1,7 @@
 """Every limit holds, is told for what it is, and leaves the container fit for the next program."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import docker
 import pytest
@@ -173,6 +174,82 @@ def test_what_is_beyond_a_limit_fails_in_the_program(tight: SandboxPool, source:
 
 def test_the_container_survives_all_of_this(tight: SandboxPool) -> None:
     assert tight.replaced == 0
+
+
+LONG = Limits(cpu_s=0.2, wall_s=1.5, program_cpu_s=1.0, output_bytes=1000, program_output_bytes=2500, timeouts=3)
+BURN = "import time\nwhile time.process_time() < 0.12: pass\nprint(1)"
+SLEEP = "import time\ntime.sleep(0.9)\nprint(1)"
+SOIL = "import os\nfor _ in range(50): os.mkdir('d' * 99); os.chdir('d' * 99)\nprint(1)"  # longer than a path may be
+
+
+@pytest.fixture(scope="module")
+def long(engine: docker.DockerClient) -> Iterator[SandboxPool]:
+    with SandboxPool(slots=1, limits=LONG) as pool:
+        yield pool
+
+
+@pytest.mark.parametrize(
+    ("source", "entry", "ends"),
+    [
+        ("while True: pass", None, (Status.TIMEOUT, 3, "time limit")),
+        ("def f(n):\n    while True: pass", "f", (Status.TIMEOUT, 3, "time limit")),
+        (BURN, None, (Status.OK, 9, "its CPU time for all")),
+        (SLEEP, None, (Status.OK, 9, "its time for all")),
+        ("print('x' * 900)", None, (Status.OK, 3, "written as much")),
+        ("def f(n): return 'x' * 900", "f", (Status.OK, 3, "written as much")),
+        (SOIL, None, (Status.OK, 3, "containers unclean")),
+    ],
+)
+def test_a_program_that_has_used_its_budget_is_not_run_on_the_tests_that_are_left(
+    long: SandboxPool, source: str, entry: str | None, ends: tuple[Status, int, str]
+) -> None:
+    status, most, why = ends
+    inputs: list[Any] = [(n,) if entry else str(n) for n in range(40)]
+    outcomes = long.run(Program(source, inputs, "call" if entry else "stdio", entry)).tests
+    ran = [outcome for outcome in outcomes if outcome.status is not Status.NOT_RUN]
+    assert outcomes[0].status is status
+    assert 1 <= len(ran) <= most
+    assert [outcome.status for outcome in outcomes[len(ran) :]] == [Status.NOT_RUN] * (40 - len(ran))
+    assert outcomes[-1].error.startswith("Not run: ")
+    assert why in outcomes[-1].error
+    (after,) = long.run(Program("print(input())", ["next"])).tests
+    assert (after.status, after.stdout) == (Status.OK, "next\n"), "the budget is a program's own"
+
+
+def test_a_single_timeout_does_not_end_a_program(long: SandboxPool) -> None:
+    source = "k = int(input())\nwhile k == 3: pass\nprint(k)"
+    outcomes = long.run(Program(source, [str(k) for k in range(12)])).tests
+    assert [outcome.status for outcome in outcomes] == [Status.TIMEOUT if k == 3 else Status.OK for k in range(12)]
+
+
+SWELLING = """
+import os, sys
+def f(n):
+    frame = sys._getframe()
+    while not hasattr(frame.f_locals.get("self"), "_token"): frame = frame.f_back
+    os.write(4, frame.f_locals["self"]._token + b' ["returned", {{"value": [{}')
+    for _ in range(300): os.write(4, b"{{}}," * 20_000)
+    os.write(4, b"0{}\\n")
+    while True: pass
+"""
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        SWELLING.format("", "]}]"),
+        SWELLING.format("0]}]\\t[", "]"),
+        "import os\ndef f(n):\n    for _ in range(31): os.write(1, b'\\xff' * (1 << 20))",
+        "import os\ndef f(n):\n    os.write(1, b'1' * (31 << 20))\n    return 'x' * (31 << 20)",
+    ],
+    ids=["head", "value", "junk", "output and value"],
+)
+def test_no_answer_is_too_much_for_the_sandbox_with_large_limits(engine: docker.DockerClient, source: str) -> None:
+    limits = Limits(cpu_s=3, memory_mb=256, output_bytes=32 << 20)
+    with SandboxPool(slots=1, limits=limits) as pool:
+        (outcome,) = pool.run(Program(source, [(1,)], "call", "f")).tests
+        assert outcome.status is not Status.SANDBOX_ERROR
+        assert pool.replaced == 0
 
 
 def test_limits_must_be_positive() -> None:

@@ -230,6 +230,22 @@ syscall(298, 241, struct.pack("=IIQ112x", 1, 128, 0), 0, -1, -1, 0)
     _escape("host name", "renames the machine", "import socket\nsocket.sethostname('x')"),
     _escape("locked memory", "locks memory", _SYSCALL + "syscall(151, 230, 3)"),
     _escape("watches", "takes watches, of which each user has so many", _SYSCALL + "syscall(294, 26, 0)"),
+    _escape("asynchronous I/O", "takes places for it, of which the machine has so many", _SYSCALL + """
+syscall(206, 0, 64, ctypes.byref(ctypes.c_ulong()))
+"""),
+    _escape("huge pages", "takes huge pages, of which the machine has so many", """
+import mmap
+mmap.mmap(-1, 1 << 21, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x40000)
+"""),
+    _escape("terminals", "takes a terminal, of which the machine has so many", "import os\nos.openpty()"),
+    _escape("wide pipes", "has the sandbox's pipes counted as larger, for a user who may have so much", """
+import fcntl
+for fd in (3, 4): fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, 1 << 20)
+"""),
+    _escape("handles of processes", "takes a handle of its own process", "import os\nos.pidfd_open(os.getpid())"),
+    _escape("barriers", "interrupts all processors", _SYSCALL + "syscall(324, 283, 1, 0, 0)"),
+    _escape("quotas", "asks for the quotas of disks", _SYSCALL + "syscall(179, 60, 0x80000700, None, 0, None)"),
+    _escape("filter of its own", "puts its own filter on system calls", _SYSCALL + "syscall(317, 277, 2, 0, ctypes.create_string_buffer(8))"),
     _escape("handles", "opens files by handle, whatever folder hides them", _SYSCALL + """
 handle = ctypes.create_string_buffer(136)
 handle[0:4] = (128).to_bytes(4, "little")

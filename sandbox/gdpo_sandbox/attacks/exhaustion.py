@@ -175,6 +175,20 @@ def f(n):
     for _ in range(10 ** 5): x = [x]
     return x
 """),
+    _exhaust("value of sets", "returns empty sets, which take fifty times their text where they are read", """
+def f(n): return [set() for _ in range(116_000)]
+"""),
+    _exhaust("value of lists", "returns as many empty lists as its output may hold", """
+def f(n): return [[] for _ in range(345_000)]
+""", ends=(Status.OUTPUT_LIMIT,)),
+    _exhaust("values of many tests", "returns as much as it may, for each test", "def f(n): return 'x' * ((1 << 20) - 2)", ends=(Status.OK, Status.NOT_RUN)),
+    _exhaust("junk", "prints what must be escaped byte by byte", """
+import os
+os.write(1, b"\\xff" * (1 << 20))
+""", "stdio", ends=(Status.OK,)),
+    _exhaust("colliding members", "returns numbers that take quadratic time where a set is made of them", """
+def f(n): return [i * (2 ** 61 - 1) for i in range(1, 40_000)]
+"""),
     _exhaust("colliding keys", "returns keys that take quadratic time where they are read", """
 def f(n): return {i * (2 ** 61 - 1): 0 for i in range(1, 2000)}
 """),

@@ -86,6 +86,17 @@ def f(n):
     child._answer("returned", value=VALUES[n // 7 % len(VALUES)])
     child._await_request()
 """),
+    _forge("answer that swells", "writes an answer that takes thirty times its length where it is read", _WORKER + """
+def f(n):
+    start = worker()._token + b' ["returned", {"value": ['
+    for part in (start, b"{}," * 300_000, b"0]}]\\n"): os.write(4, part)
+"""),
+    _forge("value that swells", "writes a value that takes thirty times its length where it is read", _WORKER + """
+def f(n): os.write(4, line("returned", "[" + "{}," * 300_000 + "0]"))
+"""),
+    _forge("long head", "writes an answer whose first part is as long as a value", _WORKER + """
+def f(n): os.write(4, line("raised", error="x" * 1_000_000, out_of_memory=False))
+"""),
     _forge("rubbish", "writes what no parser likes", """
 import os
 def f(n):
@@ -133,7 +144,7 @@ def f(n): os.execv(sys.executable, [sys.executable, "-c", "print(0)"])
 import os, sys
 sys.excepthook = lambda *args: os._exit(0)
 def f(n): raise ValueError
-""", ends=(Status.RUNTIME_ERROR,)),
+""", ends=(Status.RUNTIME_ERROR, Status.NO_RESULT)),
     _forge("silent error", "raises an exception that fails when it is described", """
 class Meta(type): __name__ = property(lambda cls: 1 / 0)
 class Silent(BaseException, metaclass=Meta):
