@@ -100,7 +100,7 @@ def judge(tasks: Sequence[CodeTask], replies: Sequence[str], cpu_s: float) -> li
 
 
 def _key(task: CodeTask, reply: str, cpu_s: float) -> _Key | None:
-    code = extract_code(reply)
+    code = extract_code(reply, task.entry)
     return None if code is None else (task.id, code, cpu_s)
 
 
