@@ -7,6 +7,8 @@ rows that cannot be used are counted and reported.
 
 from __future__ import annotations
 
+import codecs
+import gzip
 import hashlib
 import logging
 import os
@@ -27,6 +29,8 @@ DATA_VARIABLE = "GDPO_BENCH_DATA"
 """Environment variable that names the folder of local data."""
 
 _EXAMPLES = 3
+_BEGINNING = 1 << 16
+"""Bytes of a file after which it holds more than white space."""
 _PATIENCE = 60
 """Seconds without an answer after which a download fails."""
 _log = logging.getLogger(__name__)
@@ -132,8 +136,12 @@ def load(
     reasons: list[str] = []
     number = 0
     columns: Mapping[str, type] = {}
+    empty: set[str] = set()
     for number, row in enumerate(found, start=1):
-        columns = columns or _columns(row, source, origin)
+        if not columns:
+            columns = _columns(row, source, origin)
+            empty = set(columns)
+        empty -= {column for column in empty if row.get(column) is not None}
         try:
             _check_row(row, columns, f"{origin}, row {number}")
             if (converted := convert(row)) is not None:
@@ -144,6 +152,9 @@ def load(
             break
     if not number:
         raise DataError(f"{origin} holds no rows.")
+    if empty:
+        columns_named = ", ".join(map(repr, sorted(empty)))
+        raise DataError(f"{origin}: none of the {number} rows that were read has a value in {columns_named}.")
     loaded = Loaded(rows, len(reasons), tuple(reasons[:_EXAMPLES]), revision(source, folder))
     if reasons:
         _log.warning("%s: %d of %d rows cannot be used: %s", origin, len(reasons), number, "; ".join(loaded.reasons))
@@ -219,6 +230,8 @@ def _read_file(file: Path, source: Source) -> Iterator[Row]:
     if file.is_dir():
         yield {part.stem: _text(part) for part in sorted(file.iterdir()) if part.is_file()}
         return
+    if not file.name.endswith(".parquet") and _is_blank(file):
+        return
     import datasets  # noqa: PLC0415 (seconds to import)
 
     # `load_dataset` would report the download to the hub, also for local files; these do not.
@@ -234,6 +247,15 @@ def _read_file(file: Path, source: Source) -> Iterator[Row]:
             raise DataError(
                 f"Cannot read {file} as {file.suffix.lstrip('.')}: {_root_cause(error)}. Is the file complete?"
             ) from error
+
+
+def _is_blank(file: Path) -> bool:
+    """Whether there is nothing in it, or an empty list; the library takes that for a fault of its own."""
+    try:
+        with gzip.open(file) if file.name.endswith(".gz") else file.open("rb") as content:
+            return content.read(_BEGINNING).removeprefix(codecs.BOM_UTF8).strip() in (b"", b"[]")
+    except (OSError, EOFError):
+        return False  # the library says what is wrong with it
 
 
 def _builder(name: str, source: Source) -> str:

@@ -104,7 +104,7 @@ def _records(path: Path) -> Iterator[tuple[str, _Record]]:
     """Each line's place and content; blank lines are passed over."""
     number = 0
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
                     where = f"{path}, line {number}"

@@ -80,8 +80,8 @@ class Program:
     source: str
     """Python source text."""
     inputs: Sequence[Any]
-    """One item a test. `stdio`: the text of standard input. `call`: the sequence of arguments, built of
-    None, bool, int, float, complex, str, bytes, list, tuple, dict, set and frozenset."""
+    """One item a test. `stdio`: the text of standard input, None for an empty one. `call`: the sequence of arguments,
+    built of None, bool, int, float, complex, str, bytes, list, tuple, dict, set and frozenset."""
     mode: Mode = "stdio"
     """`stdio` runs the program once a test; `call` defines it once and calls `entry` once a test."""
     entry: str | None = None

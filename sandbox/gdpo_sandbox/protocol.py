@@ -73,8 +73,8 @@ def encode_inputs(program: Program) -> list[bytes]:
         try:
             if program.mode == "call":
                 inputs.append(values.encode(_arguments(test), _MAX_ARGUMENT_BYTES, strict=True).encode())
-            elif isinstance(test, str):
-                inputs.append(test.encode("utf-8", "surrogateescape"))
+            elif test is None or isinstance(test, str):
+                inputs.append((test or "").encode("utf-8", "surrogateescape"))
             else:
                 raise TypeError(f"text expected, not {type(test).__name__}")
         except (TypeError, ValueError) as error:

@@ -145,3 +145,8 @@ def test_correctness_on_published_gsm8k_completions_agrees_with_all_labels(data_
     ours = [[getattr(env, correct)(group.task, reply) for reply in group.replies] for group in found.groups]
     assert ours == [group.labels for group in found.groups]
     assert [round(sum(model) / 1319, 4) for model in zip(*ours, strict=True)] == [0.2168, 0.3904, 0.3472, 0.5625]
+
+
+def test_a_byte_order_mark_is_passed_over(file: Path) -> None:
+    file.write_text("\ufeff" + json.dumps({"task_id": ONE.id, "replies": ["1"]}), encoding="utf-8")
+    assert read_completions(file, TASKS).groups[0].replies == ["1"]

@@ -254,3 +254,17 @@ def test_object_counts_as_true_as_in_python() -> None:
 def test_unknown_rule_is_an_error() -> None:
     with pytest.raises(ValueError, match="no rule 'same'"):
         matches("same", 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("rule", "answer", "right"),
+    [
+        ("tokens", "yes 0.5", False),
+        ("tokens_any_case", "yes 0.5", True),
+        ("tokens_any_case", "yEs 0.5001", False),
+        ("tokens_any_case:0.001", "yEs 0.5001", True),
+        ("tokens_any_case", "no 0.5", False),
+    ],
+)
+def test_case_of_letters_counts_unless_the_task_says_otherwise(rule: str, answer: str, right: bool) -> None:
+    assert matches(rule, answer, "YES 0.5") == right

@@ -12,7 +12,7 @@ from gdpo_envs.coding.apps import APPS
 from gdpo_envs.coding.code_contests import CodeContests
 from gdpo_envs.coding.eurus2 import Eurus2Code
 from gdpo_envs.coding.humaneval import HumanEval
-from gdpo_envs.coding.io_tests import cases_from, stated_precision
+from gdpo_envs.coding.io_tests import cases_from, stated_precision, text_cases
 from gdpo_envs.coding.mbpp import MBPP
 from gdpo_envs.coding.problem import CodeTask, call_case, literal, passes
 from gdpo_envs.coding.published import PublishedCoding
@@ -34,7 +34,7 @@ def test_humaneval_is_read_whole(data_dir: Path) -> None:
     assert all(task.tests for task in tasks)
     by_entry = {task.entry: task for task in tasks}
     assert len(by_entry["sort_third"].tests) == 4  # the other three compare the function with itself
-    assert len(by_entry["find_zero"].tests) == 100
+    assert len(by_entry["find_zero"].tests) == 99  # two of the hundred that are drawn are equal
     assert "def encode_cyclic" in by_entry["decode_cyclic"].preamble
     assert "decode_cyclic" not in by_entry["decode_cyclic"].preamble
     assert literal(by_entry["same_chars"].tests[0]["input"]) == ("eabcdzzzz", "dddzzzzzzzddeddabc")
@@ -85,8 +85,10 @@ def changed(task: CodeTask, rng: random.Random) -> str:
 def test_code_contests_are_read_with_the_precision_they_state(data_dir: Path) -> None:
     tasks = CodeContests(str(data_dir)).tasks("eval")
     assert len(tasks) == 165
-    assert sum(len(task.tests) for task in tasks) == 1837  # all of them, not the first ten
-    assert {case["rule"] for task in tasks for case in task.tests} == {"tokens", "tokens:1e-06", "tokens:0.0001"}
+    assert sum(len(task.tests) for task in tasks) == 1805  # all of them but repetitions, not the first ten
+    assert {case["rule"] for task in tasks for case in task.tests} == (
+        {"tokens", "tokens:1e-06", "tokens:0.0001", "tokens_any_case"}
+    )
     assert all(task.mode == "stdio" for task in tasks)
 
 
@@ -294,3 +296,29 @@ def test_tests_are_written_alike_whatever_the_order_of_sets() -> None:
     assert case["input"] == "({'a', 'b', 'c'}, {1: {'x', 'y'}}, [set()], ({3},))"
     assert case["output"] == "{'p', 'q'}"
     assert literal(case["input"]) == value
+
+
+@pytest.mark.parametrize(
+    ("statement", "rule"),
+    [
+        ("You can print each letter in any case (upper or lower).", "tokens_any_case"),
+        ("You may print every letter in any case you want (so, for example, yEs and YES are fine).", "tokens_any_case"),
+        ("Print the answer in any case (upper or lower).", "tokens_any_case"),
+        ("You may output the letters in any register.", "tokens_any_case"),
+        ("You can print each character in either case (upper or lower).", "tokens_any_case"),
+        ("The checker is case-insensitive.", "tokens_any_case"),
+        ("First print either YES or NO (in any case), whether there is one.", "tokens_any_case"),
+        ("Print each letter in any case. The relative error must not exceed 1e-6.", "tokens_any_case:1e-06"),
+        ("In any case, print the answer.", "tokens"),
+        ("It can be shown that an answer exists in any case.", "tokens"),
+        ("Sort the words; the order is case-insensitive.", "tokens"),
+        ("Print YES or NO.", "tokens"),
+    ],
+)
+def test_leave_to_write_letters_in_any_case_is_read_from_the_problem(statement: str, rule: str) -> None:
+    assert text_cases(["1"], ["YES"], statement)[0]["rule"] == rule
+
+
+def test_input_that_is_null_is_empty_and_line_ends_are_those_of_unix() -> None:
+    cases = text_cases([None, "a\r\nb\r\n", ["a", None]], ["", "c", "d"], "")
+    assert [case["input"] for case in cases] == ["", "a\nb\n", "a\n"]

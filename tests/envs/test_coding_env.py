@@ -4,13 +4,15 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from gdpo_envs.coding import execution
 from gdpo_envs.coding.env import CodingEnv
 from gdpo_envs.coding.mini import CodingMini
-from gdpo_envs.coding.problem import Case, CodeTask, call_case
+from gdpo_envs.coding.problem import MAX_OUTPUT, Case, CodeTask, call_case
+from gdpo_envs.loading import UnusableRowError
 from gdpo_sandbox import EngineError, Outcome, Program, ProgramError, ProgramRun, Status
 
 from gdpo_bench.core import UnavailableError, make_vec
@@ -66,17 +68,17 @@ def run_of(*outcomes: Outcome) -> ProgramRun:
 @pytest.fixture(autouse=True)
 def _forgotten() -> Iterator[None]:
     execution._verdicts.clear()
-    execution._failures.clear()
+    execution._passing.clear()
     yield
     execution._verdicts.clear()
-    execution._failures.clear()
+    execution._passing.clear()
 
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Program], ProgramRun]], FakePool]:
     def install(answer: Callable[[Program], ProgramRun]) -> FakePool:
         pool = FakePool(answer)
-        monkeypatch.setattr(execution, "_pool", lambda cpu_s: pool)
+        monkeypatch.setattr(execution, "_pool", lambda limits: pool)
         return pool
 
     return install
@@ -103,6 +105,48 @@ def test_each_status_is_worth_what_is_documented(
     values = (-6, 0, 2, 10)
     fake(lambda program: run_of(*(Outcome(s, value=v) for s, v in zip(statuses, values, strict=True))))
     assert scored(DOUBLE, RIGHT) == [[pass_rate, float(pass_rate == 1), no_bug]]
+
+
+@pytest.mark.parametrize("status", [Status.TIMEOUT, Status.NOT_RUN])
+def test_a_program_that_ran_out_of_time_is_run_again_for_the_next_step(fake: Any, status: Status) -> None:
+    slow = True
+    pool = fake(lambda program: run_of(*[Outcome(status if slow else Status.OK, value=2 * x) for x in (-3, 0, 1, 5)]))
+    assert scored(DOUBLE, RIGHT, RIGHT) == [[0, 0, 1]] * 2
+    assert len(pool.programs) == 1
+    slow = False
+    assert scored(DOUBLE, RIGHT) == [[1, 1, 1]]
+    assert scored(DOUBLE, RIGHT) == [[1, 1, 1]]
+    assert len(pool.programs) == 2
+
+
+def test_a_test_that_is_given_twice_counts_once(fake: Any) -> None:
+    twice = replace(DOUBLE, tests=[*DOUBLE.tests[:1], *DOUBLE.tests[:1], *DOUBLE.tests[3:], *DOUBLE.tests[:1]])
+    assert twice.tests == [DOUBLE.tests[0], DOUBLE.tests[3]]
+    assert twice.id == replace(DOUBLE, tests=twice.tests).id
+    fake(lambda program: run_of(*[Outcome(Status.OK, value=2 * x if x < 0 else 0) for (x,) in program.inputs]))
+    assert scored(twice, RIGHT) == [[0.5, 0, 1]]
+
+
+def echoing(size: int, mode: Any) -> CodeTask:
+    text = "é" * size
+    if mode == "call":
+        return replace(DOUBLE, tests=[call_case((text,), [text], "exact")])
+    return replace(ECHO, tests=[Case(input=text, output=text, rule="tokens")])
+
+
+@pytest.mark.parametrize("mode", ["stdio", "call"])
+def test_limits_of_output_follow_from_what_is_expected(mode: Any) -> None:
+    default = execution._limits(echoing(100, mode), 1.0)
+    assert default.output_bytes == 1 << 20
+    large = execution._limits(echoing(1_000_000, mode), 1.0)
+    assert large.output_bytes in (1 << 22, 1 << 24)
+    many = replace(ECHO, tests=[Case(input=f"{i}", output="x" * 500_000, rule="tokens") for i in range(40)])
+    assert execution._limits(many, 1.0).program_output_bytes == 1 << 26
+
+
+def test_a_test_that_expects_more_than_can_be_judged_is_refused() -> None:
+    with pytest.raises(UnusableRowError, match=f"{MAX_OUTPUT + 1} characters"):
+        replace(ECHO, tests=[Case(input="", output="x" * (MAX_OUTPUT + 1), rule="tokens")])
 
 
 def test_value_of_a_test_that_did_not_end_well_does_not_count(fake: Any) -> None:
@@ -252,6 +296,14 @@ def test_programs_earn_what_they_deserve(code: str, pass_rate: float, no_bug: fl
 )
 def test_programs_that_read_and_write_earn_what_they_deserve(code: str, pass_rate: float, no_bug: float) -> None:
     assert scored(ECHO, code) == [[pass_rate, float(pass_rate == 1 and len(fenced(code)) <= 60), no_bug]]
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize(
+    ("mode", "code"), [("stdio", "print(input())"), ("call", "def f(x): return [x]")], ids=["stdio", "call"]
+)
+def test_answers_of_megabytes_can_pass(mode: Any, code: str) -> None:
+    assert scored(echoing(1_200_000, mode), code)[0][::2] == [1, 1]
 
 
 @pytest.mark.usefixtures("engine")

@@ -202,3 +202,21 @@ def test_local_revision_depends_on_the_contents_alone(folder: Path, tmp_path_fac
     assert revision(SOURCE, copy) == first == load_train(folder).revision
     write_lines(copy, '{"question": "2+2", "answer": 4}')
     assert revision(SOURCE, copy) != first
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "\ufeff", "[]"])
+def test_file_without_rows_says_so(text: str, folder: Path) -> None:
+    (folder / "sums/train.jsonl").write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=r"train\.jsonl holds no rows\.$"):
+        load_train(folder)
+
+
+def test_column_of_nulls_is_refused_by_name(folder: Path) -> None:
+    write_lines(folder, *[json.dumps({"question": None, "answer": i}) for i in range(3)])
+    with pytest.raises(DataError, match="none of the 3 rows that were read has a value in 'question'"):
+        load_train(folder)
+
+
+def test_byte_order_mark_is_passed_over(folder: Path) -> None:
+    write_lines(folder, "\ufeff" + json.dumps(ROWS[0]))
+    assert load_train(folder).rows == [("1+1", 2)]

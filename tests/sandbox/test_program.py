@@ -43,6 +43,11 @@ def test_bytes_that_are_not_text_are_escaped(pool: SandboxPool) -> None:
     assert outcome.stdout == "ok \\xff\\xfe \0 é"
 
 
+def test_no_standard_input_is_an_empty_one(pool: SandboxPool) -> None:
+    (outcome,) = pool.run(Program("import sys; print(repr(sys.stdin.read()))", [None])).tests
+    assert outcome.stdout == "''\n"
+
+
 def test_surrogates_of_undecodable_input_are_bytes_again_for_the_program(pool: SandboxPool) -> None:
     (outcome,) = run_text(pool, "import sys; print(list(sys.stdin.buffer.read()))", "\udcff")
     assert outcome.stdout == "[255]\n"

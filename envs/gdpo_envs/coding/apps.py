@@ -27,7 +27,10 @@ SOURCE = Source(
 
 
 class APPS(PublishedCoding):
-    """Programs that read standard input, and functions."""
+    """Programs that read standard input, and functions.
+
+    Version history: revision 2 of the grader, as `PublishedCoding` says.
+    """
 
     data_licence = "MIT"
 

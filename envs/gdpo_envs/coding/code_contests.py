@@ -37,6 +37,8 @@ class CodeContests(PublishedCoding):
 
     The published limits of time and memory are meant for compiled languages. Ours are the same for
     all problems.
+
+    Version history: revision 2 of the grader, as `PublishedCoding` says.
     """
 
     data_licence = "CC-BY-4.0"

@@ -16,6 +16,7 @@ where one is needed:
 - `root:t`: the polynomial whose coefficients are expected is less than t away from 0 at the answer.
 - `tokens`, `tokens:t`: text with the same tokens between white space; with t, a number that is not
   written as an integer in both may have an absolute or relative error of t.
+- `tokens_any_case`, `tokens_any_case:t`: the same, and capital letters count as small ones.
 """
 
 from __future__ import annotations
@@ -199,4 +200,5 @@ RULES: dict[str, Callable[[Any, Any, float], bool]] = {
     "absolute": lambda answer, expected, t: _real(answer) and abs(answer - expected) < t,
     "root": _root,
     "tokens": _tokens,
+    "tokens_any_case": lambda answer, expected, t: _tokens(str.casefold(answer), expected.casefold(), t),
 }

@@ -11,6 +11,7 @@ from gdpo_envs.coding.problem import CodeTask
 LIMIT = 16_000
 """Characters of a short reply; about 4,000 tokens of English and Python."""
 _FENCE = "Put the whole program into one Markdown code block that begins with ```python at the end of your reply."
+_IMPORTS = "It may import modules of Python's standard library, and no others."
 _ASKED = {
     "stdio": "Solve the problem with a Python program that reads standard input and writes to standard output.",
     "call": "Solve the problem with Python code that defines `{entry}`.",
@@ -31,7 +32,7 @@ class CodingEnv(TextEnv[CodeTask]):
     def messages(self, task: CodeTask) -> list[Message]:
         """What kind of program is wanted and where to put it, then the problem."""
         asked = _ASKED[task.mode].format(entry=task.entry)
-        return [{"role": "system", "content": f"{asked} {_FENCE}"}, {"role": "user", "content": task.prompt}]
+        return [{"role": "system", "content": f"{asked} {_IMPORTS} {_FENCE}"}, {"role": "user", "content": task.prompt}]
 
     @reward(low=0, high=1, metric="accuracy", batched=True)
     def pass_rate(self, tasks: Sequence[CodeTask], replies: Sequence[str]) -> list[float | Exception]:

@@ -30,7 +30,10 @@ _SOURCES = ("apps", "taco", "codecontests", "codeforces")
 
 
 class Eurus2Code(PublishedCoding):
-    """Programs that read standard input, and some functions."""
+    """Programs that read standard input, and some functions.
+
+    Version history: revision 2 of the grader, as `PublishedCoding` says.
+    """
 
     data_licence = "MIT"
 

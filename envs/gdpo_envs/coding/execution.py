@@ -12,7 +12,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gdpo_bench.core import GdpoBenchError, UnavailableError
@@ -20,11 +20,13 @@ from gdpo_envs.coding.extraction import extract_code
 from gdpo_envs.coding.problem import CodeTask, literal, passes
 
 if TYPE_CHECKING:
-    from gdpo_sandbox import Outcome, Program, SandboxPool, Status
+    from gdpo_sandbox import Limits, Outcome, Program, SandboxPool, Status
 
 _SLOTS = 2
 """Programs that a process runs at one time, unless `GDPO_SANDBOX_SLOTS` says otherwise. A job has a process a core."""
 _REMEMBERED = 20_000
+_OUTPUTS = 16
+"""Of the largest allowed size, that all tests together may have at least."""
 _FUTURE = re.compile(r"^from __future__ import [^\n]*\n", re.MULTILINE)
 
 
@@ -40,6 +42,8 @@ class Verdict:
     """Share of the tests that it passes."""
     no_bug: bool
     """Whether it compiles and no test ends in an error."""
+    lasting: bool = True
+    """Whether another run would say the same: none of its tests ran out of time, which depends on the machine too."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +58,11 @@ class _Grade:
 _NO_PROGRAM = Verdict(0.0, no_bug=False)
 _Key = tuple[str, str, float]
 _verdicts: OrderedDict[_Key, Verdict] = OrderedDict()
-_failures: dict[_Key, Exception] = {}
-"""Of the last batch, until they are read: the next batch may well succeed."""
-_pools: dict[tuple[int, float], SandboxPool] = {}
-"""By process, as containers must not be shared with a fork, and by limit."""
+_passing: dict[_Key, Verdict | Exception] = {}
+"""Failures of the sandbox and programs that ran out of time in the last batch, until they are read: the next batch may
+well succeed."""
+_pools: dict[tuple[int, Limits], SandboxPool] = {}
+"""By process, as containers must not be shared with a fork, and by limits."""
 
 
 def judge(tasks: Sequence[CodeTask], replies: Sequence[str], cpu_s: float) -> list[Verdict | Exception]:
@@ -83,17 +88,17 @@ def judge(tasks: Sequence[CodeTask], replies: Sequence[str], cpu_s: float) -> li
         if key in _verdicts:
             _verdicts.move_to_end(key)
             known[key] = _verdicts[key]
-        elif key in _failures:
-            known[key] = _failures.pop(key)
+        elif key in _passing:
+            known[key] = _passing.pop(key)
         else:
             waiting[key] = task
-    _failures.clear()
+    _passing.clear()
     for key, verdict in _run(waiting, cpu_s).items():
         known[key] = verdict
-        if isinstance(verdict, Verdict):
+        if isinstance(verdict, Verdict) and verdict.lasting:
             _verdicts[key] = verdict
         else:
-            _failures[key] = verdict
+            _passing[key] = verdict
     while len(_verdicts) > _REMEMBERED:
         _verdicts.popitem(last=False)
     return [known[key] for key in keys]
@@ -112,13 +117,14 @@ def _run(waiting: dict[_Key, CodeTask], cpu_s: float) -> dict[_Key, Verdict | Ex
 
     def run(key: _Key) -> Verdict | Exception:
         task = waiting[key]
+        pool = pools[_limits(task, cpu_s)]
         try:
             return _verdict(pool.run_each(_program(task, key[1]), lambda test, outcome: _grade(task, test, outcome)))
         except ProgramError as error:
             return error
 
     try:
-        pool = _pool(cpu_s)
+        pools = {limits: _pool(limits) for limits in {_limits(task, cpu_s) for task in waiting.values()}}
         with ThreadPoolExecutor(_slots()) as threads:
             return dict(zip(waiting, threads.map(run, waiting), strict=True))
     except SandboxError as error:
@@ -151,9 +157,12 @@ def _verdict(grades: Sequence[_Grade]) -> Verdict | Exception:
     failure = next((grade.error for grade in grades if grade.status is Status.SANDBOX_ERROR), None)
     if failure is not None:
         return SandboxFailedError(f"The sandbox failed on this program: {failure}")
+    unlucky = (Status.TIMEOUT, Status.NOT_RUN)
     bugs = (Status.COMPILE_ERROR, Status.RUNTIME_ERROR, Status.SIGNAL, Status.NO_RESULT)
     return Verdict(
-        sum(grade.passed for grade in grades) / len(grades), no_bug=not any(grade.status in bugs for grade in grades)
+        sum(grade.passed for grade in grades) / len(grades),
+        no_bug=not any(grade.status in bugs for grade in grades),
+        lasting=not any(grade.status in unlucky for grade in grades),
     )
 
 
@@ -172,13 +181,33 @@ def unavailable() -> str | None:
     return None if outcome.status == "ok" else f"The sandbox cannot run an empty program: {outcome.error}"
 
 
-def _pool(cpu_s: float) -> SandboxPool:
-    """This process's pool. It starts with its first program."""
-    from gdpo_sandbox import Limits, SandboxPool  # noqa: PLC0415
+def _limits(task: CodeTask, cpu_s: float) -> Limits:
+    """What a program may use: as much output as right answers can have, rounded up so that few pools are needed."""
+    from gdpo_sandbox import Limits  # noqa: PLC0415
 
-    key = (os.getpid(), cpu_s)
+    default = Limits(cpu_s=cpu_s)
+    sizes = [_answer_bytes(case["output"], task.mode) for case in task.tests]
+    output_bytes = max(default.output_bytes, _power_of_two(max(sizes)))
+    in_all = max(_OUTPUTS * output_bytes, _power_of_two(sum(sizes)))
+    return replace(default, output_bytes=output_bytes, program_output_bytes=in_all)
+
+
+def _answer_bytes(expected: str, mode: str) -> int:
+    """That a right answer may have: other white space, or a value with the tags that it is sent with."""
+    return 2 * len(expected.encode()) if mode == "stdio" else 4 * len(expected.encode("unicode_escape"))
+
+
+def _power_of_two(number: int) -> int:
+    return 1 << (number - 1).bit_length()
+
+
+def _pool(limits: Limits) -> SandboxPool:
+    """This process's pool with these limits. It starts with its first program."""
+    from gdpo_sandbox import SandboxPool  # noqa: PLC0415
+
+    key = (os.getpid(), limits)
     if key not in _pools:
-        _pools[key] = SandboxPool(_slots(), Limits(cpu_s=cpu_s))
+        _pools[key] = SandboxPool(_slots(), limits)
         atexit.register(_pools[key].close)
     return _pools[key]
 

@@ -72,7 +72,8 @@ def extract_code(reply: str, entry: str | None = None) -> str | None:
 
 def _chosen(fences: list[_Fence], entry: str | None) -> str | None:
     """The program of those that an answer offers."""
-    tagged, untagged = [], []
+    tagged: list[str] = []
+    untagged: list[str] = []
     for fence in fences:
         if fence.tag and not _PYTHON.match(fence.tag):
             continue
@@ -84,10 +85,11 @@ def _chosen(fences: list[_Fence], entry: str | None) -> str | None:
             rf"^[ \t]*(?:async[ \t]+)?def[ \t]+{entry}\b|^{entry}\b[^=\n(]*=(?!=)|^(?:from|import)\b.*\b{entry}\b",
             re.MULTILINE,
         )
-        for codes in (tagged, untagged):
-            if found := [code for code in codes if defines.search(code)]:
+        for offered in (tagged, untagged):
+            if found := [code for code in offered if defines.search(code)]:
                 return found[-1]
-    return (tagged or untagged or [None])[-1]
+    codes = tagged or untagged
+    return codes[-1] if codes else None
 
 
 def _answer(reply: str, drafts: bool) -> list[_Fence]:

@@ -43,6 +43,8 @@ class HumanEval(PublishedCoding):
 
     Values are compared by Python's `==`, as published. Every program begins with the imports and
     helpers that stand before the function in the problem.
+
+    Version history: revision 2 of the grader, as `PublishedCoding` says.
     """
 
     data_licence = "MIT"

@@ -28,6 +28,16 @@ _PRECISION = re.compile(
     re.IGNORECASE,
 )
 
+_ANY_CASE = re.compile(
+    r"(?:letters?|characters?|symbols?)\b[^.]{0,60}?\bin (?:any|either|arbitrary) (?:case|register)\b"
+    r"|\bin (?:any|either|arbitrary) (?:letter )?(?:case|register)\b[^.]{0,40}?(?:upper|lower|example|e\.g|\byEs\b)"
+    r"|\(in (?:any|either|arbitrary) (?:letter )?(?:case|register)\)"
+    r"|\b(?:print|output|answer|checker|judge|verdict)[^.]{0,80}?(?:case[- ]insensitive|ignor\w+ (?:the )?case\b)"
+    r"|\bcase of (?:the )?letters? (?:in the (?:output|answer) )?(?:does not|doesn't|is not) (?:matter|important)",
+    re.IGNORECASE,
+)
+"""Where a problem says that capital letters may be written for small ones: "You may print each letter in any case"."""
+
 
 def read_json(text: str, where: str) -> Any:
     """What a JSON text holds.
@@ -66,9 +76,11 @@ def cases_from(tests: Any, statement: str) -> tuple[list[Case], str | None]:
 def text_cases(inputs: list[Any], outputs: list[Any], statement: str) -> list[Case]:
     """Tests of a program that reads and writes text."""
     tolerance = stated_precision(statement)
-    rule = "tokens" if tolerance is None else f"tokens:{tolerance:g}"
+    rule = "tokens_any_case" if _ANY_CASE.search(statement) else "tokens"
+    if tolerance is not None:
+        rule += f":{tolerance:g}"
     return [
-        Case(input=_text(given), output=_text(expected), rule=rule)
+        Case(input=_text(given).replace("\r\n", "\n"), output=_text(expected), rule=rule)
         for given, expected in zip(inputs, outputs, strict=True)
     ]
 
@@ -86,6 +98,8 @@ def stated_precision(statement: str) -> float | None:
 
 
 def _text(content: Any) -> str:
+    if content is None:
+        return ""
     if isinstance(content, list):
         return "\n".join(map(_text, content))
     return content if isinstance(content, str) else json.dumps(content)

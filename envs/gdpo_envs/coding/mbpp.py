@@ -36,6 +36,8 @@ class MBPP(PublishedCoding):
     """Functions from a sentence and one of the asserts that they are tested by; the others are not shown.
 
     Values are compared by Python's `==`, as published.
+
+    Version history: revision 2 of the grader, as `PublishedCoding` says.
     """
 
     data_licence = "CC-BY-4.0"

@@ -11,6 +11,9 @@ from gdpo_bench.core import Task
 from gdpo_envs.coding.comparison import matches
 from gdpo_envs.loading import UnusableRowError
 
+MAX_OUTPUT = 1 << 24
+"""Characters that a test may expect: what a program may write, and so a container's memory, follow from it."""
+
 
 class Case(TypedDict):
     """One test."""
@@ -25,7 +28,11 @@ class Case(TypedDict):
 
 @dataclass(frozen=True)
 class CodeTask(Task):
-    """One problem."""
+    """One problem.
+
+    Raises:
+        UnusableRowError: A test expects more than `MAX_OUTPUT`.
+    """
 
     mode: Literal["stdio", "call"]
     """Whether a whole program is asked for, or a function."""
@@ -34,11 +41,18 @@ class CodeTask(Task):
     preamble: str
     """Source that comes before every program: the imports and helpers that the problem promises."""
     tests: list[Case]
-    """All of them, at least one."""
+    """All of them, at least one; one that is given twice stays once."""
     limit: int
     """Characters that a reply may have to be short."""
     solution: str | None = None
     """A program that is known to be right."""
+
+    def __post_init__(self) -> None:
+        distinct = {(case["input"], case["output"], case["rule"]): case for case in self.tests}
+        object.__setattr__(self, "tests", list(distinct.values()))
+        longest = max((len(case["output"]) for case in self.tests), default=0)
+        if longest > MAX_OUTPUT:
+            raise UnusableRowError(f"a test expects {longest} characters; at most {MAX_OUTPUT} can be judged")
 
 
 def call_case(arguments: tuple[Any, ...], expected: Any, rule: str) -> Case:

@@ -15,8 +15,14 @@ from gdpo_envs.options import checked_count
 
 
 class PublishedCoding(CodingEnv):
-    """Derive, name the source, and make a task of a row."""
+    """Derive, name the source, and make a task of a row.
 
+    Revision 2 of the grader: programs end as in CPython, more forms of replies are read, equal tests count once,
+    letters in any case where the problem says so, outputs above 1 MiB can pass, null is an empty input, and the prompt
+    says what may be imported.
+    """
+
+    grader_revision = 2
     source: ClassVar[Source]
 
     def __init__(self, data_dir: str | None = None, limit: int = LIMIT, max_tasks: int | None = None) -> None:
