@@ -14,11 +14,12 @@ from scipy.stats import chisquare
 import gdpo_bench
 from gdpo_bench.advantages import make_normalizer
 from gdpo_bench.agent.backend import Completion, Sampling
+from gdpo_bench.agent.chat import Chat
 from gdpo_bench.agent.collect import draw as draw_rollouts
 from gdpo_bench.agent.loss import token_log_probs
 from gdpo_bench.agent.options import TrainingOptions
 from gdpo_bench.agent.policy import ContextError, Policy
-from gdpo_bench.agent.rollout import TransformersBackend, _nucleus
+from gdpo_bench.agent.rollout import TransformersBackend, _nucleus, _truncated
 from gdpo_bench.agent.trainer import RunResult, Trainer
 from gdpo_bench.agent.vllm_backend import VLLMBackend
 from gdpo_bench.agent.vllm_options import VLLMOptions
@@ -201,6 +202,33 @@ def test_completion_ends_with_the_end_token_or_at_the_limit(engine: tuple[VLLMBa
         else:
             assert policy.end_token not in completion.token_ids
             assert len(completion.token_ids) == 12
+
+
+def test_completion_ends_with_the_first_of_several_end_tokens(engine: tuple[VLLMBackend, Policy]) -> None:
+    backend, policy = engine
+    unlimited = draw(backend, n=40)
+    ends = {policy.end_token, *(completion.token_ids[2] for completion in unlimited if len(completion.token_ids) > 3)}
+    several = copy.copy(policy)
+    several.__dict__["chat"] = Chat(policy.tokenizer, model_ends=sorted(ends))
+    backend._policy = several
+    completions = draw(backend, n=40)
+    backend._policy = policy
+    assert len({completion.token_ids[-1] for completion in completions} & ends) > 2
+    for completion in completions:
+        assert not ends & set(completion.token_ids[:-1])
+        assert (completion.token_ids[-1] in ends) == (completion.finish_reason == "stop")
+
+
+@pytest.mark.parametrize("sampling", [Sampling(12, top_k=3), Sampling(12, min_p=0.2), Sampling(12, 0.7, 0.9, 9, 0.05)])
+def test_top_k_and_min_p_draw_as_transformers_does(engine: tuple[VLLMBackend, Policy], sampling: Sampling) -> None:
+    backend, policy = engine
+    for i, completion in enumerate(draw(backend, n=8, sampling=sampling)):
+        prompt = PROMPTS[i // 8]
+        token_ids = torch.tensor([prompt + completion.token_ids])
+        with torch.no_grad():
+            logits = policy.model(input_ids=token_ids).logits[0, len(prompt) - 1 : -1] / sampling.temperature
+        ours = _truncated(logits.log_softmax(-1), sampling).gather(1, token_ids[0, len(prompt) :, None])[:, 0]
+        torch.testing.assert_close(torch.tensor(completion.log_probs), ours, atol=1e-4, rtol=0)
 
 
 def test_a_completion_ends_where_the_context_is_full_and_a_prompt_that_fills_it_is_refused(

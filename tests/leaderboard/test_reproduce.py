@@ -10,7 +10,7 @@ from gdpo_bench.advantages import GDPO
 from gdpo_bench.cli.leaderboard import main
 from gdpo_bench.jobs.from_entry import job_of, rebuild
 from gdpo_bench.jobs.job import JobError, check
-from gdpo_bench.jobs.plan import plan
+from gdpo_bench.jobs.plan import parse_policy, plan
 from gdpo_bench.jobs.work import Finished
 from gdpo_bench.leaderboard import Cost, EntryError, Hardware, PolicyConfig, make_entry
 from gdpo_bench.leaderboard.compare.reproduction import (
@@ -111,6 +111,13 @@ def test_an_entry_is_run_again_with_what_it_does_not_name_as_it_was(entry):
     assert (training.adam_beta1, training.adam_beta2, training.adam_epsilon) == (0.9, 0.95, 1e-8)
     named = old.model_copy(update={"training": old.training | {"adam_beta2": 0.999}})
     assert job_of(named).training.adam_beta2 == 0.999
+
+
+def test_options_of_a_chat_template_come_back_from_an_entry(entry):
+    config = {"model": "x", "lora_rank": 2, "chat_template_kwargs": {"enable_thinking": False, "date_string": "26 Jul"}}
+    old = entry(policy=PolicyConfig(name="hf:x", details={"config": config}))
+    found = parse_policy(job_of(old).policy).config
+    assert (found.lora_rank, found.chat_template_kwargs) == (2, config["chat_template_kwargs"])
 
 
 def test_what_differs_is_told_first(make_provenance):
