@@ -19,6 +19,16 @@ from hypothesis import strategies as st
         ("so the answer is: 18, as 9 + 9 says", 18),
         (r"Thus \boxed{18}, not 19.", 18),
         (r"\boxed{\text{about } 18 \text{ eggs}} of 20", 18),
+        ("Part A: 6 pears. Part B: 8 pears. So there are 18.", 18),
+        ("Plan A: 40 dollars.\nPlan B: 22 dollars.\nThe difference is 18 dollars", 18),
+        ("### Final answer\n18 eggs\n\n(Checked in 3 ways)", 18),
+        ("**Final answer**\n\n18\n\n(See step 3.)", 18),
+        ("## Answer:\n**18**\nas in step 3", 18),
+        ("Answer: 18 eggs, not 19", 18),
+        ("**Final Answer:** 18\n\nSee part 3.", 18),
+        ("Final answer:\n- 18 eggs\n- of 20", 18),
+        ("#### Step 2\n9 and 9", 9),
+        ("#### Step 1: 5 + 6 = 11\nSo it is 18", 18),
         ("First 9, then 18", 18),
         ("18", 18),
     ],
@@ -77,9 +87,22 @@ def test_letters_before_a_marker_make_it_none() -> None:
         ("1,2", 1),
         ("12,34", 12),
         ("18/day", 18),
+        ("2.4e1", 24),
+        ("7e2", 700),
+        ("7E+2", 700),
+        ("25e-1", Fraction(5, 2)),
+        (r"2.4 \times 10^1", 24),
+        (r"2.4\times 10^{3}", 2400),
+        ("2.4 × 10^2", 240),
+        ("7e2x", 7),
+        ("7 eggs", 7),
+        ("1e999", None),
+        ("1\u202f234", 1234),
+        ("–5", -5),
+        ("﹣5", -5),
     ],
 )
-def test_numbers_are_read_exactly(text: str, expected: Fraction) -> None:
+def test_numbers_are_read_exactly(text: str, expected: Fraction | None) -> None:
     assert read_number(text) == expected
 
 
@@ -87,6 +110,16 @@ def test_minus_between_numbers_is_a_subtraction_and_not_a_sign() -> None:
     assert final_answer("10-3") == 3
     assert final_answer("10 - 3") == 3
     assert final_answer("x-3") == 3
+
+
+@pytest.mark.parametrize("dash", "-‐‑‒–—―−﹣－")
+@pytest.mark.parametrize("marker", ["#### ", "The answer is ", "A: ", "Answer: ", "x = ", "A: x = ", "**Answer:** "])
+def test_a_dash_before_the_announced_number_is_its_sign(dash: str, marker: str) -> None:
+    assert final_answer(f"{marker}{dash}5") == -5
+    if marker != "x = ":  # announces nothing
+        assert final_answer(f"{marker}{dash} 5") == -5
+        assert final_answer(f"{marker}{dash} $5") == -5
+        assert final_answer(f"{marker}10 {dash} 5") == 10
 
 
 def test_close_is_not_equal() -> None:
@@ -133,6 +166,11 @@ def test_any_text_has_an_answer_or_none(reply: str) -> None:
         "\\frac{",
         "<answer>",
         "the answer is",
+        "\nAnswer",
+        "# ",
+        "1e",
+        "1 x 10^",
+        "– ",
     ],
 )
 def test_long_hostile_text_is_read_in_linear_time(piece: str) -> None:

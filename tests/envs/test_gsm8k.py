@@ -6,7 +6,7 @@ import pytest
 from gdpo_envs.math.gsm8k import GSM8K, SYSTEM_PROMPT, WordProblem
 
 import gdpo_bench
-from gdpo_bench.core import DataError
+from gdpo_bench.core import DataError, UnknownNameError
 
 ID = "gdpo/GSM8K-v0"
 TASK = WordProblem("What is 2 * 9?", "18", "2 * 9 = <<2*9=18>>18")
@@ -53,11 +53,71 @@ def test_rewards_of_a_right_reply_are_all_1(folder: Path) -> None:
         ("<answer>18</answer>", 1, 0, 1),
         ("<think>a</think><answer>1</answer><answer>18</answer>", 1, 0, 1),
         ("", 0, 0, 0),
+        ("2 * 9 = 18</think>\n<answer>18</answer>", 1, 1, 1),
+        ("\nfirst 9\n</think>\n\n<answer>18</answer><|im_end|>\n", 1, 1, 1),
+        (f"{RIGHT}<|im_end|>", 1, 1, 1),
+        (f"{RIGHT} so 18<|im_end|>", 1, 0, 1),
+        ("2 * 9 = 18</think>\n<answer>18</answer> bye", 1, 0, 1),
+        ("<think>2 * 9 is 18, so", 0, 0, 0),
+        ("<think>The answer is 18", 0, 0, 0),
+        ("<think>The answer is 17</think>It is 18", 1, 0, 0),
+        ("The answer is 17</think>It is 18", 1, 0, 0),
+        ("<think>18</think>", 0, 0, 0),
+        ("<think>2 * 9\n<answer>18</answer>", 1, 0, 1),
     ],
 )
 def test_rewards_are_independent_of_each_other(reply: str, correct: int, format: int, integer: int) -> None:
     env = GSM8K()
     assert (env.correct(TASK, reply), env.format(TASK, reply), env.integer(TASK, reply)) == (correct, format, integer)
+
+
+# What the functions published with the paper return, beside our rewards.
+@pytest.mark.parametrize(
+    ("truth", "reply", "correct", "format", "integer"),
+    [
+        ("18", "<think>a</think>\n<answer>18</answer>", 1, 1, 1),
+        ("18", "<think>a\nb</think>\n<answer>\n18 \n</answer>\n", 1, 1, 1),
+        ("18", "<think>a</think>\n<answer>$18</answer>", 0, 1, 0),
+        ("18", "<think>a</think>\n<answer>18.</answer>", 0, 1, 0),
+        ("18", "<think>a</think>\n<answer>0018</answer>", 0, 1, 1),
+        ("-5", "<think>a</think>\n<answer>-5</answer>", 1, 1, 0),
+        ("1,000", "<think>a</think>\n<answer>1,000</answer>", 1, 1, 0),
+        ("1,000", "<think>a</think>\n<answer>1000</answer>", 0, 1, 1),
+        ("18", "<think>a</think><answer>18</answer>", 1, 0, 1),
+        ("18", "<think>a</think>\n\n<answer>18</answer>", 1, 0, 1),
+        ("18", "<think>a</think>\n<answer>18</answer>\n\n", 1, 0, 1),
+        ("18", "<think>a</think>\n<answer>18</answer><|im_end|>", 1, 0, 1),
+        ("18", "a</think>\n<answer>18</answer>", 1, 0, 1),
+        ("18", "x <think>a</think>\n<answer>18</answer>", 1, 0, 1),
+        ("18", "<think>a</think>\n<answer>17</answer>\n<answer>18</answer>", 1, 0, 1),
+        ("18", "<think>put it in <answer></think>\n<answer>18</answer>", 1, 0, 1),
+        ("18", "<think>a</think> b</think>\n<answer>18</answer>", 1, 1, 1),
+        ("18", "<answer>18", 1, 0, 1),
+        ("18", " 18 ", 1, 0, 1),
+        ("18", "18</answer> and more", 1, 0, 1),
+        ("18", "The answer is 18.", 0, 0, 0),
+        ("18", "", 0, 0, 0),
+    ],
+)
+def test_compat_has_the_published_rewards_to_the_letter(
+    truth: str, reply: str, correct: int, format: int, integer: int
+) -> None:
+    env, task = GSM8K(compat="gdpo"), WordProblem("?", truth, "")
+    assert (env.correct(task, reply), env.format(task, reply), env.integer(task, reply)) == (correct, format, integer)
+
+
+def test_truth_of_compat_is_the_published_text(folder: Path) -> None:
+    env = GSM8K(str(folder), compat="gdpo")
+    task = env.tasks("eval")[0]
+    assert task.answer == "6,000"
+    assert env.correct(task, env.reference(task))
+    assert env.format(task, env.reference(task))
+    assert GSM8K(str(folder)).tasks("eval")[0].answer == "6000"
+
+
+def test_other_compat_is_refused() -> None:
+    with pytest.raises(UnknownNameError, match="gdpo"):
+        GSM8K(compat="gpdo")
 
 
 def test_metrics_are_accuracy_and_format_rate() -> None:
