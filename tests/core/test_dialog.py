@@ -161,6 +161,7 @@ def test_environment_that_cannot_answer_fails_on_that_rollout_alone(vec: Vec) ->
     _, rewards, terminated, _, info = venv.step(["no number", "3"])
     assert terminated.tolist() == [True, False]
     assert info["failed"].tolist() == [[True] * 3, [False] * 3]
+    assert info["applicable"].tolist() == [[True] * 3, [False, True, True]]
     assert rewards.tolist() == [[0, 0, 0], [0, -1, 1]]
     assert "respond raised ValueError" in str(info["failures"][0])
     assert {failure.reward for failure in info["failures"]} == {"success", "turns", "characters"}
@@ -176,6 +177,19 @@ def test_sum_over_the_episode_must_stay_in_the_range(vec: Vec) -> None:
     expected = rf"'characters' on task {venv.tasks[0].id} adds up to 11.* outside \[0, 10\]"
     with pytest.raises(RewardError, match=expected):
         venv.step(["001"])
+
+
+def test_sum_of_penalties_must_stay_in_the_range(vec: Vec) -> None:
+    class Strict(Counting):
+        @reward(low=-1, high=0, kind="penalty")
+        def turns(self, task: CountTask, turn: Turn[Counter]) -> float:
+            return -1.0
+
+    venv = vec(Strict, num_prompts=1, group_size=1)
+    venv.reset(seed=0)
+    venv.step(["1"])
+    with pytest.raises(RewardError, match=r"'turns' .* adds up to -2.* outside \[-1, 0\]"):
+        venv.step(["1"])
 
 
 def test_sum_within_the_range_up_to_rounding_is_accepted(vec: Vec) -> None:

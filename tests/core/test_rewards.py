@@ -21,6 +21,7 @@ from gdpo_bench.core import DeclarationError, Gate, RewardSpec, Task, TextEnv, U
         ({"metric": "acuracy"}, "metric must be one of accuracy, format_rate, exceed_ratio, bug_ratio"),
         ({"weight": math.nan}, "weight must be finite"),
         ({"low": 0.5, "gate": Gate("other", 1)}, r"becomes 0, which lies outside \[0.5, 1"),
+        ({"low": -2.0, "high": -1.0, "gate": Gate("other", 1)}, r"becomes 0, which lies outside \[-2.0, -1.0"),
     ],
 )
 def test_contradictory_declaration_is_refused(change: dict[str, Any], message: str) -> None:
@@ -34,6 +35,25 @@ def test_decorator_checks_when_the_class_is_written() -> None:
         @reward(low=1, high=0)
         def quality(self: object, task: Task, reply: str) -> float:
             return 0
+
+
+def test_decorator_declares_all_that_it_is_given() -> None:
+    gate = Gate("other", at_least=0.5)
+
+    class Declared(TextEnv[Task]):
+        @reward(low=-2, high=3, kind="graded", weight=0.25, gate=gate, metric="accuracy", batched=True)
+        def quality(self, tasks: Sequence[Task], replies: Sequence[str]) -> list[float]:
+            """Scores all at once."""
+            return [0.0] * len(tasks)
+
+        @reward(low=0, high=1)
+        def other(self, task: Task, reply: str) -> float:
+            return 0.0
+
+    quality, other = Declared.reward_functions
+    assert quality.spec == RewardSpec("quality", -2, 3, kind="graded", weight=0.25, gate=gate, metric="accuracy")
+    assert other.spec == RewardSpec("other", 0, 1, kind="graded", weight=1.0, gate=None, metric=None)
+    assert (quality.method, quality.batched, other.batched) == ("quality", True, False)
 
 
 def test_shortfall_metrics_count_what_is_below_full_marks() -> None:

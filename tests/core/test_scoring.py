@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from gdpo_bench.core import Gate, GroupVectorEnv, RewardError, Task, TextEnv, reward
+from gdpo_bench.core import Gate, GroupVectorEnv, RewardError, Task, TextEnv, UnavailableError, reward
 
 Vec = Callable[..., GroupVectorEnv]
 
@@ -152,6 +152,20 @@ def test_failures_name_environment_reward_task_and_error(vec: Vec) -> None:
 def test_failure_of_a_single_rollout_is_a_failure_too(vec: Vec) -> None:
     _, info = step(vec(Fragile, 1, 1), "")
     assert info["failed"].tolist() == [[True, True, True, False]]
+
+
+@pytest.mark.parametrize("batched", [False, True])
+@pytest.mark.parametrize("rollouts", [1, 2])
+def test_what_is_missing_on_this_machine_ends_the_step_and_says_nothing_of_the_replies(
+    vec: Vec, batched: bool, rollouts: int
+) -> None:
+    class Remote(Base):
+        @reward(low=0, high=1, batched=batched)
+        def correct(self, task: Any, reply: Any) -> float:
+            raise UnavailableError("no service answers")
+
+    with pytest.raises(UnavailableError, match="no service answers"):
+        step(vec(Remote, 1, rollouts), *["a"] * rollouts)
 
 
 def test_interrupt_is_no_failure(vec: Vec) -> None:

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable, Sequence
 
 import gymnasium as gym
@@ -122,6 +123,19 @@ def test_seed_starts_over_and_no_seed_goes_on(vec: Vec) -> None:
     second = venv.reset()[1]["task_id"].tolist()
     assert not set(first) & set(second)
     assert venv.reset(seed=5)[1]["task_id"].tolist() == first
+
+
+@pytest.mark.parametrize("resets", [0, 1, 2, 5])
+def test_a_restored_queue_brings_the_tasks_that_the_other_would_have_brought(vec: Vec, resets: int) -> None:
+    """In the middle of a pass through the tasks, and over its end."""
+    one, other = vec(Echo, num_prompts=3, group_size=2), vec(Echo, num_prompts=3, group_size=2)
+    other.reset(seed=8)
+    for i in range(resets):
+        one.reset(seed=5 if i == 0 else None)
+    other.restore_queue(json.loads(json.dumps(one.queue_state())))
+    for _ in range(len(one.tasks)):
+        assert one.reset()[1]["task_id"].tolist() == other.reset()[1]["task_id"].tolist()
+    assert one.queue_state() == other.queue_state()
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 6])
