@@ -134,6 +134,13 @@ class TextEnv(Generic[TaskT]):
         """
         return None
 
+    def runs_programs_with(self) -> dict[str, str] | None:
+        """Versions of the Python that runs programs from replies, as `python`, and of packages that they may import.
+
+        Leaderboard entries record them. None, the default, where no programs are run.
+        """
+        return None
+
     # What the engine calls; authors of dialogues derive from DialogEnv instead.
 
     def begin(self, task: TaskT) -> Any:

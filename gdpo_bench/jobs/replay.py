@@ -124,7 +124,9 @@ def _entries(plan: Plan, env: PlannedEnv, command: str, console: Console) -> Ite
                 )
             ],
             sidecar=sidecar.sha256,
-            provenance=collect_provenance(command, wall_s=time.perf_counter() - started),
+            provenance=collect_provenance(
+                command, wall_s=time.perf_counter() - started, programs=env.env.runs_programs_with()
+            ),
         )
         yield Measured(entry, sidecar)
 

@@ -222,6 +222,7 @@ def _entries(plan: Plan, folder: RunFolder, runs: list[PlannedRun], command: str
                 engine=rollout_engine("transformers" if plan.vllm is None else "vllm", plan.device),
                 gpus=current_world().size if plan.device == "cuda" else 0,
                 arithmetic=finished[0].arithmetic or None,
+                programs=env.env.runs_programs_with(),
             ),
         )
         yield Measured(entry, sidecar)

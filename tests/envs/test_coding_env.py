@@ -307,6 +307,21 @@ def test_answers_of_megabytes_can_pass(mode: Any, code: str) -> None:
 
 
 @pytest.mark.usefixtures("engine")
+def test_python_and_packages_that_run_programs_are_told() -> None:
+    execution.installed.cache_clear()
+    versions = CodingEnv().runs_programs_with()
+    assert versions is not None
+    assert versions["python"].startswith("3.")
+
+
+def test_without_an_engine_nobody_tells_what_runs_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+    execution.installed.cache_clear()
+    assert CodingEnv().runs_programs_with() is None
+    execution.installed.cache_clear()
+
+
+@pytest.mark.usefixtures("engine")
 def test_length_counts_only_for_a_program_that_passes() -> None:
     long = f"{RIGHT}  # {'x' * 100}"
     assert scored(DOUBLE, RIGHT, long, "def f(x): return x", f"# {'x' * 100}\ndef f(x): return x") == [

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
+from gdpo_envs.coding.mini import CodingMini
 
 from gdpo_bench.cli.run import main
 from gdpo_bench.jobs.job import Job, JobError, check
 from gdpo_bench.jobs.plan import WARM_START_ENVS, plan
+from gdpo_bench.leaderboard.files.store import read_entry
 
 CODING = "gdpo/CodingMini-v1"
 SHORT = ["--normalizers", "grpo", "--policy", "oracle"]
@@ -70,3 +72,5 @@ def test_oracle_earns_full_marks(tmp_path: Path, capsys: pytest.CaptureFixture[s
     table = capsys.readouterr().out
     assert "pass_rate" in table
     assert "left out" not in table
+    (entry,) = map(read_entry, tmp_path.glob("*/entries/*.json"))
+    assert entry.provenance.programs == CodingMini().runs_programs_with()

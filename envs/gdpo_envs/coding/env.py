@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gdpo_bench.core import Gate, Message, TextEnv, reward
-from gdpo_envs.coding.execution import Verdict, judge, unavailable
+from gdpo_envs.coding.execution import Verdict, installed, judge, unavailable
 from gdpo_envs.coding.problem import CodeTask
 
 LIMIT = 16_000
@@ -68,6 +68,10 @@ class CodingEnv(TextEnv[CodeTask]):
     def unavailable(self) -> str | None:
         """Why programs cannot be run here, or None."""
         return unavailable()
+
+    def runs_programs_with(self) -> dict[str, str] | None:
+        """Python and packages of the sandbox's image; None where it cannot be asked."""
+        return installed()
 
     def _judge(self, tasks: Sequence[CodeTask], replies: Sequence[str]) -> list[Verdict | Exception]:
         return judge(tasks, replies, self.cpu_s)

@@ -7,12 +7,14 @@ process. Environments hold nothing of it, so they can be copied, pickled and sen
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from gdpo_bench.core import GdpoBenchError, UnavailableError
@@ -27,6 +29,11 @@ _SLOTS = 2
 _REMEMBERED = 20_000
 _OUTPUTS = 16
 """Of the largest allowed size, that all tests together may have at least."""
+_VERSIONS = """
+import importlib.metadata, json, platform
+found = {package.metadata["Name"]: package.version for package in importlib.metadata.distributions()}
+print(json.dumps({"python": platform.python_version(), **found}))
+"""
 _FUTURE = re.compile(r"^from __future__ import [^\n]*\n", re.MULTILINE)
 
 
@@ -179,6 +186,19 @@ def unavailable() -> str | None:
     except SandboxError as error:
         return str(error)
     return None if outcome.status == "ok" else f"The sandbox cannot run an empty program: {outcome.error}"
+
+
+@lru_cache
+def installed() -> dict[str, str] | None:
+    """Versions of the image's Python, as `python`, and of its packages; None where no program can be run."""
+    from gdpo_sandbox import Program, SandboxError, SandboxPool  # noqa: PLC0415
+
+    try:
+        with SandboxPool(slots=1) as pool:
+            (outcome,) = pool.run(Program(_VERSIONS, inputs=[None])).tests
+    except SandboxError:
+        return None
+    return dict(json.loads(outcome.stdout)) if outcome.status == "ok" else None
 
 
 def _limits(task: CodeTask, cpu_s: float) -> Limits:

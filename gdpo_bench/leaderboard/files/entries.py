@@ -43,6 +43,7 @@ _SINCE_2: tuple[tuple[str, ...], ...] = (
 )
 _WRITTEN_WHERE_KNOWN: tuple[tuple[str, ...], ...] = (
     ("provenance", "arithmetic"),
+    ("provenance", "programs"),
     ("provenance", "hardware", "processor"),
 )
 """Fields that older entries of the same format lack, and keep lacking when they are written again."""

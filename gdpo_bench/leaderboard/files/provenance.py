@@ -32,6 +32,7 @@ def collect_provenance(
     engine: RolloutEngine | None = None,
     gpus: int = 0,
     arithmetic: dict[str, str] | None = None,
+    programs: dict[str, str] | None = None,
 ) -> Provenance:
     """Describe this process, this machine and this checkout.
 
@@ -44,6 +45,7 @@ def collect_provenance(
         engine: What drew the replies.
         gpus: How many GPUs were used for that time.
         arithmetic: What decided the last bits in the processes that computed, see `core.processor.arithmetic`.
+        programs: What ran programs from replies, see `TextEnv.runs_programs_with`.
     """
     sha, dirty = git_state(Path(gdpo_bench.__file__).parent)
     return Provenance(
@@ -57,6 +59,7 @@ def collect_provenance(
         engine=engine,
         hardware=hardware(),
         arithmetic=arithmetic,
+        programs=programs,
         cost=Cost(wall_s=round(wall_s, 1), tokens=tokens, gpu_hours=round(gpus * wall_s / 3600, 3) if gpus else None),
         status="self-reported",
     )

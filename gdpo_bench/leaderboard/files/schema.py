@@ -308,6 +308,9 @@ class Provenance(_Part):
     hardware: Hardware
     arithmetic: dict[str, str] | None = None
     """Environment variables that decided the last bits, see `core.processor`; `None` in older entries."""
+    programs: dict[str, str] | None = None
+    """What ran programs from replies: `python` and the packages there were, with their versions; `None` in older
+    entries, and where none were run."""
     cost: Cost
     status: Literal["self-reported", "reproduced"]
     """`reproduced`: somebody else repeated it and got the same."""
