@@ -95,7 +95,7 @@ _WRAPPINGS = tuple(
 )
 _DOLLARS = re.compile(r"(?<!\\)\$([^$]*)(?<!\\)\$")
 _LEADING = re.compile(r"^(?:\s|=|\\approx(?![a-zA-Z])|\\therefore(?![a-zA-Z])|~)+")
-_TRAILING = re.compile(r"(?:\s|\\[,;:! ]|[.,;](?![0-9]))+$")
+_TRAILING = re.compile(r"(?:\s|\\(?:[,;:! ]|$)|[.,;](?![0-9]))+$")
 
 _GAP = r"(?:\s|~|\\[,;:! ]|\{\\,\}|\\(?:thinspace|enspace|space)(?![a-zA-Z])|\\text\{\s*\}|\\hspace\*?\{[^{}]*\})"
 _THOUSANDS = re.compile(rf"(?<![0-9.,])[0-9]{{1,3}}(?:{_GAP}+[0-9]{{3}})+(?![0-9])")

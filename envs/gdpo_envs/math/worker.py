@@ -33,6 +33,8 @@ _WARM_UP = (
     (r"-3\le x<4", "[-3,4)"),
     (r"\begin{pmatrix}1\\2\end{pmatrix}", r"(-\infty,2)\cup(3,\infty)"),
     (r"\text{even}", r"\sin x"),
+    ("2x+3y=6", r"y=-\frac{2}{3}x+2"),
+    (r"5\text{ cm}", "6 cm"),
 )
 """Judged before the first fork, so that every child has what the parser learns on its first expressions."""
 _NO_MORE_QUESTIONS = 17
