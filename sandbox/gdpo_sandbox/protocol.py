@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from gdpo_sandbox.errors import ProgramError
@@ -57,7 +56,7 @@ def encode_program(program: Program, tests: int, limits: Limits, budget: Budget)
         "entry": program.entry,
         "isolation": isolation,
         "tests": tests,
-        "limits": asdict(limits) | {"wall_s": wall_s(limits), "program_cpu_s": program_cpu_s(limits)},
+        "limits": vars(limits) | {"wall_s": wall_s(limits), "program_cpu_s": program_cpu_s(limits)},
         "budget": vars(budget),
     }
 
