@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     import docker
     from gdpo_sandbox import SandboxPool
 
+# Data lie in the folder that GDPO_BENCH_DATA names, or nowhere: else each test would ask the hub for half a minute.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
 # Workers of pytest-xdist ignore Ctrl-C, and so would the commands that tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

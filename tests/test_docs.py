@@ -3,9 +3,11 @@
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,8 +17,10 @@ from gdpo_bench.agent.options import PretrainedConfig, TrainingOptions
 from gdpo_bench.jobs.job import RuntimeOptions
 
 ROOT = Path(__file__).parents[1]
+make_api = SimpleNamespace(**runpy.run_path(str(ROOT / "docs/make_api.py")))
 _PYTHON = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _PYTHON_OR_BASH = re.compile(r"^```(python|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\]\(([^)#\s]+)")
 _FILE_NAME = re.compile(r"# (\w+\.py)\n")
 
 # The commands of the fresh environment, without a network.
@@ -73,6 +77,16 @@ def test_tables_of_options_say_what_the_code_says(name: str) -> None:
     text = (ROOT / "docs/training.md").read_text(encoding="utf-8")
     printed = text.partition(f"<!-- begin {name.lower()} -->\n")[2].partition(f"\n<!-- end {name.lower()} -->")[0]
     assert printed == options_table(*OPTION_TABLES[name])
+
+
+def test_the_list_of_what_is_public_says_what_the_packages_say() -> None:
+    assert (ROOT / "docs/api.md").read_text(encoding="utf-8") == make_api.render(), "run: python docs/make_api.py"
+
+
+@pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")], ids=lambda page: page.name)
+def test_links_to_files_lead_somewhere(page: Path) -> None:
+    links = [link for link in _LINK.findall(page.read_text(encoding="utf-8")) if "://" not in link]
+    assert [link for link in links if not (page.parent / link).exists()] == []
 
 
 def write_block(code: str, number: int, folder: Path) -> str:
