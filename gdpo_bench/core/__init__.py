@@ -17,7 +17,7 @@ from gdpo_bench.core.errors import (
 from gdpo_bench.core.registry import EnvSpec, list_envs, make_env, make_vec, register, spec
 from gdpo_bench.core.rewards import Gate, RewardSpec, reward
 from gdpo_bench.core.spaces import Unicode
-from gdpo_bench.core.task import Message, Task, content_hash, split_by_content
+from gdpo_bench.core.task import Message, Task, content_hash, held_out, split_by_content
 from gdpo_bench.core.vector import GroupVectorEnv
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "Unicode",
     "UnknownNameError",
     "content_hash",
+    "held_out",
     "list_envs",
     "make_env",
     "make_vec",

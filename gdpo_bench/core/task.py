@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import Any, TypedDict, TypeVar
 
@@ -63,19 +63,33 @@ def content_hash(value: Any, digits: int = 16) -> str:
     return hashlib.sha256(canonical_json(value).encode("ascii")).hexdigest()[:digits]
 
 
-def held_out(task: Task, share: float) -> bool:
-    """Whether a task belongs to the evaluation split, decided by its content alone.
-
-    So splits of procedural tasks cannot overlap, however the tasks were drawn.
+def held_out(hash: str, share: float) -> bool:
+    """Whether what has this `content_hash` belongs to the evaluation split.
 
     Args:
-        task: The task.
-        share: Expected share of held-out tasks, in [0, 1].
+        hash: Of a task (its id), or of what it asks.
+        share: Expected share of what is held out, in [0, 1].
     """
-    return int(task.id[:8], 16) < share * 0x1_0000_0000
+    return int(hash[:8], 16) < share * 0x1_0000_0000
 
 
-def split_by_content(tasks: Iterable[TaskT], split: str, eval_share: float = 0.1) -> list[TaskT]:
-    """Those of the tasks that belong to `split` ("train" or "eval"), without repetitions."""
+def split_by_content(
+    tasks: Iterable[TaskT], split: str, eval_share: float = 0.1, content: Callable[[TaskT], Any] | None = None
+) -> list[TaskT]:
+    """Those of the tasks that belong to a split, without repetitions.
+
+    A hash decides, so splits of procedural tasks cannot overlap, however the tasks were drawn.
+
+    Args:
+        tasks: Tasks of both splits.
+        split: "train" or "eval".
+        eval_share: Expected share of what is held out, in [0, 1].
+        content: What a task asks, as JSON: tasks that ask the same in other words must be on the same side, or the
+            policy is evaluated on answers that it was trained on. By default all of the task, its wording included.
+    """
     unique = {task.id: task for task in tasks}
-    return [task for task in unique.values() if held_out(task, eval_share) == (split == "eval")]
+    return [
+        task
+        for task in unique.values()
+        if held_out(task.id if content is None else content_hash(content(task)), eval_share) == (split == "eval")
+    ]

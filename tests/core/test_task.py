@@ -80,6 +80,18 @@ def test_splits_share_no_task_however_the_tasks_were_drawn(one: list[int], other
     assert len(train) == len(set(train))
 
 
+def test_tasks_of_one_content_share_a_split_however_they_are_worded() -> None:
+    tasks = [Task(f"{a}+{b}{wording}") for a in range(20) for b in range(20) for wording in ("=?", " makes?")]
+
+    def content(task: Task) -> list[str]:
+        return sorted(task.prompt.removesuffix("=?").removesuffix(" makes?").split("+"))
+
+    train, held_out = ([tuple(content(t)) for t in split_by_content(tasks, s, 0.3, content)] for s in ("train", "eval"))
+    assert not set(train) & set(held_out)
+    assert len(train) + len(held_out) == len(tasks)
+    assert 30 < len(set(held_out)) < 90
+
+
 def test_share_of_held_out_tasks_is_about_what_was_asked() -> None:
     tasks = [Task(str(n)) for n in range(2000)]
     assert 150 < len(split_by_content(tasks, "eval", 0.1)) < 250

@@ -1,41 +1,70 @@
 """What CodingMini promises to the embedded policy."""
 
 import itertools
+import re
 from itertools import islice
 from random import Random
 
 import pytest
-from gdpo_envs.coding.mini import _ARGUMENTS, _CONSTANTS, _OPERANDS, _OPERATIONS, CodingMini, _cases
+from gdpo_envs.coding.mini import (
+    _ARGUMENTS,
+    _CONSTANTS,
+    _OPERANDS,
+    _OPERATIONS,
+    CodingMini,
+    _cases,
+    _formula,
+    _values,
+)
 
 from gdpo_bench.core.scoring import score
 
 DEMONSTRATIONS = 600
 
 
-def test_tasks_are_many_and_splits_are_disjoint_by_content() -> None:
+Function = tuple[int, ...]
+GRID = [(a, b) for a in range(-12, 13) for b in range(-12, 13)]
+ARGUMENT = re.compile(r"\b[ab]\b")
+
+
+def function(code: str) -> Function:
+    """What a formula computes, whichever of its arguments is called a."""
+    swapped = ARGUMENT.sub(lambda found: "ba"["ab".index(found[0])], code)
+    return min(tuple(eval(f"[{text} for a, b in GRID]", {"GRID": GRID})) for text in (code, swapped))
+
+
+@pytest.fixture(scope="module")
+def contents() -> dict[str, set[Function]]:
     env = CodingMini()
-    train, evaluation = env.tasks("train"), env.tasks("eval")
-    assert len(train) + len(evaluation) == 270
-    assert len(evaluation) > 30
-    assert not {task.prompt for task in train} & {task.prompt for task in evaluation}
-    assert not {task.id for task in train} & {task.id for task in evaluation}
+    return {split: {function(_formula(*task.formula)) for task in env.tasks(split)} for split in ("train", "eval")}
+
+
+def test_at_least_a_hundred_held_out_functions_are_asked_nowhere_in_training_in_any_form(
+    contents: dict[str, set[Function]],
+) -> None:
+    assert not contents["train"] & contents["eval"]
+    assert len(contents["eval"]) >= 100
+    assert len(contents["train"]) > 2 * len(contents["eval"])
+    assert function("a-2*b") == function("b-2*a") != function("2*a-b")
+    assert function("3*a*b") == function("b*3*a")
+
+
+def test_demonstrations_never_show_a_held_out_function_not_even_by_mistake(contents: dict[str, set[Function]]) -> None:
+    replies = [reply for _, reply in islice(CodingMini(bug_rate=0).demonstrations(Random(0)), 2000)]
+    seen = {found[1] for reply in replies if (found := re.search(r"return (.*)", reply))}
+    assert len(seen) > 300
+    assert not {function(code) for code in seen} & contents["eval"]
 
 
 def test_formulas_of_different_value_differ_on_a_test() -> None:
-    def values(formula: tuple[str, str, str], arguments: list[tuple[int, int]]) -> tuple[int, ...]:
-        left, operation, right = formula
-        combine = _OPERATIONS[operation][1]
-        return tuple(combine(_OPERANDS[left][1](a, b), _OPERANDS[right][1](a, b)) for a, b in arguments)
-
     formulas = [
         (left, operation, right)
         for operation in _OPERATIONS
         for left, right in itertools.product(_OPERANDS, repeat=2)
-        if not {left, right} <= _CONSTANTS
+        if not {left, right} <= set(_CONSTANTS)
     ]
-    many = [(a, b) for a in range(-12, 13) for b in range(-12, 13)]
-    everywhere = {values(formula, many) for formula in formulas}
-    tested = {values(formula, list(_ARGUMENTS)) for formula in formulas}
+    everywhere = {tuple(_values(*formula, GRID)) for formula in formulas}
+    tested = {tuple(_values(*formula, _ARGUMENTS)) for formula in formulas}
     assert len(everywhere) == len(tested)
     assert {min(pair) < 0 for pair in _ARGUMENTS} == {True, False}
 
@@ -45,7 +74,7 @@ def test_expected_values_are_those_of_the_reference() -> None:
         scope: dict[str, object] = {}
         exec(task.solution or "", scope)  # our own formula, not a data set's
         assert [eval(f"f{case['input']}", scope) for case in task.tests] == [eval(c["output"]) for c in task.tests]
-        assert task.tests == _cases(task.left, task.operation, task.right)
+        assert task.tests == _cases(*task.formula)
 
 
 def test_reference_is_short_and_a_comment_is_too_long() -> None:

@@ -1,6 +1,8 @@
 """What both Mini environments promise to the embedded policy."""
 
+import json
 import math
+import re
 from collections.abc import Iterator
 from itertools import islice
 from random import Random
@@ -10,7 +12,7 @@ import pytest
 from gdpo_envs.math.mini import MathMini, SumTask
 from gdpo_envs.tool_calling.mini import ToolCallingMini, ToolTask
 
-from gdpo_bench.core import TextEnv, make_env, make_vec
+from gdpo_bench.core import DeclarationError, TextEnv, make_env, make_vec
 from gdpo_bench.core.scoring import Scores, score
 
 IDS = ["gdpo/MathMini-v1", "gdpo/ToolCallingMini-v1"]
@@ -26,6 +28,23 @@ HOSTILE = [
     '<think></think><tool_call>{"name": "weather", "parameters": {"city": "\\ud800"}}</tool_call>',
     "<answer>٣</answer>",
 ]
+
+
+def content(task: SumTask | ToolTask) -> object:
+    """What a task asks, whatever its wording and the order of its addends or parameters."""
+    if isinstance(task, SumTask):
+        return tuple(sorted(task.numbers))
+    return task.name, frozenset(task.parameters.items())
+
+
+def shown(reply: str) -> Iterator[object]:
+    """The sums that a reply works out, step by step, and the calls that it makes, also those that are cut off."""
+    steps = [(int(a), int(b)) for a, b in re.findall(r"(\d+)\+(\d+)=", reply)]
+    numbers = [*steps[0][:1], *(b for _, b in steps)] if steps else []
+    yield from (tuple(sorted(step)) for step in steps)
+    yield from (tuple(sorted(numbers[:count])) for count in range(2, len(numbers) + 1))
+    for name, parameters in re.findall(r'{"name":"(\w+)","parameters":({.*?})', reply):
+        yield name, frozenset(json.loads(parameters).items())
 
 
 @pytest.fixture(params=IDS)
@@ -63,7 +82,21 @@ def test_splits_share_no_task_and_no_prompt_and_are_large_enough(env: TextEnv[An
     assert not {task.prompt for task in train} & {task.prompt for task in held_out}
     for tasks in (train, held_out):
         assert len({task.id for task in tasks}) == len(tasks) > 10
-    assert len(train) > 2 * len(held_out)
+    assert len(train) > 1.5 * len(held_out)
+
+
+def test_at_least_a_hundred_held_out_contents_are_asked_nowhere_in_training_in_any_words(env: TextEnv[Any]) -> None:
+    train, held_out = ({content(task) for task in env.tasks(split)} for split in ("train", "eval"))
+    assert not train & held_out
+    assert len(held_out) >= 100
+    assert len(train) > 1.5 * len(held_out)
+
+
+def test_demonstrations_never_show_what_is_held_out_not_even_by_mistake(env: TextEnv[Any]) -> None:
+    held_out = {content(task) for task in env.tasks("eval")}
+    seen = {found for _, reply in demonstrations(env) for found in shown(reply)}
+    assert len(seen) > 100
+    assert not seen & held_out
 
 
 def test_tasks_are_the_same_every_time(env: TextEnv[Any], env_id: str) -> None:
@@ -83,7 +116,7 @@ def test_demonstrations_are_of_the_training_split_and_imperfect(env: TextEnv[Any
     pairs = list(demonstrations(env))
     train = {task.id for task in env.tasks("train")}
     assert all(task.id in train for task, _ in pairs)
-    assert len({task.id for task, _ in pairs}) > 0.9 * len(train)
+    assert len({content(task) for task, _ in pairs}) > 0.8 * len({content(task) for task in env.tasks("train")})
     values = scored(env, pairs).values
     for k, spec in enumerate(env.reward_specs):
         assert len(set(values[:, k])) >= 2, f"{spec.name} says the same of all demonstrations"
@@ -167,7 +200,7 @@ def test_correctness_of_a_call_does_not_depend_on_its_format(call: str, correctn
 
 
 @pytest.mark.parametrize(
-    "options", [{"max_addends": 3}, {"max_digit": 4, "max_addends": 4}, {"limit": 1}, {"format_rate": 0}]
+    "options", [{"max_addends": 3}, {"max_digit": 4, "digits": 1, "max_addends": 4}, {"limit": 1}, {"format_rate": 0}]
 )
 def test_options_make_other_tasks_that_still_keep_the_promises(options: dict[str, Any]) -> None:
     env = make_env("gdpo/MathMini-v1", **options)
@@ -178,3 +211,9 @@ def test_options_make_other_tasks_that_still_keep_the_promises(options: dict[str
     if options.get("limit") != 1:
         references = [(task, env.reference(task) or "") for task in env.tasks("eval")]
         assert (scored(env, references).values == 1).all()
+
+
+@pytest.mark.parametrize("options", [{"max_addends": 4}, {"max_digit": 10}, {"digits": 9}])
+def test_more_sums_than_can_be_listed_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(DeclarationError, match=r"at most 9, and there can be at most 100,000 sums; max_digit="):
+        make_env("gdpo/MathMini-v1", **options)

@@ -1,24 +1,34 @@
-"""Sums of small numbers, for the embedded policy: four rewards that compete for a short reply."""
+"""Sums of numbers with small digits, for the embedded policy: four rewards that compete for a short reply."""
 
 from __future__ import annotations
 
 import itertools
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from gdpo_bench.core import RewardSpec, Task, TextEnv, reward, split_by_content
+from gdpo_bench.core import (
+    DeclarationError,
+    RewardSpec,
+    Task,
+    TextEnv,
+    content_hash,
+    held_out,
+    reward,
+    split_by_content,
+)
 from gdpo_envs.math.length import conditioned
 from gdpo_envs.options import checked_count, checked_share
 from gdpo_envs.tags import has_blocks, tag_pattern
 
 _TAGS = tag_pattern("answer")
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
-_WORDINGS = ("{}=?", "What is {}?", "{} makes?")
+_MOST_SUMS = 100_000
 _WORKED_SHARE = 0.55
-_WRONG_SHARE = 0.35
-_WORDY_SHARE = 0.35
+_WRONG_SHARE = 0.1
+_WORDY_SHARE = 0.8
 
 
 @dataclass(frozen=True)
@@ -31,41 +41,58 @@ class SumTask(Task):
 
 
 class MathMini(TextEnv[SumTask]):
-    """Sums of two or three digits, answered as `<think>…</think><answer>…</answer>`.
+    """Sums of three-digit numbers, answered as `<think>…</think><answer>…</answer>`.
 
-    All sums are enumerated; one in five is held out for evaluation, chosen by content. The limit
-    of the length reward leaves room for the format and the answer, but not for worked steps.
+    All sums are enumerated; about three in ten are held out in every order of their addends, and demonstrations never
+    work one out, not even on the way to a longer sum. The limit of the length reward leaves room for the format and the
+    answer, but not for worked steps. Digits are few, so that a small policy learns from the sums that it sees what it
+    needs for the others.
+
+    Version history:
+        v1: Split by the addends without their order: all addends of v0's held-out sums were trained on in other words
+            or the other way round. 378 sums of two numbers of three digits instead of 45 of one digit, in one wording;
+            a thought may be opened by the prompt.
+        v0: First version.
     """
 
     def __init__(
         self,
         max_addends: int = 2,
-        max_digit: int = 9,
+        max_digit: int = 3,
         limit: int = 36,
-        format_rate: float = 0.5,
-        eval_share: float = 0.2,
+        format_rate: float = 0.25,
+        eval_share: float = 0.3,
         *,
+        digits: int = 3,
         conditioned: bool = False,
     ) -> None:
         """Set the options.
 
         Args:
             max_addends: Sums have two to this many addends.
-            max_digit: Addends are from 1 to this.
+            max_digit: Digits of addends are from 1 to this.
             limit: Characters of a short reply.
             format_rate: Share of the demonstrations that are in the right format, in [0, 1].
-            eval_share: Expected share of the tasks that are held out, in [0, 1].
+            eval_share: Expected share of the sums that are held out, in [0, 1].
+            digits: How many digits an addend has.
             conditioned: Whether the length counts only where the answer is correct.
 
         Raises:
-            DeclarationError: A value outside its range.
+            DeclarationError: A value outside its range, or so many sums that they cannot all be listed.
         """
         self.max_addends = checked_count("max_addends", max_addends, at_least=2)
         self.max_digit = checked_count("max_digit", max_digit)
         self.limit = checked_count("limit", limit)
         self.format_rate = checked_share("format_rate", format_rate)
         self.eval_share = checked_share("eval_share", eval_share)
+        self.digits = checked_count("digits", digits)
         self.conditioned = conditioned
+        sums = sum(self.max_digit ** (self.digits * count) for count in range(2, self.max_addends + 1))
+        if self.max_digit > 9 or sums > _MOST_SUMS:
+            raise DeclarationError(
+                f"max_digit must be at most 9, and there can be at most {_MOST_SUMS:,} sums; max_digit={max_digit}, "
+                f"digits={digits}, max_addends={max_addends} make {sums:,}."
+            )
 
     @property
     def reward_specs(self) -> tuple[RewardSpec, ...]:
@@ -73,14 +100,15 @@ class MathMini(TextEnv[SumTask]):
         return conditioned(super().reward_specs) if self.conditioned else super().reward_specs
 
     def tasks(self, split: str) -> Sequence[SumTask]:
-        """Every sum of the split."""
+        """Every sum of the split, in every order."""
+        digits = itertools.product(map(str, range(1, self.max_digit + 1)), repeat=self.digits)
+        addends = [int("".join(one)) for one in digits]
         sums = (
-            SumTask(f"{wording.format('+'.join(map(str, numbers)))}\n", numbers, self.limit)
-            for wording in _WORDINGS
+            SumTask(f"{'+'.join(map(str, numbers))}=?\n", numbers, self.limit)
             for count in range(2, self.max_addends + 1)
-            for numbers in itertools.product(range(1, self.max_digit + 1), repeat=count)
+            for numbers in itertools.product(addends, repeat=count)
         )
-        return split_by_content(sums, split, self.eval_share)
+        return split_by_content(sums, split, self.eval_share, lambda task: _content(task.numbers))
 
     @reward(low=0, high=1, kind="binary", metric="accuracy")
     def correct(self, task: SumTask, reply: str) -> bool:
@@ -109,19 +137,19 @@ class MathMini(TextEnv[SumTask]):
 
     def demonstrations(self, rng: Random) -> Iterator[tuple[SumTask, str]]:
         """Replies with worked steps or without, often wrong, wordy or badly tagged."""
-        tasks = self.tasks("train")
+        by_addends: defaultdict[int, list[SumTask]] = defaultdict(list)
+        for task in self.tasks("train"):
+            by_addends[len(task.numbers)].append(task)
+        choices = list(by_addends.values())
         while True:
-            # Short sums are few; without this they would hardly be seen.
-            addends = rng.randint(2, self.max_addends)
-            task = rng.choice(tasks)
-            while len(task.numbers) != addends:
-                task = rng.choice(tasks)
+            # Short sums are few; drawn from all tasks they would hardly be seen.
+            task = rng.choice(rng.choice(choices))
             yield task, self._demonstration(task, rng)
 
     def _demonstration(self, task: SumTask, rng: Random) -> str:
         total = sum(task.numbers)
         thought = ""
-        if rng.random() < _WORKED_SHARE:
+        if rng.random() < _WORKED_SHARE and not any(map(self._is_held_out, _steps(task.numbers))):
             partial = list(itertools.accumulate(task.numbers))
             steps = zip(partial, task.numbers[1:], partial[1:], strict=False)
             thought = "; ".join(f"{a}+{b}={c}" for a, b, c in steps) + f"; so it is {total}"
@@ -138,6 +166,21 @@ class MathMini(TextEnv[SumTask]):
             ),
             (0.4, 0.3, 0.3),
         )[0]
+
+    def _is_held_out(self, numbers: Sequence[int]) -> bool:
+        return held_out(content_hash(_content(numbers)), self.eval_share)
+
+
+def _content(numbers: Sequence[int]) -> list[int]:
+    """A sum without the order of its addends."""
+    return sorted(numbers)
+
+
+def _steps(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
+    """Sums other than the whole one that worked steps give away."""
+    for count in range(2, len(numbers)):
+        yield numbers[:count]
+        yield sum(numbers[:count]), numbers[count]
 
 
 def _answer(reply: str) -> str:

@@ -12,23 +12,29 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
-from gdpo_bench.core import Task, TextEnv, reward, split_by_content
+from gdpo_bench.core import Task, TextEnv, content_hash, held_out, reward, split_by_content
 from gdpo_envs.options import checked_share
 from gdpo_envs.tool_calling.toolrl import correctness, format_reward, parse_calls
 
 _VALUES = {
-    "city": ("Oslo", "Rome", "Lima", "Cairo", "Paris"),
-    "unit": ("C", "F"),
-    "sym": ("AX", "BQ", "CZ", "DK"),
-    "day": ("mon", "tue", "wed", "sun"),
+    "city": ("Oslo", "Rome", "Lima", "Cairo", "Paris", "Tunis"),
+    "unit": ("C", "F", "K"),
+    "sym": ("AX", "BQ", "CZ", "DK", "EV", "FL"),
+    "day": ("mon", "tue", "wed", "thu", "sun"),
+    "n": ("2", "3", "4", "5"),
 }
-_TOOLS = {"weather": ("city", "unit"), "stock": ("sym", "day"), "book": ("city", "day")}
+_TOOLS = {"weather": ("city", "day", "unit"), "stock": ("sym", "day", "n"), "book": ("city", "day", "n")}
 _WORDINGS = {
-    "weather": ("temp in {city} as {unit}", "how warm is {city} in {unit}"),
-    "stock": ("price of {sym} on {day}", "what cost {sym} on {day}"),
-    "book": ("trip to {city} on {day}", "fly me to {city} on {day}"),
+    "weather": ("temp in {city} on {day} as {unit}", "how warm is {city} on {day} in {unit}"),
+    "stock": ("buy {n} {sym} on {day}", "get me {n} of {sym} on {day}"),
+    "book": ("trip for {n} to {city} on {day}", "fly {n} of us to {city} on {day}"),
 }
+_WRONG_NAME_SHARE = 0.2
+_WRONG_VALUE_SHARE = 0.2
+_WRONG_KEYS_SHARE = 0.1
+_CUT_SHARE = 0.2
 
 
 @dataclass(frozen=True)
@@ -40,14 +46,24 @@ class ToolTask(Task):
 
 
 class ToolCallingMini(TextEnv[ToolTask]):
-    """Requests such as `temp in Oslo as C`, answered as `<think>…</think><tool_call>{…}</tool_call>`."""
+    """Requests such as `temp in Oslo as C`, answered as `<think>…</think><tool_call>{…}</tool_call>`.
 
-    def __init__(self, format_rate: float = 0.4, eval_share: float = 0.2) -> None:
+    All requests are enumerated; about a third of the calls is held out in all wordings, and demonstrations never show
+    one, not even where they get a call wrong.
+
+    Version history:
+        v1: Split by the call that is asked for (most calls of v0's held-out requests were trained on in other words);
+            330 calls of three parameters instead of 46 of two; each superfluous call costs correctness; a thought may
+            be opened by the prompt.
+        v0: First version.
+    """
+
+    def __init__(self, format_rate: float = 0.4, eval_share: float = 0.35) -> None:
         """Set the options.
 
         Args:
             format_rate: Share of the demonstrations that are in the right format, in [0, 1].
-            eval_share: Expected share of the tasks that are held out, in [0, 1].
+            eval_share: Expected share of the calls that are held out, in [0, 1].
 
         Raises:
             DeclarationError: A value outside its range.
@@ -64,7 +80,7 @@ class ToolCallingMini(TextEnv[ToolTask]):
             for parameters in [dict(zip(keys, values, strict=True))]
             for wording in _WORDINGS[name]
         )
-        return split_by_content(requests, split, self.eval_share)
+        return split_by_content(requests, split, self.eval_share, lambda task: _content(task.name, task.parameters))
 
     @reward(low=0, high=1, kind="binary", metric="format_rate")
     def format(self, task: ToolTask, reply: str) -> float:
@@ -88,16 +104,11 @@ class ToolCallingMini(TextEnv[ToolTask]):
             yield task, self._demonstration(task, rng)
 
     def _demonstration(self, task: ToolTask, rng: Random) -> str:
-        name, parameters = task.name, dict(task.parameters)
-        if rng.random() < 0.25:
-            name = rng.choice(list(_TOOLS))
-        for key in parameters:
-            if rng.random() < 0.3:
-                parameters[key] = rng.choice(_VALUES[key])
-        if rng.random() < 0.15:
-            parameters = {rng.choice(list(_VALUES)): value for value in parameters.values()}
+        name, parameters = _with_mistakes(task, rng)
+        while held_out(content_hash(_content(name, parameters)), self.eval_share):
+            name, parameters = _with_mistakes(task, rng)
         call = _call(name, parameters)
-        if rng.random() < 0.2:
+        if rng.random() < _CUT_SHARE:
             call = call[:-1]
         if rng.random() < self.format_rate:
             return _reply(name, call)
@@ -112,6 +123,24 @@ class ToolCallingMini(TextEnv[ToolTask]):
             ),
             (0.3, 0.2, 0.2, 0.2, 0.1),
         )[0]
+
+
+def _with_mistakes(task: ToolTask, rng: Random) -> tuple[str, dict[str, str]]:
+    """The call of a demonstration."""
+    name, parameters = task.name, dict(task.parameters)
+    if rng.random() < _WRONG_NAME_SHARE:
+        name = rng.choice(list(_TOOLS))
+    for key in parameters:
+        if rng.random() < _WRONG_VALUE_SHARE:
+            parameters[key] = rng.choice(_VALUES[key])
+    if rng.random() < _WRONG_KEYS_SHARE:
+        parameters = {rng.choice(list(_VALUES)): value for value in parameters.values()}
+    return name, parameters
+
+
+def _content(name: str, parameters: dict[str, str]) -> list[Any]:
+    """A call, however it was asked for."""
+    return [name, parameters]
 
 
 def _call(name: str, parameters: dict[str, str]) -> str:
