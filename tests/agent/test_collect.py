@@ -14,6 +14,8 @@ from gdpo_bench.agent.policy import Policy
 from gdpo_bench.agent.rollout import TransformersBackend
 from gdpo_bench.core import DialogEnv, GroupVectorEnv, Message, Task, TextEnv, Turn, reward
 
+from .chat_templates import SHUTS, make_tokenizer
+
 Vec = Callable[..., GroupVectorEnv]
 
 
@@ -97,6 +99,36 @@ def test_turns_follow_each_other_and_only_the_policys_tokens_carry_loss(small_po
         assert rollouts.drawn[i].tolist() == drawn + [False] * padding
         assert (rollouts.log_probs[i] < 0).tolist() == rollouts.drawn[i].tolist()
     assert rollouts.lengths.tolist() == rollouts.drawn.sum(1).tolist()
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_dialogue_holds_what_the_chat_template_writes_between_what_was_drawn(
+    small_policy: Policy, vec: Vec, finished: bool
+) -> None:
+    tokenizer = make_tokenizer(SHUTS.template, SHUTS.eos)
+    policy = Policy(small_policy.model, tokenizer)
+
+    class Speaks(Scripted):
+        def generate(self, *arguments: Any) -> list[Completion]:
+            drawn = super().generate(*arguments)
+            cut = [Completion(one.token_ids[:-1], one.log_probs[:-1], "length") for one in drawn]
+            return drawn if finished else cut
+
+    env = vec(Echo, num_prompts=1, group_size=2)
+    thought = "<think>so</think> one"  # the template would drop the thought and the space
+    rollouts = play(env, policy, Speaks(policy, [[thought, "bye"], ["two"], ["three"]]))
+    _, info = env.reset(seed=0)
+    end = "<|end|>"
+    whole = SHUTS.begin(info["messages"][0][0]["content"]) + thought + end + SHUTS.follows("user", "again 1?")
+    whole += f"two{end}" + SHUTS.follows("user", "again 2?") + "three" + (end if finished else "")
+    length = len(policy.chat.tokens(whole))
+    assert tokenizer.decode(rollouts.token_ids[0, :length]) == whole
+    assert not rollouts.drawn[0, length:].any()
+    own = [thought, "two", "three"]
+    said = "".join(text + (end if finished else "") for text in own)
+    assert tokenizer.decode(rollouts.token_ids[0][rollouts.drawn[0]]) == said
+    assert rollouts.cut_off.tolist() == [not finished] * 2
+    assert rollouts.scores.values[1].tolist() == [1, 1]  # "bye" was judged without its end
 
 
 def test_rewards_add_up_over_the_turns_in_the_order_of_the_rollouts(small_policy: Policy, vec: Vec) -> None:
