@@ -54,7 +54,7 @@ def verl_function() -> Callable[[Tensor, Tensor], Tensor] | None:
 
     def call(rewards: Tensor, groups: Tensor) -> Tensor:
         n, k = rewards.shape
-        return verl.gdpo(rewards, groups.tolist(), [1.0] * k, [1] * n, None)
+        return verl.gdpo(rewards, groups, torch.ones(k), torch.ones(n, dtype=torch.long), None)
 
     return call
 

@@ -6,7 +6,8 @@
 A file per algorithm; each says its formula, its source and where it departs from it.
 """
 
-from gdpo_bench.advantages.batch import Normalizer, RewardBatch, make_batch
+from gdpo_bench.advantages.batch import Normalizer, RewardBatch
+from gdpo_bench.advantages.blocks import Blocks, reward_blocks, sum_blocks
 from gdpo_bench.advantages.compute import compute_advantages
 from gdpo_bench.advantages.dgdo import DGDO
 from gdpo_bench.advantages.diagnostics import Diagnostics, diagnose
@@ -18,9 +19,11 @@ from gdpo_bench.advantages.gdpo import GDPO
 from gdpo_bench.advantages.groups import Groups
 from gdpo_bench.advantages.grpo import GRPO
 from gdpo_bench.advantages.maxrl import MaxRL
+from gdpo_bench.advantages.normalization import centre, standardize, weighted_sum
 from gdpo_bench.advantages.opo import OPO
 from gdpo_bench.advantages.pass_at_k import PassAtK
 from gdpo_bench.advantages.presets import PRESETS
+from gdpo_bench.advantages.reading import make_batch
 from gdpo_bench.advantages.registry import (
     list_normalizers,
     make_normalizer,
@@ -28,6 +31,7 @@ from gdpo_bench.advantages.registry import (
     register_normalizer,
 )
 from gdpo_bench.advantages.reinforce_pp import ReinforcePlusPlus
+from gdpo_bench.advantages.whitening import whiten
 
 __all__ = [
     "DGDO",
@@ -37,6 +41,7 @@ __all__ = [
     "OPO",
     "PRESETS",
     "BatchError",
+    "Blocks",
     "Diagnostics",
     "DomainError",
     "Explanation",
@@ -49,6 +54,7 @@ __all__ = [
     "ReinforcePlusPlus",
     "RewardBatch",
     "StateError",
+    "centre",
     "compute_advantages",
     "diagnose",
     "explain",
@@ -59,4 +65,9 @@ __all__ = [
     "make_normalizer",
     "normalizer_options",
     "register_normalizer",
+    "reward_blocks",
+    "standardize",
+    "sum_blocks",
+    "weighted_sum",
+    "whiten",
 ]

@@ -2,23 +2,29 @@
 
 Take all multisets of G reward vectors of n binary rewards, compute each group's advantages by
 themselves and before batch whitening, and count the different sorted tuples, rounded to 1e-4.
-With ε = 0: at TRL's 1e-4 that rounding already splits levels which GRPO does not have.
+With ε = 0: at TRL's 1e-4 that rounding already splits levels which GRPO does not have. An estimator
+whose advantages depend on the other groups of a batch has no such number, and is refused.
 """
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement, islice, product
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from gdpo_bench.advantages.batch import Normalizer
 from gdpo_bench.advantages.compute import compute_advantages
-from gdpo_bench.advantages.registry import make_normalizer, normalizer_options
+from gdpo_bench.advantages.errors import DomainError
+from gdpo_bench.advantages.registry import make_normalizer, normalizer_options, read_normalizer
 from gdpo_bench.core.files import write_figure
+from gdpo_bench.core.rewards import RewardSpec
 
 ROUNDING = 1e-4
 _GROUPS_AT_ONCE = 20_000
@@ -44,31 +50,66 @@ def count_kinds(normalizer: str | Normalizer, size: int, rewards: int) -> int:
     """Number of distinct sorted advantage tuples.
 
     Args:
-        normalizer: A name, taken with ε = 0 where it has an ε, or an instance as it is.
+        normalizer: A name, taken with ε = 0 where it has an ε; a name with options, or an instance, as it is.
+            Without batch whitening where that is an option.
         size: G, rollouts of a group.
         rewards: n, binary rewards.
+
+    Raises:
+        DomainError: Its advantages depend on the other groups of the batch.
     """
-    if isinstance(normalizer, str):
-        made = make_normalizer(normalizer)
-        normalizer = make_normalizer(normalizer, eps=0) if "eps" in normalizer_options(made) else made
+    compute = _by_group(normalizer, size, rewards)
     vectors = torch.tensor(list(product((0.0, 1.0), repeat=rewards)), dtype=torch.float64)
     groups = combinations_with_replacement(range(len(vectors)), size)
     kinds: set[tuple[int, ...]] = set()
     while chunk := list(islice(groups, _GROUPS_AT_ONCE)):
-        members = torch.tensor(chunk).reshape(-1)
-        ids = torch.arange(len(chunk)).repeat_interleave(size)
-        advantages = compute_advantages(normalizer, vectors[members], ids).reshape(-1, size)
-        levels = (advantages.sort(dim=1).values / ROUNDING).round().long()
+        levels = (compute(vectors[torch.tensor(chunk)]).sort(dim=1).values / ROUNDING).round().long()
         kinds.update(map(tuple, torch.unique(levels, dim=0).tolist()))
     return len(kinds)
+
+
+def _by_group(normalizer: str | Normalizer, size: int, rewards: int) -> Callable[[Tensor], Tensor]:
+    """Advantages (P, G) of rewards (P, G, n) by a normalizer for which a group is the same in any batch."""
+    weights, title = None, getattr(normalizer, "__qualname__", None) or repr(normalizer)
+    if isinstance(normalizer, str):
+        title, bare = normalizer, ":" not in normalizer
+        normalizer, weights = read_normalizer(normalizer)
+        if bare and "eps" in normalizer_options(normalizer):
+            normalizer = make_normalizer(title, eps=0)
+    if getattr(normalizer, "batch_norm", False) and dataclasses.is_dataclass(normalizer):
+        normalizer = dataclasses.replace(normalizer, batch_norm=False)
+    names = [f"reward_{i}" for i in range(rewards)]
+
+    def compute(groups: Tensor) -> Tensor:
+        return compute_advantages(
+            copy.deepcopy(normalizer),  # what an estimator remembers of one batch is not for the next
+            groups,
+            specs=[RewardSpec(name, 0, 1) for name in names],
+            weights=weights,
+            lengths=torch.ones(groups.shape[:2]),
+        )
+
+    # All different, all equal, and half of them: enough for spreads and means of the batch to differ.
+    vectors = torch.tensor(list(product((0.0, 1.0), repeat=rewards)), dtype=torch.float64)
+    picks = torch.tensor([[i * step % len(vectors) for i in range(size)] for step in (1, 0, 3, len(vectors) // 2)])
+    together, alone = compute(vectors[picks]), torch.cat([compute(vectors[pick][None]) for pick in picks])
+    if not torch.allclose(together, alone, rtol=0, atol=ROUNDING / 100):
+        raise DomainError(
+            f"What {title} makes of a group depends on the other groups of its batch, so it has no number of kinds; "
+            "count for one that looks at groups by themselves."
+        )
+    return compute
 
 
 def figure_3(normalizers: Sequence[str], max_multisets: int) -> tuple[Panel, Panel]:
     """Both panels: n = 2 with growing G, and G = 4 with growing n.
 
     Args:
-        normalizers: Names; those that whiten by the batch depend on what else is enumerated.
+        normalizers: Names, perhaps with options.
         max_multisets: A panel ends before the first point with more groups than this.
+
+    Raises:
+        DomainError: An estimator's advantages depend on the other groups of the batch.
     """
     sizes = tuple(g for g in range(2, 17) if multisets(g, 2) <= max_multisets)
     lengths = tuple(n for n in range(1, 9) if multisets(4, n) <= max_multisets)

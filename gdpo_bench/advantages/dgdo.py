@@ -15,36 +15,98 @@ The average is state: `state_dict` and `load_state_dict` carry it over an interr
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from gdpo_bench.advantages.batch import RewardBatch
+from gdpo_bench.advantages.blocks import entering_rewards, reward_blocks, weighted_before
 from gdpo_bench.advantages.errors import BatchError, OptionError
-from gdpo_bench.advantages.gdpo import GDPO
+from gdpo_bench.advantages.normalization import standardize, weighted_sum
+from gdpo_bench.advantages.options import Absent, Baseline, Scope, Singleton, Statistics, ZeroVariance, check_options
 from gdpo_bench.advantages.registry import register_normalizer
+from gdpo_bench.advantages.whitening import whiten
 
 
 @register_normalizer("dgdo")
 @dataclass(frozen=True)
-class DGDO(GDPO):
+class DGDO:
     """Weights GDPO's advantages by a running average of relative spreads."""
 
+    eps: float = 1e-6
+    """Added to standard deviations (TRL 1e-4, verl 1e-6)."""
+    ddof: int = 1
+    """1 for the sample standard deviation, which all frameworks use; 0 for the population's."""
+    baseline: Baseline = "mean"
+    """Subtract the group's mean, or the mean of the group's other rollouts."""
+    zero_variance: ZeroVariance = "zero"
+    """What becomes of groups whose rewards are equal."""
+    singleton: Singleton = "zero"
+    """What becomes of a group of one."""
+    missing: Absent = "skip"
+    """A reward that is not applicable to a rollout."""
+    failed: Absent = "skip"
+    """A reward whose scorer failed."""
+    statistics: Statistics = "float64"
+    """Precision of all arithmetic."""
+    weighting: Literal["after", "before"] = "after"
+    """Whether weights multiply normalized advantages, or rewards before they are normalized."""
+    batch_norm: bool = True
+    """Whiten over the whole batch (Eq. 6). Without it this is MO-GRPO."""
+    scope: Scope = "sequence"
+    """What whitening counts once: a rollout, a token, or a rollout within its own group."""
+    whitening_eps: float | None = None
+    """ε of whitening, in place of `eps`."""
+    eps_in_root: bool = False
+    """Whether whitening adds ε to the variance (verl) and not to the standard deviation."""
+    whiten_absent: bool = False
+    """Whether a rollout that has no part in the statistics enters those of whitening, as 0."""
     momentum: float = 0.9
     """Share of the old weights that a batch leaves in place; 0 for no memory."""
     _state: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        check_options(self)
         if not 0 <= self.momentum < 1:
             raise OptionError(f"Option momentum must be at least 0 and below 1; got {self.momentum!r}.")
 
+    def idle(self) -> tuple[str, ...]:
+        """Options without effect beside the others."""
+        if not self.batch_norm:
+            return ("scope", "whitening_eps", "eps_in_root", "whiten_absent")
+        return ("eps_in_root",) if self.scope == "group" else ()
+
     def __call__(self, batch: RewardBatch) -> Tensor:
         """Advantages (N,) from rewards (N, K), group ids (N,) and weights (K,); updates the average."""
-        return super().__call__(dataclasses.replace(batch, weights=batch.weights * self._update(batch)))
+        weights = batch.weights * self._update(batch)
+        if self.weighting == "before":
+            batch = weighted_before(batch, weights)
+            weights = batch.weights
+        rewards = reward_blocks(batch, missing=self.missing, failed=self.failed, statistics=self.statistics)
+        per_reward = standardize(
+            rewards,
+            eps=self.eps,
+            ddof=self.ddof,
+            baseline=self.baseline,
+            zero_variance=self.zero_variance,
+            singleton=self.singleton,
+            overwrite=True,
+        )
+        advantages = batch.grouping.restore(weighted_sum(per_reward, rewards, weights, self.zero_variance))
+        if not self.batch_norm:
+            return advantages
+        return whiten(
+            advantages,
+            batch,
+            eps=self.eps if self.whitening_eps is None else self.whitening_eps,
+            ddof=self.ddof,
+            scope=self.scope,
+            eps_in_root=self.eps_in_root,
+            zero_variance=self.zero_variance,
+            rows=None if self.whiten_absent else rewards.rows(),
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """The running average as plain numbers."""
@@ -57,8 +119,8 @@ class DGDO(GDPO):
 
     def _update(self, batch: RewardBatch) -> Tensor:
         """Advance the average by one batch and return it, (K,)."""
-        present = self.present(batch)
-        counted = torch.ones_like(batch.rewards) if present is None else present.to(batch.rewards.dtype)
+        entering = entering_rewards(batch, self.missing, self.failed)
+        counted = torch.ones_like(batch.rewards) if entering is None else entering.to(batch.rewards.dtype)
         counts = counted.sum(0).clamp(min=1)
         means = (batch.rewards * counted).sum(0) / counts
         variances = ((batch.rewards - means).square() * counted).sum(0) / (counts - self.ddof).clamp(min=1)

@@ -28,8 +28,10 @@ import torch
 from torch import Tensor
 
 from gdpo_bench.advantages.batch import RewardBatch
+from gdpo_bench.advantages.blocks import Blocks, sum_blocks
 from gdpo_bench.advantages.errors import DomainError
-from gdpo_bench.advantages.group_norm import GroupNorm, rounding
+from gdpo_bench.advantages.normalization import centre, rounding, standardize
+from gdpo_bench.advantages.options import Absent, Baseline, Singleton, Statistics, ZeroVariance, check_options
 from gdpo_bench.advantages.registry import register_normalizer
 
 
@@ -39,32 +41,64 @@ from gdpo_bench.advantages.registry import register_normalizer
 @register_normalizer("grpo_scaled", divide_by_range=True)
 @register_normalizer("rloo", scale="none", baseline="leave_one_out")
 @dataclass(frozen=True)
-class GRPO(GroupNorm):
+class GRPO:
     """Normalizes the weighted sum of the rewards. Weights act on rewards."""
 
+    eps: float = 1e-6
+    """Added to standard deviations (TRL 1e-4, verl 1e-6)."""
+    ddof: int = 1
+    """1 for the sample standard deviation, which all frameworks use; 0 for the population's."""
+    baseline: Baseline = "mean"
+    """Subtract the group's mean, or the mean of the group's other rollouts."""
+    zero_variance: ZeroVariance = "zero"
+    """What becomes of groups whose rewards are equal."""
+    singleton: Singleton = "zero"
+    """What becomes of a group of one."""
+    missing: Absent = "skip"
+    """A reward that is not applicable to a rollout."""
+    failed: Absent = "skip"
+    """A reward whose scorer failed."""
+    statistics: Statistics = "float64"
+    """Precision of all arithmetic."""
     scale: Literal["group", "batch", "none"] = "group"
     """Whose standard deviation to divide by."""
     divide_by_range: bool = False
     """Divide each reward by its declared high − low before adding; needs specs."""
 
+    def __post_init__(self) -> None:
+        check_options(self)
+
+    def idle(self) -> tuple[str, ...]:
+        """Options without effect beside the others."""
+        return {"group": (), "batch": ("zero_variance",), "none": ("eps", "ddof", "zero_variance")}[self.scale]
+
     def __call__(self, batch: RewardBatch) -> Tensor:
         """Advantages (N,) from rewards (N, K), group ids (N,) and weights (K,)."""
-        rewards = self.rewards(batch)
-        if self.divide_by_range:
-            rewards = rewards / reward_ranges(batch).to(rewards.dtype)
-        total, size, rows = self.total(batch, rewards)
-        advantages = self.standardize(
-            total, batch.grouping, batch.dtype, present=rows, size=size, scale=self.scale == "group"
-        )
-        return advantages / self._batch_divisor(total, size, rows, batch) if self.scale == "batch" else advantages
+        weights = batch.weights / reward_ranges(batch) if self.divide_by_range else batch.weights
+        total = sum_blocks(batch, weights, missing=self.missing, failed=self.failed, statistics=self.statistics)
+        if self.scale == "group":
+            advantages = standardize(
+                total,
+                eps=self.eps,
+                ddof=self.ddof,
+                baseline=self.baseline,
+                zero_variance=self.zero_variance,
+                singleton=self.singleton,
+            )
+        else:
+            advantages = centre(total, baseline=self.baseline, singleton=self.singleton)
+            if self.scale == "batch":
+                advantages.div_(self._batch_divisor(total))
+        return batch.grouping.restore(advantages)
 
-    def _batch_divisor(self, total: Tensor, size: Tensor, rows: Tensor | None, batch: RewardBatch) -> Tensor:
-        if rows is not None:
-            total, size = total[rows], size[rows]
-        if len(total) <= 1:
-            return torch.full((), math.inf, dtype=total.dtype, device=total.device)
-        std = total.std(correction=self.ddof)
-        equal = (std <= rounding(batch.dtype, len(total)) * size.mean()) & self.exact_zeros
+    def _batch_divisor(self, total: Blocks) -> Tensor | float:
+        sums, sizes = total.values, total.term_sizes
+        if total.present is not None:
+            sums, sizes = sums[total.present], sizes[total.present]
+        if sums.numel() <= 1:
+            return math.inf
+        std = sums.std(correction=self.ddof)
+        equal = std <= rounding(total.dtype, sums.numel()) * sizes.mean()
         return torch.where(equal, math.inf, std + self.eps)
 
 

@@ -20,16 +20,34 @@ import torch
 from torch import Tensor
 
 from gdpo_bench.advantages.batch import RewardBatch
+from gdpo_bench.advantages.blocks import sum_blocks
 from gdpo_bench.advantages.errors import DomainError
-from gdpo_bench.advantages.group_norm import GroupNorm
+from gdpo_bench.advantages.normalization import centre
+from gdpo_bench.advantages.options import Absent, Baseline, Singleton, Statistics, check_options
 from gdpo_bench.advantages.registry import register_normalizer
 from gdpo_bench.core.rewards import RewardSpec
 
 
 @register_normalizer("maxrl")
 @dataclass(frozen=True)
-class MaxRL(GroupNorm):
+class MaxRL:
     """Divides by the mean in place of the standard deviation. Weights act on rewards."""
+
+    eps: float = 1e-6
+    """Added to the mean."""
+    baseline: Baseline = "mean"
+    """Subtract the group's mean, or the mean of the group's other rollouts."""
+    singleton: Singleton = "zero"
+    """What becomes of a group of one."""
+    missing: Absent = "skip"
+    """A reward that is not applicable to a rollout."""
+    failed: Absent = "skip"
+    """A reward whose scorer failed."""
+    statistics: Statistics = "float64"
+    """Precision of all arithmetic."""
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
     def check_rewards(self, specs: Sequence[RewardSpec], weights: Mapping[str, float]) -> None:
         """Refuse rewards whose sum may be negative.
@@ -43,16 +61,16 @@ class MaxRL(GroupNorm):
 
     def __call__(self, batch: RewardBatch) -> Tensor:
         """Advantages (N,) from rewards (N, K) ≥ 0, group ids (N,) and weights (K,)."""
-        total, size, rows = self.total(batch, self.rewards(batch))
-        if bool((total < 0).any()):
-            row = int(total.argmin())
+        total = sum_blocks(batch, batch.weights, missing=self.missing, failed=self.failed, statistics=self.statistics)
+        sums = total.values if total.present is None else torch.where(total.present, total.values, 0.0)
+        if bool((sums < 0).any()):
+            found = batch.grouping.restore(sums)
+            row = int(found.argmin())
             raise DomainError(
-                f"maxrl needs sums of rewards that are not negative; rollout {row} has {total[row].item():.6g}. "
+                f"maxrl needs sums of rewards that are not negative; rollout {row} has {found[row].item():.6g}. "
                 "Shift the reward, or give it another weight."
             )
-        centred = self.standardize(total, batch.grouping, batch.dtype, present=rows, size=size, scale=False)
-        counted = total if rows is None else torch.where(rows, total, 0.0)
-        counts = batch.grouping.sizes if rows is None else batch.grouping.sum(rows.to(total.dtype)).clamp(min=1)
-        means = batch.grouping.sum(counted) / counts
+        centred = centre(total, baseline=self.baseline, singleton=self.singleton)
+        means = batch.grouping.total(sums) / total.counts
         # Where the mean is 0 so is every reward, and 0 / 1 stays 0 also with ε = 0.
-        return batch.grouping.combine(torch.div, centred, torch.where(means > 0, means + self.eps, 1.0))
+        return batch.grouping.restore(centred / torch.where(means > 0, means + self.eps, 1.0))

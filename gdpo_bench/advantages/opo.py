@@ -19,27 +19,39 @@ import torch
 from torch import Tensor
 
 from gdpo_bench.advantages.batch import RewardBatch
+from gdpo_bench.advantages.blocks import sum_blocks
 from gdpo_bench.advantages.errors import DomainError
-from gdpo_bench.advantages.group_norm import GroupNorm
+from gdpo_bench.advantages.normalization import alone, centre
+from gdpo_bench.advantages.options import Absent, Singleton, Statistics, check_options
 from gdpo_bench.advantages.registry import register_normalizer
 
 
 @register_normalizer("opo")
 @dataclass(frozen=True)
-class OPO(GroupNorm):
+class OPO:
     """Centres on the length-weighted mean. Weights act on rewards."""
+
+    singleton: Singleton = "zero"
+    """What becomes of a group of one."""
+    missing: Absent = "skip"
+    """A reward that is not applicable to a rollout."""
+    failed: Absent = "skip"
+    """A reward whose scorer failed."""
+    statistics: Statistics = "float64"
+    """Precision of all arithmetic."""
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
     def __call__(self, batch: RewardBatch) -> Tensor:
         """Advantages (N,) from rewards (N, K), lengths (N,), group ids (N,) and weights (K,)."""
         if batch.lengths is None:
             raise DomainError("opo needs `lengths`, the token counts of the rollouts; pass lengths.")
-        total, size, rows = self.total(batch, self.rewards(batch))
+        total = sum_blocks(batch, batch.weights, missing=self.missing, failed=self.failed, statistics=self.statistics)
         # Centred first: what is equal is then exactly 0, and the baseline below is relative to the mean.
-        centred = self.standardize(total, batch.grouping, batch.dtype, present=rows, size=size, scale=False)
-        lengths = batch.lengths.to(total.dtype)
-        counts = torch.ones_like(lengths) if rows is None else rows.to(lengths.dtype)
-        tokens = batch.grouping.sum(lengths * counts)
-        weights = torch.where(batch.grouping.spread(tokens) > 0, lengths, 1.0) * counts
-        baselines = batch.grouping.sum(weights * centred) / batch.grouping.sum(weights).clamp(min=1e-30)
-        advantages = batch.grouping.combine(torch.sub, centred, baselines)
-        return advantages if rows is None else torch.where(rows, advantages, 0.0)
+        centred = centre(total)
+        sum_of, lengths = batch.grouping.total, batch.grouping.arrange(batch.lengths, centred.dtype)
+        there = torch.ones_like(centred) if total.present is None else total.present.to(centred.dtype)
+        weights = torch.where(sum_of(lengths * there) > 0, lengths, 1.0) * there
+        baselines = sum_of(weights * centred) / sum_of(weights).clamp(min=1e-30)
+        return batch.grouping.restore(alone(total, (centred - baselines) * there, self.singleton))

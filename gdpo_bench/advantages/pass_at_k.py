@@ -23,32 +23,43 @@ import torch
 from torch import Tensor
 
 from gdpo_bench.advantages.batch import RewardBatch
+from gdpo_bench.advantages.blocks import sum_blocks
 from gdpo_bench.advantages.errors import OptionError
-from gdpo_bench.advantages.group_norm import GroupNorm, rounding
+from gdpo_bench.advantages.normalization import centre, rounding
+from gdpo_bench.advantages.options import Absent, Statistics, check_options
 from gdpo_bench.advantages.registry import register_normalizer
 
 
 @register_normalizer("pass_at_k")
 @dataclass(frozen=True)
-class PassAtK(GroupNorm):
+class PassAtK:
     """Normalizes what a rollout adds to the best of k. Weights act on rewards."""
+
+    eps: float = 1e-6
+    """Added to the standard deviation."""
+    missing: Absent = "skip"
+    """A reward that is not applicable to a rollout."""
+    failed: Absent = "skip"
+    """A reward whose scorer failed."""
+    statistics: Statistics = "float64"
+    """Precision of all arithmetic."""
 
     k: int = 4
     """Size of the subsets; 1 is GRPO with the population's standard deviation."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        check_options(self)
         if self.k < 1:
             raise OptionError(f"Option k must be at least 1; got {self.k}.")
 
     def __call__(self, batch: RewardBatch) -> Tensor:
         """Advantages (N,) from rewards (N, K), group ids (N,) and weights (K,)."""
-        total, size, rows = self.total(batch, self.rewards(batch))
-        centred = self.standardize(total, batch.grouping, batch.dtype, present=rows, size=size, scale=False)
-        kept = torch.arange(len(total), device=total.device) if rows is None else rows.nonzero().squeeze(1)
+        total = sum_blocks(batch, batch.weights, missing=self.missing, failed=self.failed, statistics=self.statistics)
+        centred, rows = batch.grouping.restore(centre(total)), total.rows()
+        kept = torch.arange(len(batch), device=centred.device) if rows is None else rows.nonzero().squeeze(1)
         kept = kept[batch.grouping.index[kept].argsort(stable=True)]
         _, sizes = torch.unique_consecutive(batch.grouping.index[kept], return_counts=True)
-        advantages = torch.zeros_like(total)
+        advantages = torch.zeros_like(centred)
         for n in sizes.unique().tolist():
             if n > self.k:
                 members = kept[torch.repeat_interleave(sizes == n, sizes)].reshape(-1, n)

@@ -5,7 +5,7 @@
 Checked against the installed packages by `tox -e peer-axolotl`, `peer-swift`, `peer-trl` and
 `peer-verl`: axolotl 0.19, ms-swift 4.6, TRL 1.16 and verl 0.9.1. Read from their sources of August
 2026 and not run (docs/conformance.md says why): NeMo-RL, OpenRLHF and NVlabs/GDPO at their main
-branches. `paper` is the published formula in float64.
+branches. `paper` is the published formula in float64. Of a preset, an estimator takes the options that it has.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ _NEMO = _ZERO_FILL | {
     "zero_variance": "undivided",
     "baseline": "leave_one_out",
 }
+_NEMO_07 = _NEMO | {"zero_variance": "undivided_at_zero"}
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "paper": {
@@ -44,8 +45,10 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "GRPO": _TRL | _ZERO_FILL | {"singleton": "zero"},
         "GDPO": _FLOAT32 | _SKIP_ALL | {"eps": 1e-8},
     },
-    # Whitens without ε, and only centres where there is no spread.
+    # Whitens without ε, and only centres where there is no spread. Up to 0.7 the deviation of equal fellows divides,
+    # where rounding leaves any: the numbers that come of that are the machine's.
     "nemo-rl": {"GRPO": _NEMO, "GDPO": _NEMO | {"whitening_eps": 0.0}},
+    "nemo-rl-0.7": {"GRPO": _NEMO_07, "GDPO": _NEMO_07 | {"whitening_eps": 0.0}},
     "nvlabs-trl": {
         "GRPO": _TRL | _ZERO_FILL | {"singleton": "error"},
         "GDPO": _TRL | _ZERO_FILL | {"singleton": "error", "grpo_if_single": True},

@@ -20,6 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 from gdpo_bench.advantages.batch import Normalizer
 from gdpo_bench.advantages.errors import OptionError
 from gdpo_bench.advantages.presets import preset_options
+from gdpo_bench.core.choices import parse_choice
 from gdpo_bench.core.errors import GdpoBenchError, RegistrationError, UnknownNameError
 from gdpo_bench.core.plugins import import_plugin
 
@@ -92,7 +93,8 @@ def make_normalizer(name: str, **options: Any) -> Normalizer:
             where `thing` is a function, a dataclass, an instance of one, or a name that importing
             the module registers. A name registered here wins over a package's.
         **options: Options of the dataclass; text is read by the option's type (`"1e-4"`, `"false"`).
-            `preset="trl"` and so on (see `presets`) stands for the options that reproduce a framework.
+            `preset="trl"` and so on (see `presets`) stands for the options that reproduce a framework. An option
+            that is without effect beside the others, such as an ε where nothing is divided, is none.
 
     Returns:
         A callable that takes a `RewardBatch` and returns advantages (N,).
@@ -106,7 +108,7 @@ def make_normalizer(name: str, **options: Any) -> Normalizer:
         found = _registry[name]
         preset = options.pop("preset", None)
         base = preset_options(preset, getattr(found.factory, "__name__", name)) if preset is not None else {}
-        return _build(name, found.factory, base | found.options | options)
+        return _build(name, found.factory, options, base | found.options)
     points = _entry_points()
     if name in points:
         return _build(name, _load(points[name]), options)
@@ -124,6 +126,23 @@ def make_normalizer(name: str, **options: Any) -> Normalizer:
     raise UnknownNameError(f"normalizer in module {module}", thing, own)
 
 
+def read_normalizer(text: str) -> tuple[Normalizer, dict[str, float] | None]:
+    """A normalizer as command lines name it: `gdpo`, or `gdpo:eps=1e-4,weights.format=2`.
+
+    Returns:
+        The normalizer, and the weights by name that the text gives rewards, if it does.
+
+    Raises:
+        ChoiceError: The text cannot be read.
+        GdpoBenchError: As of `make_normalizer`.
+    """
+    if ":" not in text:
+        return make_normalizer(text), None
+    name, options = parse_choice(text)
+    weights = {key.removeprefix("weights."): options.pop(key) for key in list(options) if key.startswith("weights.")}
+    return make_normalizer(name, **options), weights or None
+
+
 def normalizer_options(normalizer: Callable[..., Any]) -> dict[str, Any]:
     """Every degree of freedom of a normalizer, as JSON holds it.
 
@@ -131,14 +150,15 @@ def normalizer_options(normalizer: Callable[..., Any]) -> dict[str, Any]:
         normalizer: An instance of a dataclass, or a function.
 
     Returns:
-        The options of one of our dataclasses. Of code from elsewhere also where it stands and
-        the SHA-256 of its own source text: what it calls in turn is not covered.
+        The options of one of our dataclasses that have an effect beside each other. Of code from elsewhere
+        also where it stands and the SHA-256 of its own source text: what it calls in turn is not covered.
     """
     options: dict[str, Any] = {}
     code: Any = normalizer
     if dataclasses.is_dataclass(normalizer):
         code = type(normalizer)
-        options = {field.name: getattr(normalizer, field.name) for field in dataclasses.fields(code) if field.init}
+        idle = _idle(normalizer)
+        options = {name: getattr(normalizer, name) for name in _options(code) if name not in idle}
     elif not (inspect.isfunction(normalizer) or inspect.isbuiltin(normalizer)):
         code = type(normalizer)
     if not code.__module__.startswith("gdpo_bench."):
@@ -153,12 +173,17 @@ def _source_hash(code: Any) -> str | None:
         return None  # typed at a prompt, or compiled
 
 
-def _build(name: str, thing: Any, options: Mapping[str, Any]) -> Normalizer:
+def _build(name: str, thing: Any, options: Mapping[str, Any], preset: Mapping[str, Any] | None = None) -> Normalizer:
     if isinstance(thing, type):
         _check_factory(thing, name)
-        return thing(**_check_options(name, thing, options))  # type: ignore[no-any-return]
+        known = {option: value for option, value in (preset or {}).items() if option in _options(thing)}
+        made = thing(**_check_options(name, thing, {**known, **options}))
+        _refuse_idle(name, made, options)
+        return made  # type: ignore[no-any-return]
     if dataclasses.is_dataclass(thing):
-        return dataclasses.replace(thing, **_check_options(name, type(thing), options))  # type: ignore[type-var, return-value]
+        replaced: Any = dataclasses.replace(thing, **_check_options(name, type(thing), options))  # type: ignore[type-var]
+        _refuse_idle(name, replaced, options)
+        return replaced  # type: ignore[no-any-return]
     _check_factory(thing, name)
     if options:
         raise OptionError(
@@ -166,6 +191,28 @@ def _build(name: str, thing: Any, options: Mapping[str, Any]) -> Normalizer:
             "Make it a dataclass with __call__(self, batch) to give it some."
         )
     return thing  # type: ignore[no-any-return]
+
+
+def _options(cls: type) -> list[str]:
+    """Names of a dataclass's options."""
+    return [field.name for field in dataclasses.fields(cls) if field.init]
+
+
+def _idle(normalizer: Any) -> tuple[str, ...]:
+    """Options that are without effect beside the others, where the normalizer says so."""
+    return tuple(normalizer.idle()) if callable(getattr(normalizer, "idle", None)) else ()
+
+
+def _refuse_idle(name: str, normalizer: Any, given: Mapping[str, Any]) -> None:
+    """Refuse options without effect, unless they are as ever: entries hold them that were made when all were pinned."""
+    idle = _idle(normalizer)
+    defaults = {field.name: field.default for field in dataclasses.fields(normalizer)}
+    for option in given:
+        if option in idle and getattr(normalizer, option) != defaults[option]:
+            options = {known: getattr(normalizer, known) for known in _options(type(normalizer)) if known not in idle}
+            others = ", ".join(f"{known}={value!r}" for known, value in options.items() if value != defaults[known])
+            hint = f"It changes no number beside {others}: leave it out."
+            raise UnknownNameError(f"option of normalizer {name!r}", option, options, hint)
 
 
 def _check_factory(thing: Any, name: str) -> None:
@@ -179,7 +226,7 @@ def _check_factory(thing: Any, name: str) -> None:
 
 def _check_options(name: str, cls: type, options: Mapping[str, Any]) -> dict[str, Any]:
     types = get_type_hints(cls, include_extras=True) if options else {}
-    fields = [field.name for field in dataclasses.fields(cls) if field.init]
+    fields = _options(cls)
     checked = {}
     for key, value in options.items():
         if key not in fields:

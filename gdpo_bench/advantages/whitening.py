@@ -9,73 +9,84 @@ shifts them away from 0 and makes advantages depend on lengths. Whitening each g
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from gdpo_bench.advantages.batch import RewardBatch
+from gdpo_bench.advantages.blocks import Blocks
 from gdpo_bench.advantages.errors import DomainError
-from gdpo_bench.advantages.group_norm import EPS64, GroupNorm, rounding
+from gdpo_bench.advantages.normalization import EPS64, rounding, standardize
+from gdpo_bench.advantages.options import Scope, ZeroVariance
 
 
-@dataclass(frozen=True)
-class Whitening(GroupNorm):
-    """Options of estimators that whiten what they have computed."""
+def whiten(
+    values: Tensor,
+    batch: RewardBatch,
+    *,
+    eps: float = 1e-6,
+    ddof: int = 1,
+    scope: Scope = "sequence",
+    eps_in_root: bool = False,
+    zero_variance: ZeroVariance = "zero",
+    rows: Tensor | None = None,
+    sizes: Tensor | None = None,
+) -> Tensor:
+    """(x − mean) / (std + ε) over the scope.
 
-    scope: Literal["sequence", "token", "group"] = "sequence"
-    """What is counted once: a rollout, a token, or a rollout within its own group."""
-    whitening_eps: float | None = None
-    """In place of `eps`."""
-    eps_in_root: bool = False
-    """Whether ε is added to the variance (verl) and not to the standard deviation."""
-    whiten_absent: bool = False
-    """Whether a rollout without any reward enters the batch's statistics, as 0."""
+    Args:
+        values: (N,).
+        batch: The batch.
+        eps: Added to the standard deviation.
+        ddof: 1 for the sample standard deviation, 0 for the population's.
+        scope: What counts once.
+        eps_in_root: Whether ε is added to the variance (verl) and not to the standard deviation; not of `group`.
+        zero_variance: What becomes of equal values.
+        rows: Mask (N,): which rollouts enter the statistics; the others become 0.
+        sizes: (N,), the size of the terms that each value is a sum of.
 
-    def whiten(
-        self, values: Tensor, batch: RewardBatch, *, rows: Tensor | None = None, size: Tensor | None = None
-    ) -> Tensor:
-        """(x − mean) / (std + ε) over the scope.
+    Returns:
+        (N,); by `zero` a zero stays one wherever the mean is 0 up to rounding.
 
-        Args:
-            values: (N,).
-            batch: The batch.
-            rows: Mask (N,): which rollouts enter the statistics; the others become 0.
-            size: (N,), the size of the terms that each value is a sum of.
+    Raises:
+        DomainError: Counting tokens needs token counts.
+    """
+    if scope == "group":
+        blocks = _blocks(values, batch, rows, sizes)
+        return batch.grouping.restore(standardize(blocks, eps=eps, ddof=ddof, zero_variance=zero_variance))
+    counts = _token_counts(batch, values.dtype) if scope == "token" else None
+    if rows is not None:
+        counts = rows.to(values.dtype) if counts is None else counts * rows
 
-        Returns:
-            (N,); with exact zeros on, a zero stays one wherever the mean is 0 up to rounding.
+    def mean_of(terms: Tensor) -> float:
+        return float(terms.sum() if counts is None else counts @ terms) / n
 
-        Raises:
-            DomainError: Counting tokens needs token counts.
-        """
-        eps = self.eps if self.whitening_eps is None else self.whitening_eps
-        rows = None if self.whiten_absent else rows
-        if self.scope == "group":
-            return self.standardize(values, batch.grouping, batch.dtype, present=rows, size=size, eps=eps)
-        counts = self._counts(batch, values.dtype)
-        if rows is not None:
-            counts = counts * rows
-        n = counts.sum()
-        if float(n) <= 1:
-            return torch.zeros_like(values)
-        mean = (counts @ values) / n
-        spread = (counts @ (values - mean).square_()) / (n - self.ddof)
-        divisor = (spread + eps).sqrt() if self.eps_in_root else spread.sqrt() + eps
-        if self.exact_zeros:
-            magnitude = counts @ values.abs()
-            sizes = (magnitude if size is None else counts @ size) / n
-            mean = torch.where(mean.abs() <= 2 * len(values) * EPS64 * magnitude / n, 0.0, mean)
-            divisor = torch.where(spread.sqrt() <= rounding(batch.dtype, len(values)) * sizes, math.inf, divisor)
-        elif self.zero_variance == "undivided":
-            divisor = torch.where(spread > 0, divisor, 1.0)
-        whitened = (values - mean).div_(divisor)
-        return whitened if rows is None else torch.where(rows, whitened, 0.0)
+    n = float(len(values) if counts is None else counts.sum())
+    if n <= 1:
+        return torch.zeros_like(values)
+    exact, mean, variance = zero_variance == "zero", mean_of(values), mean_of(values.square())
+    size = math.sqrt(variance) if sizes is None else mean_of(sizes)
+    if not exact or abs(mean) > 2 * len(values) * EPS64 * size:
+        values = values - mean
+        variance = mean_of(values.square())
+    variance *= n / (n - ddof)
+    if exact and math.sqrt(variance) <= rounding(batch.dtype, len(values)) * size:
+        return torch.zeros_like(values)
+    divisor = math.sqrt(variance + eps) if eps_in_root else math.sqrt(variance) + eps
+    if variance == 0 and (zero_variance != "eps" or not divisor):
+        divisor = 1.0
+    whitened = values / divisor
+    return whitened if rows is None else torch.where(rows, whitened, 0.0)
 
-    def _counts(self, batch: RewardBatch, dtype: torch.dtype) -> Tensor:
-        if self.scope == "sequence":
-            return torch.ones(len(batch), dtype=dtype, device=batch.given.device)
-        if batch.lengths is None:
-            raise DomainError("Whitening over tokens (scope='token') needs `lengths`, the token counts; pass lengths.")
-        return batch.lengths.to(dtype)
+
+def _token_counts(batch: RewardBatch, dtype: torch.dtype) -> Tensor:
+    if batch.lengths is None:
+        raise DomainError("Whitening over tokens (scope='token') needs `lengths`, the token counts; pass lengths.")
+    return batch.lengths.to(dtype)
+
+
+def _blocks(values: Tensor, batch: RewardBatch, rows: Tensor | None, sizes: Tensor | None) -> Blocks:
+    groups, dtype = batch.grouping, values.dtype
+    present = groups.filled if rows is None else groups.arrange(rows, torch.bool)
+    terms = None if sizes is None else groups.arrange(sizes, dtype)
+    return Blocks(groups.arrange(values, dtype), groups, batch.dtype, present, terms)

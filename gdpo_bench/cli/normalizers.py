@@ -19,7 +19,7 @@ def collapse(
     """Count which reward vectors a normalizer can tell apart (Figure 3 of the GDPO paper).
 
     Args:
-        normalizers: What to count for, without batch whitening.
+        normalizers: What to count for, without batch whitening; `pass_at_k:k=2` sets options.
         max_multisets: Leave out points with more groups than this.
         out: The picture.
     """
@@ -44,7 +44,9 @@ def conformance(
     """Search for counterexamples to the properties of advantage estimators.
 
     Args:
-        targets: Registered normalizers, or module:function for your own; by default all of ours.
+        targets: Registered normalizers, or module:function for your own; by default all of ours. Your function gets
+            tensors by name: rewards (N, K) and groups (N,), and weights (K,), lengths (N,), applicable and failed
+            (N, K) or None, and specs, where it has such parameters; it returns advantages (N,).
         properties: Ids of the properties to test; by default all.
         exceptions: Ids of properties that your function is known not to have. Like the exceptions
             that our table declares, each must have a counterexample.
@@ -55,7 +57,7 @@ def conformance(
         section: Which generated section of that file.
 
     Returns:
-        0 if everything is as declared, 1 otherwise.
+        0 if everything is as declared, 1 otherwise, also where a function cannot be called.
     """
     if examples < 1:
         raise GdpoBenchError(f"--examples must be at least 1; got {examples}.")
@@ -65,7 +67,7 @@ def conformance(
         raise GdpoBenchError(
             "The conformance suite needs hypothesis: pip install 'gdpo-bench[conformance]'."
         ) from error
-    from gdpo_bench.conformance import CLAIMED, EXCEPTIONS, examine_all, implementation  # noqa: PLC0415
+    from gdpo_bench.conformance import CLAIMED, EXCEPTIONS, CannotCallError, examine_all, implementation  # noqa: PLC0415
     from gdpo_bench.conformance.report import (  # noqa: PLC0415
         as_junit,
         as_markdown,
@@ -74,17 +76,24 @@ def conformance(
         write_section,
     )
 
-    columns = []
+    columns, uncallable = [], {}
     for target in targets or CLAIMED:
         print(f"Testing {target} …", file=sys.stderr)
-        tested = implementation(target, **CLAIMED.get(target, {}))
+        try:
+            tested = implementation(target, **CLAIMED.get(target, {}))
+        except CannotCallError as error:
+            uncallable[target] = str(error)
+            print(error, file=sys.stderr)
+            continue
         declared = EXCEPTIONS.get(target, {}) | dict.fromkeys(exceptions, "an exception of the command line")
         columns.append(examine_all(tested, exceptions=declared, properties=properties or None, examples=examples))
-    print(as_text(columns))
+    if columns:
+        print(as_text(columns))
     if junit is not None:
-        write_atomically(junit, as_junit(columns))
-    if markdown is not None:
+        write_atomically(junit, as_junit(columns, uncallable))
+    if markdown is not None and columns:
         write_section(markdown, section, as_markdown(columns))
         if "<!-- begin properties -->" in markdown.read_text(encoding="utf-8"):
             write_section(markdown, "properties", property_table())
-    return 0 if all(finding.as_declared for findings in columns for finding in findings) else 1
+    as_declared = all(finding.as_declared for findings in columns for finding in findings)
+    return 0 if as_declared and not uncallable else 1

@@ -13,7 +13,12 @@ Needs hypothesis: `pip install gdpo-bench[conformance]`.
 
 from gdpo_bench.conformance.cases import Case
 from gdpo_bench.conformance.claims import CLAIMED, EXCEPTIONS
-from gdpo_bench.conformance.implementation import Implementation, OutsideDomainError, implementation
+from gdpo_bench.conformance.implementation import (
+    CannotCallError,
+    Implementation,
+    OutsideDomainError,
+    implementation,
+)
 from gdpo_bench.conformance.properties import PROPERTIES, Property
 from gdpo_bench.conformance.suite import Finding, examine, examine_all
 
@@ -21,6 +26,7 @@ __all__ = [
     "CLAIMED",
     "EXCEPTIONS",
     "PROPERTIES",
+    "CannotCallError",
     "Case",
     "Finding",
     "Implementation",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -12,8 +12,8 @@ from gdpo_bench.conformance.suite import Finding
 from gdpo_bench.core.errors import DataError
 from gdpo_bench.core.files import write_atomically
 
-_SYMBOLS = {"holds": "✓", "fails": "✗", "outside": "–"}
-LEGEND = "✓ no counterexample found   ✗ fails   – does not apply   ! not as declared"
+_SYMBOLS = {"holds": "✓", "fails": "✗", "outside": "–", "crashes": "?"}
+LEGEND = "✓ no counterexample found   ✗ fails   – does not apply   ? raises   ! not as declared"
 
 
 def symbol(finding: Finding) -> str:
@@ -36,8 +36,15 @@ def as_text(columns: Sequence[Sequence[Finding]]) -> str:
         lines.append(f"{findings[0].implementation:<{width}}{cells}")
     lines += ["", LEGEND]
     unexpected = [finding for findings in columns for finding in findings if not finding.as_declared]
+    said: dict[tuple[str, str], list[str]] = {}
     for finding in unexpected:
-        lines += ["", str(finding)]
+        once = (finding.implementation, finding.problem if finding.status == "crashes" else finding.prop.id)
+        if once not in said:
+            lines += ["", str(finding)]
+        said.setdefault(once, []).append(finding.prop.id)
+    for (implementation, problem), ids in said.items():
+        if len(ids) > 1:
+            lines += ["", f"{implementation} raises the same ({problem}) for: {', '.join(ids[1:])}"]
     return "\n".join(lines)
 
 
@@ -65,9 +72,18 @@ def property_table() -> str:
     return "\n".join(["| property | says | why it matters |", "|---|---|---|", *rows, ""])
 
 
-def as_junit(columns: Sequence[Sequence[Finding]]) -> bytes:
-    """One test case for each implementation and property; JUnit XML."""
+def as_junit(columns: Sequence[Sequence[Finding]], uncallable: Mapping[str, str]) -> bytes:
+    """One test case for each implementation and property; JUnit XML.
+
+    Args:
+        columns: As of `as_text`.
+        uncallable: Target → why it cannot be tested at all.
+    """
     suites = ElementTree.Element("testsuites")
+    for target, problem in uncallable.items():
+        suite = ElementTree.SubElement(suites, "testsuite", name=f"conformance of {target}", tests="1", errors="1")
+        case = ElementTree.SubElement(suite, "testcase", classname=target, name="can be called")
+        ElementTree.SubElement(case, "error", message=problem)
     for findings in columns:
         failures = [finding for finding in findings if not finding.as_declared]
         suite = ElementTree.SubElement(

@@ -9,13 +9,14 @@ from typing import Literal
 from hypothesis import HealthCheck, Phase, find, settings
 from hypothesis.errors import NoSuchExample
 
+from gdpo_bench.advantages.errors import NormalizerOutputError
 from gdpo_bench.conformance.cases import Case
-from gdpo_bench.conformance.implementation import Implementation, OutsideDomainError
+from gdpo_bench.conformance.implementation import CrashError, Implementation, OutsideDomainError
 from gdpo_bench.conformance.properties import PROPERTIES, Property
 from gdpo_bench.core.errors import UnknownNameError
 
-Status = Literal["holds", "fails", "outside"]
-"""`outside`: the implementation handles none of the property's cases."""
+Status = Literal["holds", "fails", "outside", "crashes"]
+"""`outside`: the implementation handles none of the property's cases; `crashes`: it raised on one of them."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,10 @@ class Finding:
 
     @property
     def as_declared(self) -> bool:
-        """Whether a claim held, or a declared exception had a counterexample."""
-        return self.status == "outside" or (self.status == "holds") == (self.reason is None)
+        """Whether a claim held, or a declared exception had a counterexample; a crash is none."""
+        return self.status == "outside" or (
+            self.status != "crashes" and (self.status == "holds") == (self.reason is None)
+        )
 
     def __str__(self) -> str:
         """The finding in words, with its counterexample."""
@@ -43,8 +46,10 @@ class Finding:
         if self.counterexample is None:
             declared = f", although declared not to ({self.reason})" if self.reason else ""
             return f"{title} holds{declared}."
-        declared = f"As declared ({self.reason})" if self.reason else self.prop.why
         body = "\n".join(f"    {line}" for line in str(self.counterexample).splitlines())
+        if self.status == "crashes":
+            return f"{title} cannot be tested: {self.problem}\n{body}"
+        declared = f"As declared ({self.reason})" if self.reason else self.prop.why
         return f"{title} fails: {self.prop.says}\n  {declared}\n{body}\n    {self.problem}"
 
 
@@ -67,6 +72,7 @@ def examine(
     """
     applied = 0
     problems: dict[str, str] = {}
+    crashed: set[str] = set()
 
     def violated(case: Case) -> bool:
         nonlocal applied
@@ -74,14 +80,18 @@ def examine(
             problem = prop.check(implementation, case)
         except OutsideDomainError:
             return False
-        except Exception as error:  # whatever a stranger's function raises is what went wrong
-            problem = f"{type(error).__name__}: {error}"
+        except NormalizerOutputError as error:
+            problem = str(error)
+        except CrashError as error:
+            problem = str(error)
+            crashed.add(str(case))
         applied += 1
         problems[str(case)] = problem or ""
         return problem is not None
 
     def fails(case: Case) -> Finding:
-        return Finding(prop, implementation.name, "fails", reason, case, problems[str(case)])
+        status: Status = "crashes" if str(case) in crashed else "fails"
+        return Finding(prop, implementation.name, status, reason, case, problems[str(case)])
 
     if not shrink and (rare := next(filter(violated, prop.rare), None)):
         return fails(rare)

@@ -56,7 +56,7 @@ def job_of(entry: Entry, seeds: int | None = None, completions: Path | None = No
         "normalizers": [
             {
                 "normalizer": config.name,
-                "options": {name: value for name, value in config.options.items() if name not in FOREIGN_FIELDS},
+                "options": {name: value for name, value in config.live_options.items() if name not in FOREIGN_FIELDS},
                 "weights": config.weights,
             }
         ],
@@ -107,7 +107,7 @@ def _training(options: dict[str, Any]) -> dict[str, Any]:
 def _check_same(entry: Entry, planned: Plan) -> None:
     (env,), (normalizer,) = planned.envs, planned.normalizers
     here = {**env.description.model_dump(mode="json"), "normalizer": normalizer.describe(env.specs).options}
-    then = {**entry.environment.model_dump(mode="json"), "normalizer": entry.normalizer.options}
+    then = {**entry.environment.model_dump(mode="json"), "normalizer": entry.normalizer.live_options}
     other = [f"{name} was {_short(then[name])}, is {_short(here[name])}" for name in then if then[name] != here[name]]
     if other:
         raise JobError(

@@ -2,6 +2,7 @@
 
 import pytest
 
+from gdpo_bench.advantages import GDPO, DomainError, collapse, make_normalizer
 from gdpo_bench.advantages.collapse import as_text, count_kinds, figure_3, multisets, plot
 
 
@@ -25,13 +26,31 @@ def test_four_rollouts_and_growing_vectors(normalizer, expected):
     assert [count_kinds(normalizer, 4, rewards) for rewards in range(2, 2 + len(expected))] == expected
 
 
+@pytest.mark.parametrize("at_once", [500, 20_000, 60_000])
+@pytest.mark.parametrize(("normalizer", "kinds"), [("gdpo", 318), ("mo_grpo", 318), ("gd2po", 362), ("grpo", 41)])
+def test_kinds_do_not_depend_on_how_many_groups_are_looked_at_at_once(monkeypatch, normalizer, kinds, at_once):
+    monkeypatch.setattr(collapse, "_GROUPS_AT_ONCE", at_once)
+    assert count_kinds(normalizer, 4, 5) == kinds
+
+
+@pytest.mark.parametrize("normalizer", ["grpo_batch_std", "reinforce_pp", "reinforce_pp_baseline", "dgdo"])
+def test_what_depends_on_other_groups_has_no_kinds(normalizer):
+    for made in (normalizer, make_normalizer(normalizer)):
+        with pytest.raises(DomainError, match="depends on the other groups of its batch"):
+            count_kinds(made, 4, 2)
+
+
+def test_kinds_are_counted_before_whitening_also_of_an_instance_and_of_a_text_with_options():
+    assert count_kinds(GDPO(eps=0), 4, 5) == 318
+    assert count_kinds("gdpo:eps=0,weights.reward_0=2", 4, 2) > count_kinds("gdpo", 4, 2)
+    assert count_kinds("pass_at_k:k=2", 4, 2) == 4
+
+
 def test_grpo_has_as_many_kinds_as_pairs_of_levels():
     assert [count_kinds("grpo", size, 2) for size in range(2, 9)] == [1 + g * (g - 1) // 2 for g in range(2, 9)]
 
 
 def test_an_added_epsilon_splits_levels_that_grpo_does_not_have():
-    from gdpo_bench.advantages import make_normalizer
-
     assert count_kinds(make_normalizer("grpo", preset="trl"), 4, 2) > count_kinds("grpo", 4, 2)
 
 

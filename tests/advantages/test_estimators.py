@@ -114,6 +114,71 @@ def test_gd2po_keeps_mixed_rollouts_that_mostly_agree():
     assert (weighted != 0).all()
 
 
+@pytest.mark.parametrize(("tau", "kept"), [(0.6, True), (0.60005, True), (0.6002, False), (0.5, True)])
+def test_gd2po_keeps_ties(tau, kept):
+    # One group of two, whose rewards disagree: |s| = |w − 1| / (w + 1) = .6 for a weight of 4.
+    found = advantages("gd2po", [[1, 0], [0, 1]], weights=[4, 1], options={"tau": tau, "batch_norm": False})
+    assert (found != 0).tolist() == [kept, kept]
+
+
+def test_whitening_leaves_out_only_rollouts_without_any_reward():
+    rewards = [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [0.0, 0.0], [1.0, 0.5], [0.0, 0.0]]
+    applicable = torch.tensor([[True, True]] * 4 + [[True, False], [False, False]])
+    groups = [0, 0, 1, 1, 1, 1]
+    plain = advantages("gdpo_no_bn", rewards, groups, weights=[2, 1], applicable=applicable)
+    found = advantages("gdpo", rewards, groups, weights=[2, 1], applicable=applicable)
+    counted = plain[:5]  # the fifth lacks one reward and counts; the sixth lacks both and does not
+    assert counted[4] != 0
+    torch.testing.assert_close(found[:5], (counted - counted.mean()) / (counted.std() + 1e-6))
+    assert found[5] == 0
+    options = {"whiten_absent": True}
+    with_it = advantages("gdpo", rewards, groups, weights=[2, 1], applicable=applicable, options=options)
+    torch.testing.assert_close(with_it, (plain - plain.mean()) / (plain.std() + 1e-6))
+
+
+@pytest.mark.parametrize(
+    ("rewards", "expected"),
+    [
+        ([0.0] + [0.95] * 7, [-0.95] + [0.378] * 7),
+        ([1.0, 0, 0, 0], [1.0] + [-0.5774] * 3),
+        ([0.0, 1], [-1.0, 1]),
+        ([0.7] * 5 + [0.1], [0.4472] * 5 + [-0.6]),
+        ([0.0, 1, 1, 0], [-1.1547, 1.1547, 1.1547, -1.1547]),
+        ([1.0, 2, 3, 4], [-2.0, -0.4364, 0.4364, 2]),
+        ([0.3] * 4, [0.0] * 4),
+        ([1e7, 1e7 + 1, 1e7 + 2, 1e7 + 3], [-2.0, -0.4364, 0.4364, 2]),
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_a_deviation_of_equal_fellows_divides_nothing(rewards, expected, dtype):
+    if dtype == torch.float32 and rewards[0] > 1e6:
+        pytest.skip("to float32 these are equal up to rounding")
+    options = {"baseline": "leave_one_out"}
+    column = torch.tensor(rewards, dtype=dtype)[:, None]
+    assert advantages("grpo", column, options=options).tolist() == pytest.approx(expected, abs=1e-4)
+    uneven = torch.cat([column, torch.tensor([[5.0]], dtype=dtype)])
+    found = advantages("gdpo_no_bn", uneven, [0] * len(rewards) + [1], options=options)
+    assert found.tolist() == pytest.approx([*expected, 0], abs=1e-4)
+
+
+def test_fellows_that_are_absent_are_none():
+    rewards, applicable = [[0.0], [1.0], [1.0], [7.0]], [[True], [True], [True], [False]]
+    found = advantages("grpo", rewards, options={"baseline": "leave_one_out"}, applicable=applicable)
+    assert found.tolist() == pytest.approx([-1.0, 0.7071, 0.7071, 0], abs=1e-4)
+
+
+def test_one_odd_group_does_not_flatten_the_others():
+    rewards = [[0.0, 1.0]] + [[1.0, 1.0]] * 7 + [[0.0, 0.0], [1.0, 1.0]] * 4
+    found = advantages("gdpo", rewards, [0] * 8 + [1] * 8, options={"baseline": "leave_one_out"})
+    assert (found[8::2] < -0.3).all()
+    assert (found[9::2] > 0.3).all()
+
+
+def test_opo_takes_a_group_of_one_as_it_is_told():
+    assert advantages("opo", [[3.0]], lengths=[5]).tolist() == [0]
+    assert advantages("opo", [[3.0]], lengths=[5], options={"singleton": "raw"}).tolist() == [3]
+
+
 def test_dgdo_follows_relative_spread_with_memory_that_can_be_saved():
     first = [[0.0, 5.0], [1.0, 5.1], [0.0, 5.0], [0.0, 5.1]]
     second = [[1.0, 0.0], [1.0, 3.0], [1.0, 0.0], [0.9, 0.0]]

@@ -28,6 +28,25 @@ def test_shares_of_a_linear_estimator_add_up_to_one(batch):
     assert sum(contribution.share for contribution in found.contributions) == pytest.approx(1)
 
 
+def test_shares_and_correlations_have_signs():
+    # A = first − second / 2, in one group, with rewards that are not correlated.
+    first, second = np.array([1.0, 1.0, -1.0, -1.0]), np.array([1.0, -1.0, 1.0, -1.0])
+    found = explain(first - second / 2, np.stack([first, second], 1), [0] * 4).contributions
+    assert [c.share for c in found] == pytest.approx([0.8, 0.2])
+    assert [c.correlation for c in found] == pytest.approx([0.8**0.5, -(0.2**0.5)])
+
+
+def test_a_reward_that_advantages_only_seem_to_follow_has_a_negative_share():
+    # The second goes with the first (correlation .8), and A falls with it where the first stays the same.
+    rng = np.random.default_rng(1)
+    first = rng.standard_normal(400)
+    second = 0.8 * first + 0.6 * rng.standard_normal(400)
+    found = explain(first - 0.3 * second, np.stack([first, second], 1), np.arange(400) // 8).contributions
+    assert found[0].share > 1
+    assert found[1].share < -0.1
+    assert found[1].correlation > 0
+
+
 def test_constant_rewards_and_constant_advantages_contribute_nothing():
     found = explain([0.0, 0.0], [[1.0, 0.0], [1.0, 1.0]], [0, 0])
     assert [(c.share, c.correlation) for c in found.contributions] == [(0, 0), (0, 0)]

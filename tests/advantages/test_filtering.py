@@ -24,6 +24,13 @@ def test_groups_with_equal_sums_but_different_vectors_are_kept():
     assert keep_groups_by_sum(REWARDS, GROUPS).tolist() == [False] * 5 + [True] * 2
 
 
+def test_a_single_small_advantage_keeps_its_group_and_no_other():
+    advantages = torch.tensor([0.0, 0.0, 0.0, 1e-12, -1.0, 0.0])
+    assert keep_groups(advantages, [0, 0, 1, 1, 2, 2]).tolist() == [False] * 2 + [True] * 4
+    assert keep_groups(-advantages, [0, 1, 0, 1, 0, 1]).tolist() == [True] * 6
+    assert keep_groups(torch.zeros(3), [0, 0, 1]).tolist() == [False] * 3
+
+
 def test_weights_and_masks_enter_the_filter_by_sums():
     assert keep_groups_by_sum(REWARDS, GROUPS, weights=[2, 1, 1])[:3].all()
     applicable = torch.ones(7, 3, dtype=torch.bool)

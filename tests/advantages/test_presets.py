@@ -35,9 +35,23 @@ def test_a_tiny_epsilon_amplifies_noise_of_constant_rewards():
     assert compute_advantages("gdpo_no_bn", rewards, [0] * 7).abs().max() == 0
 
 
-def test_leave_one_out_deviation_explodes_on_one_odd_rollout():
-    found = advantages("grpo", "nemo-rl", torch.tensor([[0.0]] + [[0.35]] * 7))
+def test_leave_one_out_deviation_exploded_on_one_odd_rollout_up_to_nemo_rl_0_7():
+    found = advantages("grpo", "nemo-rl-0.7", torch.tensor([[0.0]] + [[0.35]] * 7))
     assert found[0] == pytest.approx(-2154, abs=1)
+    assert advantages("grpo", "nemo-rl", torch.tensor([[0.0]] + [[0.35]] * 7))[0] == pytest.approx(-0.35)
+
+
+def test_nemo_rl_divides_by_the_deviation_of_fellows_that_differ():
+    rewards = torch.tensor([[3.0, 1], [-1, 0], [1, 1], [2, 1], [0, 1], [-2, 1]])
+    expected = [1.6499, -2.8284, 0.1414, 2.1213, 0, -2.1213]
+    for preset in ("nemo-rl", "nemo-rl-0.7"):
+        assert advantages("grpo", preset, rewards, [0, 0, 0, 1, 1, 1]).tolist() == pytest.approx(expected, abs=1e-4)
+
+
+def test_one_odd_rollout_no_longer_flattens_a_batch_of_nemo_rl():
+    rewards = torch.tensor([[0.0] + [0.95] * 7, [1.0, 0] * 4]).T
+    found = advantages("gdpo", "nemo-rl", rewards)
+    assert found[:4].tolist() == pytest.approx([-0.088, -0.853, 1.167, -0.853], abs=1e-3)
 
 
 def test_tiny_rewards_lose_scale_under_trl():

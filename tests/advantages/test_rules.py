@@ -5,7 +5,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gdpo_bench.advantages import GDPO, compute_advantages, groups, list_normalizers, make_batch, make_normalizer
+from gdpo_bench.advantages import (
+    compute_advantages,
+    groups,
+    list_normalizers,
+    make_batch,
+    make_normalizer,
+    normalizer_options,
+)
 from gdpo_bench.core import RewardSpec
 
 NORMALIZERS = ["grpo", "grpo_no_std", "grpo_scaled", "gdpo", "gdpo_no_bn"]
@@ -119,34 +126,52 @@ def test_what_stands_in_an_absent_place_does_not_matter():
     assert torch.equal(found, compute_advantages("gdpo", rewards.nan_to_num(7, 7), [0] * 3, applicable=applicable))
 
 
-@pytest.mark.parametrize("options", [{}, {"baseline": "leave_one_out"}, {"singleton": "raw"}, {"missing": "zero"}])
-@pytest.mark.parametrize("size", [1, 3, 4])
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_large_batches_are_computed_in_pieces_with_the_same_result(monkeypatch, options, size, dtype):
-    rng = torch.Generator().manual_seed(size)
-    rewards = torch.randint(0, 3, (60, 3), generator=rng).to(dtype) * 0.7
-    rewards[:12] = rewards[0]  # groups without signal
-    given, applicable = rewards.clone(), torch.rand(60, 3, generator=rng) > 0.2
-    for masks in ({}, {"applicable": applicable}):
-        whole = compute_advantages(GDPO(**options), rewards, torch.arange(60) // size, **masks)
-        with monkeypatch.context() as patch:
-            patch.setattr(groups, "_SMALL", 0)
-            patch.setattr(groups, "_CACHED_VALUES", 50)
-            found = compute_advantages(GDPO(**options), rewards, torch.arange(60) // size, **masks)
-        torch.testing.assert_close(found, whole, atol=1e-6 if dtype == torch.float32 else 1e-12, rtol=0)
+@pytest.mark.parametrize("normalizer", list_normalizers())
+@pytest.mark.parametrize("options", [{}, {"baseline": "leave_one_out"}, {"missing": "zero"}])
+def test_long_groups_are_folded_with_the_same_result(monkeypatch, normalizer, options):
+    if not options.keys() <= normalizer_options(make_normalizer(normalizer)).keys():
+        pytest.skip("not an option of this one")
+    rng = torch.Generator().manual_seed(5)
+    ids = torch.cat([torch.tensor([7] * 21), torch.arange(9), torch.tensor([12, 12, 12])])
+    ids = ids[torch.randperm(33, generator=rng)]
+    rewards = torch.randint(0, 3, (33, 2), generator=rng) * 0.7
+    rest = {"specs": specs(2), "lengths": torch.randint(1, 9, (33,), generator=rng)}
+    for masks in ({}, {"applicable": torch.rand(33, 2, generator=rng) > 0.2}):
+        found = []
+        for waste in (100, 0):
+            monkeypatch.setattr(groups, "_WASTE", waste)
+            made = make_normalizer(normalizer, **options)
+            found.append(compute_advantages(made, rewards.double(), ids, **rest, **masks))
+        torch.testing.assert_close(found[0], found[1], atol=1e-12, rtol=0)
+
+
+def test_blocks_stay_small_where_one_group_is_long():
+    ids = torch.cat([torch.zeros(1000, dtype=torch.long), torch.arange(1, 1000)])
+    found = groups.Groups(ids)
+    blocks = found.arrange(ids.double()[:, None], torch.float64)
+    assert blocks.numel() <= 4 * len(ids)
+    assert torch.equal(found.restore(blocks)[:, 0].long(), ids)
+    sums = found.restore(found.total(blocks).expand(len(blocks), -1, -1))[:, 0]
+    assert torch.equal(sums, ids.double() * found.sizes[found.index])
+
+
+@pytest.mark.parametrize("ids", [[5, 5, 2, 2], [1, 1, 2, 2, 2], [1, 2, 1, 2, 1], [3], [4, 4, 4], [2, 1, 0]])
+def test_blocks_hold_a_group_a_column(ids):
+    found = groups.Groups(torch.tensor(ids))
+    blocks = found.arrange(torch.tensor(ids), torch.float64)
+    there = torch.ones_like(blocks, dtype=torch.bool) if found.filled is None else found.filled
+    assert all(len(blocks[:, i][there[:, i]].unique()) == 1 for i in range(blocks.shape[1]))
+    assert found.restore(blocks).tolist() == ids
+    assert found.restore(found.highest(blocks).expand_as(blocks)).tolist() == ids
+
+
+@pytest.mark.parametrize("normalizer", ["gdpo", "grpo", "gd2po", "dgdo"])
+def test_the_callers_rewards_are_left_as_they_are(normalizer):
+    rewards = torch.tensor([[0.0, 1.0], [1.0, 0.5], [0.5, 0.5], [9.0, 9.0]], dtype=torch.float64)
+    given = rewards.clone()
+    for ids in ([0, 0, 1, 1], [0, 0, 0, 0], [0, 1, 2, 3], [0, 1, 1, 1]):
+        compute_advantages(normalizer, rewards, ids)
         assert torch.equal(rewards, given)
-
-
-def test_groups_in_pieces_know_their_rollouts(monkeypatch):
-    monkeypatch.setattr(groups, "_SMALL", 0)
-    monkeypatch.setattr(groups, "_CACHED_VALUES", 8)
-    ids = torch.arange(12) // 2
-    batch = make_batch(torch.zeros(12, 2), ids)
-    for rows, piece in batch.grouping.pieces(2):
-        there = piece.arrange(ids[rows], torch.float64)
-        assert torch.equal(piece.restore(there).long(), ids[rows])
-        assert torch.equal(piece.spread(piece.mean(there)), there)
-        assert torch.equal(piece.restore(piece.index + ids[rows][0]), piece.ids)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import torch
 
 from gdpo_bench.advantages import RewardBatch, StateError, compute_advantages, list_normalizers, make_normalizer
 from gdpo_bench.advantages.state import (
+    Stateful,
     check_nothing_is_hidden,
     check_state_is_offered,
     load_normalizer_state,
@@ -103,6 +104,33 @@ def test_dgdo_remembers() -> None:
     advantages(used, BATCHES[0])
     first, later = (advantages(one, BATCHES[1]) for one in (fresh, used))
     assert not torch.allclose(first, later)
+
+
+@pytest.mark.parametrize("name", list_normalizers())
+def test_who_remembers_offers_it(name: str) -> None:
+    fresh, used = make_normalizer(name), make_normalizer(name)
+    advantages(used, BATCHES[0])
+    first, later = (advantages(one, BATCHES[1]) for one in (fresh, used))
+    assert torch.equal(first, later) != isinstance(fresh, Stateful)
+
+
+def test_a_state_before_the_first_batch_is_one_too() -> None:
+    fresh, other = make_normalizer("dgdo"), make_normalizer("dgdo")
+    load_normalizer_state(fresh, normalizer_state(make_normalizer("dgdo")))
+    assert torch.equal(advantages(fresh, BATCHES[0]), advantages(other, BATCHES[0]))
+
+
+def test_momentum_is_the_share_of_the_old_weights() -> None:
+    spreads = []
+    for batch in BATCHES:
+        rewards = torch.tensor(batch, dtype=torch.float64)
+        spreads.append(torch.softmax(rewards.std(0) / (rewards.mean(0) + 1e-6), dim=0))
+    normalizer = make_normalizer("dgdo", momentum=0.9)
+    for batch in BATCHES:
+        advantages(normalizer, batch)
+    expected = 0.9 * spreads[0] + 0.1 * spreads[1]
+    assert normalizer_state(normalizer)["weights"] == pytest.approx(expected.tolist(), abs=1e-12)
+    assert (spreads[0] - spreads[1]).abs().max() > 1e-2
 
 
 def test_a_field_that_is_no_option_must_be_offered() -> None:

@@ -10,7 +10,7 @@ import torch
 
 from gdpo_bench.advantages import DomainError, compute_advantages
 from gdpo_bench.cli.normalizers import conformance
-from gdpo_bench.conformance import PROPERTIES, examine, examine_all, implementation
+from gdpo_bench.conformance import PROPERTIES, CannotCallError, examine, examine_all, implementation
 from gdpo_bench.core import GdpoBenchError, RegistrationError, UnknownNameError
 from gdpo_bench.core.errors import DataError
 
@@ -18,13 +18,20 @@ MODULE = """
 import torch
 
 def population_grpo(rewards, groups, weights):
-    total = rewards @ torch.tensor(weights, dtype=rewards.dtype)
-    groups = torch.as_tensor(groups)
+    total = rewards @ weights
     out = torch.empty_like(total)
     for group in groups.unique():
         rows = groups == group
         out[rows] = (total[rows] - total[rows].mean()) / (total[rows].std(correction=0) + 1e-12)
     return out
+
+def never(rewards, groups):
+    return undefined_name
+
+def sometimes(rewards, groups):
+    if rewards.shape[1] == 3:
+        raise ValueError("two rewards at most")
+    return rewards[:, 0] * 0.0
 """
 
 
@@ -37,7 +44,7 @@ def raw_sum(rewards, groups):
 
 
 def even_only(rewards, groups):
-    _, sizes = torch.tensor(groups).unique(return_counts=True)
+    _, sizes = groups.unique(return_counts=True)
     if len(sizes.unique()) > 1:
         raise DomainError("even groups only")
     return compute_advantages("gdpo", rewards, groups)
@@ -72,11 +79,50 @@ def test_a_search_is_deterministic():
     assert first.status == "fails"
 
 
-def test_what_a_function_raises_is_its_counterexample():
+def test_a_function_that_raises_on_an_ordinary_batch_cannot_be_called():
     def broken(batch):
         return batch.rewards.sum(1) / batch.no_such_thing
 
-    assert "AttributeError" in examine(implementation(broken), PROPERTIES["finite"]).problem
+    with pytest.raises(CannotCallError, match=r"no attribute 'no_such_thing' \(.*test_suite.py, line \d+\).*`groups`"):
+        implementation(broken)
+
+
+@pytest.mark.parametrize("returned", [None, [0.0] * 4, torch.zeros(3), torch.zeros(4, 1)])
+def test_a_function_that_returns_something_else_cannot_be_called(returned):
+    with pytest.raises(CannotCallError, match=r"cannot be called: expected a tensor of shape \(4,\), got"):
+        implementation(lambda rewards, groups: returned)
+
+
+def test_a_crash_is_no_counterexample_of_a_declared_exception():
+    def broken(rewards, groups):
+        if rewards.shape[1] == 1:
+            return rewards[:, 0] * 0
+        return rewards.sum(1) * 0 if len(groups) == 4 and groups[-1] == 1 else 1 / 0
+
+    tested = implementation(broken)
+    for reason in (None, "by design"):
+        found = examine(tested, PROPERTIES["shift"], reason=reason)
+        assert found.status == "crashes"
+        assert not found.as_declared
+        assert "ZeroDivisionError: division by zero" in found.problem
+        assert f"{__file__}, line " in str(found)
+
+
+def test_functions_are_handed_tensors():
+    seen = {}
+
+    def spy(rewards, groups, *, weights, lengths, applicable, failed, specs):
+        seen.update(locals())
+        return rewards @ weights * 0
+
+    tested = implementation(spy)
+    examine(tested, PROPERTIES["no-reward"])
+    assert {seen[name].dtype for name in ("rewards", "weights")} == {torch.float64}
+    assert {seen[name].dtype for name in ("groups", "lengths")} == {torch.int64}
+    assert [mask.dtype for mask in (seen["applicable"], seen["failed"]) if mask is not None] == [torch.bool]
+    assert len(seen["specs"]) == len(seen["weights"])
+    examine(tested, PROPERTIES["dtype-and-device"])
+    assert seen["weights"].dtype == seen["rewards"].dtype
 
 
 def test_cases_outside_the_domain_are_not_failures():
@@ -126,6 +172,28 @@ def test_the_command_tests_a_function_of_ones_own(own_module, capsys):
     suite = ElementTree.parse(own_module / "junit.xml").getroot()[0]
     assert (suite.get("tests"), suite.get("failures")) == ("3", "1")
     assert conformance(target, properties=shown, exceptions=("scale-per-reward",)) == 0
+
+
+def test_the_command_says_once_that_a_function_cannot_be_called(own_module, capsys):
+    everything = tuple(PROPERTIES)
+    target = ("own_estimator:never",)
+    assert conformance(target, exceptions=everything, junit=own_module / "junit.xml") == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("NameError: name 'undefined_name' is not defined") == 1
+    assert "own_estimator.py, line 13" in printed.err
+    suite = ElementTree.parse(own_module / "junit.xml").getroot()[0]
+    assert suite.get("errors") == "1"
+    assert conformance(("own_estimator:never", "gdpo"), properties=("shift",), examples=2) == 1
+    assert "gdpo" in capsys.readouterr().out
+
+
+def test_the_command_says_once_where_a_function_crashes(own_module, capsys):
+    shown = ("shift", "rollout-order", "group-labels")
+    assert conformance(("own_estimator:sometimes",), properties=shown, exceptions=shown) == 1
+    printed = capsys.readouterr().out
+    assert printed.count("rewards = ") == 1
+    assert "own_estimator.py, line 17) for: group-labels, shift" in printed or "for: rollout-order" in printed
 
 
 def test_the_command_writes_sections_of_a_document(own_module):

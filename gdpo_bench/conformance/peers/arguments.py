@@ -8,13 +8,13 @@ from torch import Tensor
 from gdpo_bench.advantages.errors import DomainError
 
 
-def nan_where_absent(rewards: Tensor, applicable: list[list[bool]] | None) -> Tensor:
+def nan_where_absent(rewards: Tensor, applicable: Tensor | None) -> Tensor:
     """Rewards (N, K) in float32, NaN where a rollout does not have one."""
     matrix = rewards.float()
-    return matrix if applicable is None else matrix.masked_fill(~torch.tensor(applicable), float("nan"))
+    return matrix if applicable is None else matrix.masked_fill(~torch.as_tensor(applicable), float("nan"))
 
 
-def even_groups(framework: str, groups: list[int]) -> tuple[Tensor, int]:
+def even_groups(framework: str, groups: Tensor) -> tuple[Tensor, int]:
     """The order (N,) that brings rollouts of a group side by side, and the size of all groups.
 
     Raises:

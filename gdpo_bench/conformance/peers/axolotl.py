@@ -20,28 +20,26 @@ from torch import Tensor
 from gdpo_bench.conformance.peers.arguments import even_groups, nan_where_absent
 
 
-def gdpo(rewards: Tensor, groups: list[int], weights: list[float], applicable: list[list[bool]] | None) -> Tensor:
+def gdpo(rewards: Tensor, groups: Tensor, weights: Tensor, applicable: Tensor | None) -> Tensor:
     """`multi_objective_aggregation="normalize_then_sum"`."""
     return _advantages(rewards, groups, weights, applicable, aggregation="normalize_then_sum", scale="group")
 
 
-def grpo(rewards: Tensor, groups: list[int], weights: list[float], applicable: list[list[bool]] | None) -> Tensor:
+def grpo(rewards: Tensor, groups: Tensor, weights: Tensor, applicable: Tensor | None) -> Tensor:
     """`multi_objective_aggregation="sum_then_normalize"`, the default."""
     return _advantages(rewards, groups, weights, applicable, aggregation="sum_then_normalize", scale="group")
 
 
-def grpo_no_std(
-    rewards: Tensor, groups: list[int], weights: list[float], applicable: list[list[bool]] | None
-) -> Tensor:
+def grpo_no_std(rewards: Tensor, groups: Tensor, weights: Tensor, applicable: Tensor | None) -> Tensor:
     """`scale_rewards="none"`."""
     return _advantages(rewards, groups, weights, applicable, aggregation="sum_then_normalize", scale="none")
 
 
 def _advantages(
     rewards: Tensor,
-    groups: list[int],
-    weights: list[float],
-    applicable: list[list[bool]] | None,
+    groups: Tensor,
+    weights: Tensor,
+    applicable: Tensor | None,
     *,
     aggregation: str,
     scale: str,
@@ -51,7 +49,7 @@ def _advantages(
     trainer = SimpleNamespace(
         # what the advantages depend on
         num_generations=size,
-        reward_weights=torch.tensor(weights, dtype=torch.float32),
+        reward_weights=torch.as_tensor(weights, dtype=torch.float32),
         reward_funcs=names,
         multi_objective_aggregation=aggregation,
         scale_rewards=scale,

@@ -21,42 +21,38 @@ from trl import GRPOTrainer
 from gdpo_bench.conformance.peers.arguments import even_groups, nan_where_absent
 
 
-def gdpo(rewards: Tensor, groups: list[int], weights: list[float], applicable: list[list[bool]] | None) -> Tensor:
+def gdpo(rewards: Tensor, groups: Tensor, weights: Tensor, applicable: Tensor | None) -> Tensor:
     """`multi_objective_aggregation="normalize_then_sum"`."""
     return _advantages(rewards, groups, weights, applicable, aggregation="normalize_then_sum", scale="group")
 
 
-def grpo(rewards: Tensor, groups: list[int], weights: list[float], applicable: list[list[bool]] | None) -> Tensor:
+def grpo(rewards: Tensor, groups: Tensor, weights: Tensor, applicable: Tensor | None) -> Tensor:
     """`multi_objective_aggregation="sum_then_normalize"`, the default."""
     return _advantages(rewards, groups, weights, applicable, aggregation="sum_then_normalize", scale="group")
 
 
-def grpo_no_std(
-    rewards: Tensor, groups: list[int], weights: list[float], applicable: list[list[bool]] | None
-) -> Tensor:
+def grpo_no_std(rewards: Tensor, groups: Tensor, weights: Tensor, applicable: Tensor | None) -> Tensor:
     """`scale_rewards="none"`."""
     return _advantages(rewards, groups, weights, applicable, aggregation="sum_then_normalize", scale="none")
 
 
-def grpo_batch_std(
-    rewards: Tensor, groups: list[int], weights: list[float], applicable: list[list[bool]] | None
-) -> Tensor:
+def grpo_batch_std(rewards: Tensor, groups: Tensor, weights: Tensor, applicable: Tensor | None) -> Tensor:
     """`scale_rewards="batch"`."""
     return _advantages(rewards, groups, weights, applicable, aggregation="sum_then_normalize", scale="batch")
 
 
 def _advantages(
     rewards: Tensor,
-    groups: list[int],
-    weights: list[float],
-    applicable: list[list[bool]] | None,
+    groups: Tensor,
+    weights: Tensor,
+    applicable: Tensor | None,
     *,
     aggregation: str,
     scale: str,
 ) -> Tensor:
     order, size = even_groups("TRL", groups)
     matrix = nan_where_absent(rewards, applicable)[order]
-    trainer = _stand_in(matrix, torch.tensor(weights, dtype=torch.float32), size, aggregation, scale)
+    trainer = _stand_in(matrix, torch.as_tensor(weights, dtype=torch.float32), size, aggregation, scale)
     output = GRPOTrainer._generate_and_score_completions(trainer, [{"prompt": "?"}] * len(groups))
     advantages = torch.empty_like(output["advantages"])
     advantages[order] = output["advantages"]

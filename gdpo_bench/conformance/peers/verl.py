@@ -20,10 +20,10 @@ from gdpo_bench.conformance.peers.arguments import nan_where_absent
 
 def gdpo(
     rewards: Tensor,
-    groups: list[int],
-    weights: list[float],
-    lengths: list[int],
-    applicable: list[list[bool]] | None,
+    groups: Tensor,
+    weights: Tensor,
+    lengths: Tensor,
+    applicable: Tensor | None,
 ) -> Tensor:
     """`compute_gdpo_outcome_advantage`."""
     mask, width = _response_mask(lengths)
@@ -33,7 +33,7 @@ def gdpo(
         token_level_rewards=torch.zeros(len(groups), width),
         response_mask=mask,
         index=np.array(groups),
-        config={"gdpo_reward_keys": names, "gdpo_reward_weights": list(weights)},
+        config={"gdpo_reward_keys": names, "gdpo_reward_weights": torch.as_tensor(weights).tolist()},
         non_tensor_batch={name: matrix[:, i].numpy() for i, name in enumerate(names)},
         batch={
             "prompts": torch.zeros(len(groups), 1, dtype=torch.long),
@@ -43,50 +43,50 @@ def gdpo(
     return advantages[:, 0]  # type: ignore[no-any-return]
 
 
-def grpo(rewards: Tensor, groups: list[int], weights: list[float], lengths: list[int]) -> Tensor:
+def grpo(rewards: Tensor, groups: Tensor, weights: Tensor, lengths: Tensor) -> Tensor:
     """`compute_grpo_outcome_advantage`."""
     return _outcome(core_algos.compute_grpo_outcome_advantage, rewards, groups, weights, lengths)
 
 
-def grpo_no_std(rewards: Tensor, groups: list[int], weights: list[float], lengths: list[int]) -> Tensor:
+def grpo_no_std(rewards: Tensor, groups: Tensor, weights: Tensor, lengths: Tensor) -> Tensor:
     """`compute_grpo_outcome_advantage` with `norm_adv_by_std_in_grpo=False`."""
     return _outcome(
         core_algos.compute_grpo_outcome_advantage, rewards, groups, weights, lengths, norm_adv_by_std_in_grpo=False
     )
 
 
-def rloo(rewards: Tensor, groups: list[int], weights: list[float], lengths: list[int]) -> Tensor:
+def rloo(rewards: Tensor, groups: Tensor, weights: Tensor, lengths: Tensor) -> Tensor:
     """`compute_rloo_outcome_advantage`."""
     return _outcome(core_algos.compute_rloo_outcome_advantage, rewards, groups, weights, lengths)
 
 
-def opo(rewards: Tensor, groups: list[int], weights: list[float], lengths: list[int]) -> Tensor:
+def opo(rewards: Tensor, groups: Tensor, weights: Tensor, lengths: Tensor) -> Tensor:
     """`compute_opo_outcome_advantage`."""
     return _outcome(core_algos.compute_opo_outcome_advantage, rewards, groups, weights, lengths)
 
 
-def reinforce_pp_baseline(rewards: Tensor, groups: list[int], weights: list[float], lengths: list[int]) -> Tensor:
+def reinforce_pp_baseline(rewards: Tensor, groups: Tensor, weights: Tensor, lengths: Tensor) -> Tensor:
     """`compute_reinforce_plus_plus_baseline_outcome_advantage`."""
     function = core_algos.compute_reinforce_plus_plus_baseline_outcome_advantage
     return _outcome(function, rewards, groups, weights, lengths)
 
 
-def _response_mask(lengths: list[int]) -> tuple[Tensor, int]:
-    width = max(lengths)
-    return (torch.arange(width) < torch.tensor(lengths)[:, None]).float(), width
+def _response_mask(lengths: Tensor) -> tuple[Tensor, int]:
+    width = int(max(lengths))
+    return (torch.arange(width) < torch.as_tensor(lengths)[:, None]).float(), width
 
 
 def _outcome(
     function: Callable[..., tuple[Tensor, Tensor]],
     rewards: Tensor,
-    groups: list[int],
-    weights: list[float],
-    lengths: list[int],
+    groups: Tensor,
+    weights: Tensor,
+    lengths: Tensor,
     **options: Any,
 ) -> Tensor:
     mask, width = _response_mask(lengths)
     token_level_rewards = torch.zeros(len(groups), width)
-    last = torch.tensor(lengths) - 1
-    token_level_rewards[torch.arange(len(groups)), last] = rewards.float() @ torch.tensor(weights).float()
+    last = torch.as_tensor(lengths) - 1
+    token_level_rewards[torch.arange(len(groups)), last] = rewards.float() @ torch.as_tensor(weights).float()
     advantages, _ = function(token_level_rewards, mask, index=np.array(groups), **options)
     return advantages[:, 0]

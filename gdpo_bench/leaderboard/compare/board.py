@@ -139,7 +139,7 @@ def normalizer_labels(entries: Sequence[Entry]) -> list[str]:
 
     Of weights, only those are named that are not as declared: plain `grpo` stays so beside `grpo:weights.format=2.0`.
     """
-    degrees = [{**entry.normalizer.options, "weights": changed_weights(entry)} for entry in entries]
+    degrees = [{**entry.normalizer.live_options, "weights": changed_weights(entry)} for entry in entries]
     labels = distinguish([entry.normalizer.name for entry in entries], degrees)
     # The same run with other numbers: from another kind of CPU, or from another version.
     return [

@@ -316,7 +316,7 @@ def _row(label: str, entries: Sequence[Entry], against: Sequence[Entry] | None) 
 def _configuration(entry: Entry) -> str:
     """What a normalizer is beside its environment: its name, options, and weights other than the declared ones."""
     return canonical_json(
-        {"name": entry.normalizer.name, **entry.normalizer.options, "weights": changed_weights(entry)}
+        {"name": entry.normalizer.name, **entry.normalizer.live_options, "weights": changed_weights(entry)}
     )
 
 

@@ -78,7 +78,7 @@ def _advantages(entry: Entry, vectors: RewardVectors) -> NDArray[np.float64]:
     from gdpo_bench.advantages import compute_advantages, make_normalizer  # noqa: PLC0415 (imports torch)
 
     config, scores = entry.normalizer, vectors.scores
-    options = {name: value for name, value in config.options.items() if name not in FOREIGN_FIELDS}
+    options = {name: value for name, value in config.live_options.items() if name not in FOREIGN_FIELDS}
     advantages = compute_advantages(
         make_normalizer(config.name, **options),
         scores.values,

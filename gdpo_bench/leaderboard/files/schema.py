@@ -35,6 +35,7 @@ from pydantic import (
 
 from gdpo_bench.core.rewards import Metric, RewardKind, RewardSpec
 from gdpo_bench.core.task import canonical_json, content_hash
+from gdpo_bench.leaderboard.files.removed_options import without_removed
 
 SCHEMA_VERSION = 2
 YOUNGER_OPTIONS = {
@@ -181,6 +182,11 @@ class NormalizerConfig(_Part):
     """Every degree of freedom, defaults included."""
     weights: dict[str, Finite]
     """Reward name → weight used. The same weight means different things to different normalizers."""
+
+    @property
+    def live_options(self) -> dict[str, Any]:
+        """The options but for those that the normalizer no longer has, at their old defaults."""
+        return without_removed(self.name, self.options)
 
 
 class PolicyConfig(_Part):

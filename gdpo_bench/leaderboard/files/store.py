@@ -229,7 +229,9 @@ def superseding(entry: Entry, board: Board) -> Entry:
     """
 
     def configuration(one: Entry) -> tuple[object, ...]:
-        return (one.track, one.environment.id, one.environment.options, one.normalizer, one.policy.name)
+        how = one.normalizer
+        options = (one.environment.options, how.live_options, how.weights)
+        return (one.track, one.environment.id, how.name, options, one.policy.name)
 
     def trained_alike(one: Entry) -> bool:
         # In what both say: an older entry may be corrected by one that says more. Other seeds are no other training.
