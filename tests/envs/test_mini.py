@@ -99,6 +99,14 @@ def test_demonstrations_never_show_what_is_held_out_not_even_by_mistake(env: Tex
     assert not seen & held_out
 
 
+def test_longer_sums_are_not_worked_out_by_way_of_held_out_ones() -> None:
+    env = make_env("gdpo/MathMini-v1", digits=1, max_digit=9, max_addends=4)
+    held_out = {content(task) for task in env.tasks("eval")}
+    steps = [found for _, reply in demonstrations(env) for found in shown(reply)]
+    assert len(set(steps)) > 100
+    assert not set(steps) & held_out
+
+
 def test_tasks_are_the_same_every_time(env: TextEnv[Any], env_id: str) -> None:
     assert [task.id for task in env.tasks("train")] == [task.id for task in make_env(env_id).tasks("train")]
 
