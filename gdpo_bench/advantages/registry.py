@@ -10,6 +10,7 @@ import hashlib
 import inspect
 import json
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -115,6 +116,8 @@ def make_normalizer(name: str, **options: Any) -> Normalizer:
     module, _, thing = name.partition(":")
     if not thing:
         raise UnknownNameError("normalizer", name, list_normalizers(), _HINT)
+    if _is_pythons(module):
+        raise RegistrationError(f"{name}: {module} is a module of Python's own, which holds no normalizers. {_HINT}")
     loaded = import_plugin(module, name)
     if hasattr(loaded, thing):  # before the registry: a module's own `gdpo` is not ours
         return _build(name, getattr(loaded, thing), options)
@@ -222,6 +225,28 @@ def _check_factory(thing: Any, name: str) -> None:
             f"{name}: a normalizer is a function of a RewardBatch or a dataclass with __call__(self, batch); "
             f"got {thing!r}."
         )
+    if inspect.isroutine(thing):
+        _check_function(thing, name)
+
+
+def _check_function(function: Callable[..., Any], name: str) -> None:
+    """Refuse, before it is called, what cannot be a function of a `RewardBatch`."""
+    if _is_pythons(getattr(function, "__module__", None) or ""):
+        raise RegistrationError(f"{name}: {_path(function)} is Python's own function, not one of a RewardBatch.")
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return  # compiled, without a signature
+    try:
+        signature.bind(None)
+    except TypeError as error:
+        raise RegistrationError(
+            f"{name}: a normalizer is called with one RewardBatch; {_path(function)} takes {signature}."
+        ) from error
+
+
+def _is_pythons(module: str) -> bool:
+    return module.partition(".")[0] in {*sys.stdlib_module_names, *sys.builtin_module_names} - {"__main__"}
 
 
 def _check_options(name: str, cls: type, options: Mapping[str, Any]) -> dict[str, Any]:

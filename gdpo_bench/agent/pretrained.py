@@ -62,7 +62,7 @@ def check_pretrained(config: PretrainedConfig) -> Chat:
     if config.model.startswith((".", "/", "~")) and not Path(config.model).is_dir():
         raise DataError(f"There is no folder {config.model} with a model.")
     with _explained(config):
-        AutoConfig.from_pretrained(config.model, revision=config.revision)
+        AutoConfig.from_pretrained(config.model, revision=config.revision, trust_remote_code=False)
     chat = Chat(_load_tokenizer(config), config.chat_template_kwargs)
     for name in config.chat_template_kwargs:
         if name not in chat.variables:
@@ -93,7 +93,10 @@ def load_pretrained(config: PretrainedConfig, device: str) -> Policy:
         dtype = "float32" if device == "cpu" else "bfloat16" if config.lora_rank else "mixed"
     with _explained(config):
         model: Any = AutoModelForCausalLM.from_pretrained(
-            config.model, revision=config.revision, dtype=torch.bfloat16 if dtype == "bfloat16" else torch.float32
+            config.model,
+            revision=config.revision,
+            dtype=torch.bfloat16 if dtype == "bfloat16" else torch.float32,
+            trust_remote_code=False,
         )
     if config.gradient_checkpointing:
         # transformers 5.23 renamed it.
@@ -125,7 +128,9 @@ def pinned(policy: Policy) -> dict[str, Any]:
 
 def _load_tokenizer(config: PretrainedConfig) -> Any:
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(config.model, revision=config.revision, padding_side="left")
+        tokenizer: Any = AutoTokenizer.from_pretrained(
+            config.model, revision=config.revision, padding_side="left", trust_remote_code=False
+        )
         if len(tokenizer) < 2:  # what transformers makes of the model's kind alone
             raise ValueError("its files are not there")
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
@@ -157,6 +162,8 @@ def _explained(config: PretrainedConfig) -> Iterator[None]:
 
 
 def _first_line(error: BaseException) -> str:
+    if "trust_remote_code" in str(error):
+        return "It comes with code of its own, which is never run."
     return str(error).strip().partition("\n")[0][:300]
 
 

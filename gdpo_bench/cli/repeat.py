@@ -6,13 +6,14 @@ import shlex
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tyro
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from gdpo_bench.cli.terminal import make_console
-from gdpo_bench.core.errors import DataError, GdpoBenchError
+from gdpo_bench.core.errors import DataError, GdpoBenchError, RegistrationError
 from gdpo_bench.leaderboard.compare.reproduction import (
     Reproduction,
     compare_runs,
@@ -25,15 +26,19 @@ from gdpo_bench.leaderboard.files.recompute import moved_rows
 from gdpo_bench.leaderboard.files.schema import Entry
 from gdpo_bench.leaderboard.files.store import ROOT, Measured, entry_files, find_entry_file, read_entry, read_measured
 
+if TYPE_CHECKING:
+    from gdpo_bench.jobs.plan import Plan
+
 _SHOWN = 10
 """So many rows that moved are shown of an entry."""
 
 
-def recompute(root: Path = ROOT) -> int:
+def recompute(root: Path = ROOT, allow_code: bool = False) -> int:
     """Compute all advantages of the `advantage` track again from the reward vectors, to 1e-9.
 
     Args:
         root: The leaderboard's folder, or a part of it.
+        allow_code: Import normalizers that are not registered here, if their source is the one that made the entry.
 
     Returns:
         1 if an advantage moved, else 0.
@@ -46,7 +51,10 @@ def recompute(root: Path = ROOT) -> int:
         if entry.sidecar is None:
             print(f"{file} is of format 1: there are no reward vectors to compute with.")
             continue
-        rows = moved_rows(read_measured(file, entry))
+        try:
+            rows = moved_rows(read_measured(file, entry), allow_code)
+        except RegistrationError as error:
+            raise RegistrationError(f"{file}: {error}") from error
         checked, moved = checked + 1, moved + bool(rows)
         for row in rows[:_SHOWN]:
             print(f"{file}: {entry.normalizer.name} moved: {row}", file=sys.stderr)
@@ -65,6 +73,8 @@ def reproduce(
     out: Path = Path("runs"),
     resume: bool = False,
     attest: bool = False,
+    allow_code: bool = False,
+    allow: tuple[str, ...] = (),
 ) -> int:
     """Run an entry again from what it holds, and compare.
 
@@ -76,6 +86,8 @@ def reproduce(
         out: Folder for run folders.
         resume: Go on with the newest unfinished run of the same entry.
         attest: Write beside the entry that it was reproduced.
+        allow_code: Import a normalizer that is not registered here, if its source is the recorded one.
+        allow: Models, folders and files that the entry may have this machine read or fetch, as the message lists them.
 
     Returns:
         0 if the numbers came out as they must, else 1.
@@ -83,6 +95,8 @@ def reproduce(
     Raises:
         GdpoBenchError: There is no such entry, or what it was run on is not here.
     """
+    from gdpo_bench.jobs.from_entry import rebuild  # noqa: PLC0415 (imports torch)
+
     if seeds is not None and seeds < 1:
         raise DataError(f"--seeds must be at least 1; got {seeds}.")
     file = find_entry_file(name, root)
@@ -93,11 +107,10 @@ def reproduce(
     for text in differing_conditions(entry.provenance, here) or ["Versions and CPU are those of the entry."]:
         print(text)
     began = time.perf_counter()
-    if entry.policy.name == "replay":
-        completions = completions or _replayed_file(entry)
-        if completions is None:
-            return _from_vectors(file, measured)
-    again = _run_again(entry, seeds, completions, out, resume)
+    if entry.policy.name == "replay" and completions is None:
+        return _from_vectors(file, measured, allow_code)
+    planned = rebuild(entry, seeds, completions, allow_code, allow)
+    again = _run_again(entry, planned, out, resume)
     for text in differing_policies(entry.policy, again.entry.policy):
         print(text)
     result = compare_runs(measured, again)
@@ -116,30 +129,22 @@ def reproduce(
     return 0 if result.succeeded else 1
 
 
-def _replayed_file(entry: Entry) -> Path | None:
-    from gdpo_bench.jobs.from_entry import replayed_file  # noqa: PLC0415 (imports torch)
-
-    return replayed_file(entry)
-
-
-def _from_vectors(file: Path, measured: Measured) -> int:
+def _from_vectors(file: Path, measured: Measured, allow_code: bool) -> int:
     """Where the replies are not here: from the recorded rewards on."""
     print("The replies are not here (--completions names them): advantages are computed from the recorded rewards.")
-    rows = moved_rows(measured)
+    rows = moved_rows(measured, allow_code)
     for row in rows[:_SHOWN]:
         print(f"{file}: {measured.entry.normalizer.name} moved: {row}", file=sys.stderr)
     print(f"{len(rows)} advantages moved." if rows else "All advantages agree to 1e-9.")
     return 1 if rows else 0
 
 
-def _run_again(entry: Entry, seeds: int | None, completions: Path | None, out: Path, resume: bool) -> Measured:
+def _run_again(entry: Entry, planned: Plan, out: Path, resume: bool) -> Measured:
     """Run an entry's job again; returns what it gave, which is filed nowhere."""
     from gdpo_bench.jobs.folder import RunFolder  # noqa: PLC0415 (these import torch)
-    from gdpo_bench.jobs.from_entry import rebuild  # noqa: PLC0415
     from gdpo_bench.jobs.replay import score_frozen  # noqa: PLC0415
     from gdpo_bench.jobs.training import train  # noqa: PLC0415
 
-    planned = rebuild(entry, seeds, completions)
     command, console = entry.provenance.command, make_console()
     if entry.track == "training":
         folder = RunFolder.newest(out, planned.job) if resume else None
@@ -151,7 +156,9 @@ def _run_again(entry: Entry, seeds: int | None, completions: Path | None, out: P
     (again,) = measured
     replies = entry.policy.details.get("completions")
     if replies != again.entry.policy.details.get("completions"):
-        raise DataError(f"{completions} does not hold the replies that entry {entry.id} scored.")
+        raise DataError(
+            f"{planned.policy.file or 'The oracle'} does not hold the replies that entry {entry.id} scored."
+        )
     return again
 
 

@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 import json
-import shlex
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from gdpo_bench.advantages.foreign import FOREIGN_FIELDS
 from gdpo_bench.core.registry import list_envs
+from gdpo_bench.jobs.consent import check_consent, check_sizes
 from gdpo_bench.jobs.job import EnvChoice, Job, JobError, check
 from gdpo_bench.jobs.plan import Plan, plan
 from gdpo_bench.leaderboard import Entry
-from gdpo_bench.leaderboard.files.recompute import FOREIGN_FIELDS
 
 
-def rebuild(entry: Entry, seeds: int | None = None, completions: Path | None = None) -> Plan:
+def rebuild(
+    entry: Entry,
+    seeds: int | None = None,
+    completions: Path | None = None,
+    allow_code: bool = False,
+    allowed: Collection[str] = (),
+) -> Plan:
     """The plan of the job that an entry came from, checked to be about the same tasks, rewards and options.
 
     Args:
         entry: The entry.
         seeds: Only so many of its seeds, the first.
         completions: The replies that were scored, for an entry that replays some.
+        allow_code: Whether its normalizer may be code that is not registered here, if its source is the recorded one.
+        allowed: Models, folders and files that it may have read or fetched.
 
     Raises:
-        JobError: What the entry was run on is not what is here, or it cannot be run again.
+        JobError: What the entry was run on is not what is here, it cannot be run again, or it asks for what is not
+            allowed.
         GdpoBenchError: An environment, normalizer, policy or backend is not there.
     """
     if "processes" in entry.policy.details:
@@ -41,7 +51,10 @@ def rebuild(entry: Entry, seeds: int | None = None, completions: Path | None = N
             f"  git checkout {entry.provenance.git_sha or '(not recorded)'}\n"
             f"  python -m gdpo_bench.leaderboard reproduce {entry.id}"
         )
-    planned = plan(job_of(entry, seeds, completions))
+    check_consent(entry, allow_code, allowed)
+    job = job_of(entry, seeds, completions)
+    check_sizes(job)
+    planned = plan(job)
     imitated = tuple(EnvChoice.model_validate(one) for one in entry.policy.details.get("warm_start_envs", ()))
     _check_same(entry, planned)
     return replace(planned, imitated=imitated or None)
@@ -71,13 +84,6 @@ def job_of(entry: Entry, seeds: int | None = None, completions: Path | None = No
         if engine is not None and (engine.device == "cpu" or torch.cuda.is_available()):
             values["runtime"] = {"device": engine.device}
     return check(values)
-
-
-def replayed_file(entry: Entry) -> Path | None:
-    """The file of replies that an entry's command names, if it is here."""
-    words = (word.removeprefix("--policy=") for word in shlex.split(entry.provenance.command))
-    named = [Path(word.removeprefix("replay:")) for word in words if word.startswith("replay:")]
-    return next((path for path in named if path.is_file()), None)
 
 
 def _policy(entry: Entry, completions: Path | None) -> str:

@@ -1,5 +1,6 @@
 """Hugging Face models as policies: a small one in a folder stands for all."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -193,6 +194,29 @@ def test_a_folder_that_lacks_something_is_refused_before_anything_runs(
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"There is no folder .*nowhere with a model"):
         check_pretrained(PretrainedConfig(str(tmp_path / "nowhere")))
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
+def test_a_models_own_code_is_neither_run_nor_asked_for(
+    folder: Path, tmp_path: Path, file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strange = tmp_path / "strange"
+    shutil.copytree(folder, strange)
+    (strange / "strange.py").write_text("from pathlib import Path\nPath('imported').touch()\nclass Strange: ...\n")
+    fields = json.loads((strange / file).read_text())
+    changed: dict[str, Any] = {
+        "config.json": {"model_type": "strange", "auto_map": {"AutoConfig": "strange.Strange"}},
+        "tokenizer_config.json": {"tokenizer_class": "Strange", "auto_map": {"AutoTokenizer": ["strange.Strange"] * 2}},
+    }
+    (strange / file).write_text(json.dumps(fields | changed[file]))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked"))
+    if file == "config.json":
+        with pytest.raises(DataError, match="code of its own, which is never run"):
+            check_pretrained(PretrainedConfig(str(strange)))
+    else:  # transformers knows a tokenizer for this kind of model
+        check_pretrained(PretrainedConfig(str(strange)))
+    assert not Path("imported").exists()
 
 
 def test_damaged_weights_are_an_error_of_ours(folder: Path, tmp_path: Path) -> None:

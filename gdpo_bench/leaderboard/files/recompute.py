@@ -20,8 +20,6 @@ from gdpo_bench.leaderboard.files.verification import reward_specs
 
 TOLERANCE = 1e-9
 """Advantages may differ by this between machines, absolutely and as a share."""
-FOREIGN_FIELDS = ("implementation", "source_sha256")
-"""What an entry says of code that is not ours, beside its options."""
 
 
 @dataclass(frozen=True)
@@ -40,16 +38,22 @@ class MovedRow:
         return f"rollout {self.row} of task {self.task_id}, rewards ({rewards}): {self.was:.12g} → {self.found:.12g}"
 
 
-def moved_rows(measured: Measured) -> list[MovedRow]:
+def moved_rows(measured: Measured, allow_code: bool = False) -> list[MovedRow]:
     """Rollouts of an entry of the `advantage` track whose advantage the normalizer gives differently now.
 
     Args:
         measured: The entry with its sidecar.
+        allow_code: Whether to import a normalizer that is not registered here, once its source is the recorded one.
 
     Raises:
         DataError: It has no reward vectors or no advantages.
-        GdpoBenchError: Its normalizer, or an option of it, is not there any more.
+        GdpoBenchError: Its normalizer, or an option of it, is not there any more; or it is code of others that was
+            not asked for, or not what the entry says.
     """
+    from gdpo_bench.advantages.foreign import check_origin  # noqa: PLC0415 (imports torch)
+
+    config = measured.entry.normalizer
+    check_origin(config.name, config.options, allow_code)
     return [row for vectors in _vectors(measured) for row in _moved(measured.entry, vectors)]
 
 
@@ -76,6 +80,7 @@ def _moved(entry: Entry, vectors: RewardVectors) -> Iterator[MovedRow]:
 
 def _advantages(entry: Entry, vectors: RewardVectors) -> NDArray[np.float64]:
     from gdpo_bench.advantages import compute_advantages, make_normalizer  # noqa: PLC0415 (imports torch)
+    from gdpo_bench.advantages.foreign import FOREIGN_FIELDS  # noqa: PLC0415
 
     config, scores = entry.normalizer, vectors.scores
     options = {name: value for name, value in config.live_options.items() if name not in FOREIGN_FIELDS}

@@ -1,0 +1,125 @@
+"""What an entry would have this machine import, read or fetch, and how much it would take: asked for, or refused.
+
+An entry is a file of somebody else. Only registered environments, normalizers and embedded policies are used unasked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import psutil
+
+from gdpo_bench.advantages.foreign import check_origin
+from gdpo_bench.agent.options import EMBEDDED_CONFIGS, EmbeddedConfig, TrainingOptions
+from gdpo_bench.core.registry import list_envs
+from gdpo_bench.jobs.job import Job, JobError
+from gdpo_bench.jobs.plan import parse_policy
+from gdpo_bench.leaderboard import Entry
+
+_PLACES = ("data_dir", "tokenizer")
+"""Options of environments that name a file, a folder or something to be fetched."""
+MOST_TOKENS = 10**10
+"""Tokens that an entry's job may draw, or imitate, in all."""
+MOST_ITEMS = 10**6
+"""Of any whole number in an environment's options, and rollouts that are drawn at once."""
+_BYTES_A_WEIGHT = 16
+"""Weight, gradient and two moments in float32."""
+
+
+def check_consent(entry: Entry, allow_code: bool = False, allowed: Collection[str] = ()) -> None:
+    """Refuse what the reader of an entry did not ask for; nothing is imported, opened or fetched here.
+
+    Args:
+        entry: The entry.
+        allow_code: Whether its normalizer may be code that is not registered here.
+        allowed: Models, folders and files that the reader names himself.
+
+    Raises:
+        JobError: It asks for more; all that it asks for is listed.
+        RegistrationError: Its normalizer is code that was not asked for, or not what the entry says.
+    """
+    check_origin(entry.normalizer.name, entry.normalizer.options, allow_code)
+    asked = [(where, name) for where, name in _asked(entry) if name not in allowed]
+    if asked:
+        listing = "".join(f"\n  {where}: {name!r}" for where, name in asked)
+        words = " ".join(name for _, name in asked)
+        raise JobError(
+            f"Entry {entry.id} would have this machine read or fetch what you did not name; nothing was. If you want "
+            f"that, add --allow {words}{listing}"
+        )
+
+
+def _asked(entry: Entry) -> Iterator[tuple[str, str]]:
+    name, trained = entry.policy.name, entry.training is not None
+    if name.startswith("hf:") and trained:
+        yield "policy.name", name
+    elif name not in (EMBEDDED_CONFIGS if trained else ("oracle", "replay")):
+        known = ", ".join([*EMBEDDED_CONFIGS, "hf:MODEL"] if trained else ["oracle", "replay"])
+        raise JobError(f"policy.name of entry {entry.id} is {name!r}, on the {entry.track} track: expected {known}.")
+    yield from _places("environment.options", entry.environment.options)
+    for i, one in enumerate(entry.policy.details.get("warm_start_envs", ())):
+        if one["id"] not in list_envs():
+            raise JobError(f"policy.details.warm_start_envs[{i}].id is {one['id']!r}, which is not registered here.")
+        yield from _places(f"policy.details.warm_start_envs[{i}].options", one["options"])
+
+
+def _places(where: str, options: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Options whose text is a place: by their name, or because it looks like one."""
+    for name, value in options.items():
+        if isinstance(value, str) and (name in _PLACES or any(sign in value for sign in "/\\~:")):
+            yield f"{where}.{name}", value
+
+
+def check_sizes(job: Job) -> None:
+    """Refuse a job of somebody else that this machine cannot hold, or that would not end.
+
+    Args:
+        job: The job of an entry.
+
+    Raises:
+        JobError: A size is beyond its bound; the message says both.
+    """
+    for env in job.envs:
+        for name, value in env.options.items():
+            _check(f"environment.options.{name}", abs(value) if isinstance(value, int) else 0, MOST_ITEMS, "")
+    options, policy = job.training, parse_policy(job.policy)
+    if not policy.trained:
+        return
+    _check("training.prompts × group_size", options.prompts * options.group_size, MOST_ITEMS, "rollouts")
+    _check("training.eval_prompts × eval_group_size", _evaluated(options), MOST_ITEMS, "rollouts")
+    _check("tokens to draw in all", len(job.seeds) * _tokens(options), MOST_TOKENS, "tokens")
+    if isinstance(policy.config, EmbeddedConfig):
+        config, memory = policy.config, psutil.virtual_memory().total
+        imitated = config.warm_start_steps * config.warm_start_batch * config.positions
+        _check("policy.details.config: tokens of the warm start", imitated, MOST_TOKENS, "tokens")
+        _check("policy.details.config: memory", _memory(config, options), memory // 2, "bytes, half of what is here,")
+
+
+def _check(what: str, size: int, bound: int, unit: str) -> None:
+    if size > bound:
+        raise JobError(f"{what}: {size:.3g} is beyond {bound:.3g} {unit}".rstrip() + " that an entry may ask for here.")
+
+
+def _evaluated(options: TrainingOptions) -> int:
+    return options.eval_prompts * options.eval_group_size
+
+
+def _tokens(options: TrainingOptions) -> int:
+    draws = options.max_draws if options.dynamic_sampling else 1
+    trained = options.steps * draws * options.prompts * options.group_size * options.max_new_tokens * options.epochs
+    evaluations = options.steps // options.eval_every + 2
+    return trained + evaluations * _evaluated(options) * options.eval_sampling.max_new_tokens
+
+
+def _memory(config: EmbeddedConfig, options: TrainingOptions) -> int:
+    """Bytes at least: weights with what training keeps of each, the corpus, a batch's logits, the cache of one draw."""
+    width = config.hidden_size
+    layer = 4 * width * width + 3 * width * config.intermediate_size
+    weights = _BYTES_A_WEIGHT * (config.layers * layer + config.vocabulary * width)
+    corpus = 16 * config.warm_start_examples * config.positions
+    longest = max(options.max_new_tokens, options.eval_sampling.max_new_tokens)
+    rollouts = max(options.prompts * options.group_size, _evaluated(options))
+    drawn = rollouts * min(longest, config.positions) * (16 + 8 * config.layers * width)
+    rows = max(config.warm_start_batch, min(options.micro_batch, rollouts))
+    return weights + corpus + drawn + 4 * rows * config.vocabulary * min(longest, config.positions)
