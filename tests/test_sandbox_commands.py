@@ -1,4 +1,5 @@
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,29 @@ def test_run_fails_where_the_program_does(program: Path, capsys: Any) -> None:
     program.write_text("while True: pass")
     assert main(["sandbox", "run", str(program), "--stdin", "", "--cpu-s", "0.2"]) == 1
     assert "timeout" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("apt-get") is None, reason="numpy's image is made of Debian packages")
+@pytest.mark.usefixtures("engine")
+def test_with_numpy_commands_use_its_image(program: Path, capsys: Any) -> None:
+    program.write_text("import numpy\nprint(numpy.arange(3).sum())")
+    assert main(["sandbox", "run", str(program), "--stdin", ""]) == 1
+    assert "No module named 'numpy'" in capsys.readouterr().err
+    assert main(["sandbox", "run", str(program), "--stdin", "", "--numpy"]) == 0
+    assert capsys.readouterr().out == "3\n"
+    assert main(["sandbox", "build", "--numpy"]) == 0
+    assert "-numpy\n" in capsys.readouterr().out
+    assert main(["sandbox", "doctor", "--numpy"]) == 0
+    found = capsys.readouterr().out
+    assert "-numpy, " in found
+    assert re.search(r"numpy +│ ok: [12]\.", found)
+
+
+@pytest.mark.usefixtures("engine")
+def test_the_public_image_has_no_numpy_and_that_is_a_message(capsys: Any) -> None:
+    assert main(["sandbox", "build", "--numpy", "--base", "registry"]) == 2
+    assert "has no numpy" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("engine")

@@ -17,7 +17,13 @@ from gdpo_bench.core.text import printable
 
 
 def run(
-    file: tyro.conf.Positional[Path], /, *, stdin: str | None = None, cpu_s: float = 5.0, memory_mb: int = 512
+    file: tyro.conf.Positional[Path],
+    /,
+    *,
+    stdin: str | None = None,
+    cpu_s: float = 5.0,
+    memory_mb: int = 512,
+    numpy: bool = False,
 ) -> int:
     """Run a Python program in the sandbox, as `python FILE` would.
 
@@ -29,6 +35,7 @@ def run(
         stdin: Text for its standard input; without it, what is piped into this command.
         cpu_s: Seconds of CPU that it may use.
         memory_mb: MiB of memory that it may use.
+        numpy: Whether it can import numpy.
 
     Returns:
         0 if it ended well, 1 if not.
@@ -37,7 +44,7 @@ def run(
 
     source = _read(file)
     text = stdin if stdin is not None else "" if sys.stdin.isatty() else sys.stdin.read()
-    with SandboxPool(slots=1, limits=Limits(cpu_s=cpu_s, memory_mb=memory_mb)) as pool:
+    with SandboxPool(slots=1, limits=Limits(cpu_s=cpu_s, memory_mb=memory_mb), numpy=numpy) as pool:
         (outcome,) = pool.run(Program(source, [text])).tests
     stdout = outcome.stdout.encode("utf-8", "backslashreplace").decode()
     sys.stdout.write(printable(stdout) if sys.stdout.isatty() else stdout)
@@ -47,27 +54,29 @@ def run(
     return 0 if outcome.status is Status.OK else 1
 
 
-def build(base: str = "auto", host: str | None = None) -> None:
-    """Build the sandbox's image, unless it is there; without a registry, from Debian packages.
+def build(base: str = "auto", host: str | None = None, numpy: bool = False) -> None:
+    """Build the sandbox's image, unless it is there; without a registry, or with numpy, from Debian packages.
 
     Args:
         base: `registry`, `debian`, `auto` for the first of the two that can be had, or the name of an image with
             Python 3.11 or later.
         host: URL or context of the engine; by default the one that `docker` uses.
+        numpy: Build the image in which programs can import numpy.
     """
     from gdpo_sandbox.building import build_image, ensure_image  # noqa: PLC0415
     from gdpo_sandbox.engine import connect  # noqa: PLC0415
 
     client = connect(host)
-    print(ensure_image(client, print) if base == "auto" else build_image(client, base, print))
+    print(ensure_image(client, print, numpy) if base == "auto" else build_image(client, base, print, numpy))
 
 
-def doctor(host: str | None = None, runtime: str | None = None) -> int:
+def doctor(host: str | None = None, runtime: str | None = None, numpy: bool = False) -> int:
     """Check the engine, the image, and that every limit is really enforced.
 
     Args:
         host: URL or context of the engine; by default those in GDPO_SANDBOX_HOSTS, or the one that `docker` uses.
         runtime: Of the containers, such as runsc; by default GDPO_SANDBOX_RUNTIME, or the engine's own default.
+        numpy: Check the image with numpy.
 
     Returns:
         1 if something is not in order, else 0.
@@ -80,7 +89,7 @@ def doctor(host: str | None = None, runtime: str | None = None) -> int:
         table.add_column(column)
     failed = []
     with console.status("Examining the sandbox …"):
-        for finding in examine(host, runtime):
+        for finding in examine(host, runtime, numpy):
             table.add_row(_mark(finding.fine), finding.name, escape(printable(finding.found)))
             failed += [] if finding.fine else [finding]
     console.print(table)

@@ -1,5 +1,7 @@
 """Build the sandbox's image, from the public Python image or, where no registry answers, from Debian packages.
 
+With numpy it is an image beside that one, and always from Debian packages, unless a base is named that has it.
+
 The tag is a hash of what is in `image/`, so that a changed worker gets an image of its own and an unchanged one
 costs a look. Two processes that build at once do the same work twice and end with the same tag: no lock is needed.
 """
@@ -27,11 +29,16 @@ from docker.errors import DockerException, ImageNotFound
 from gdpo_sandbox.errors import ImageError
 
 PUBLIC_BASE = "python:3.11-slim"
-DEBIAN_BASE = "gdpo-bench-sandbox-base:debian"
+DEBIAN_BASE, DEBIAN_NUMPY_BASE = "gdpo-bench-sandbox-base:debian", "gdpo-bench-sandbox-base:debian-numpy"
+DEBIAN_ROOTS = {DEBIAN_BASE: ("python3", "tzdata"), DEBIAN_NUMPY_BASE: ("python3", "tzdata", "python3-numpy")}
+"""Of which packages the bases are made, beside what those depend on."""
 REGISTRY_ANSWERS_S = 20.0
 """Seconds within which a pull must begin."""
-PACKAGES = re.compile(r"(python3|lib(?!perl)|zlib1g|tzdata|media-types)[^:]*")
-"""Of all that python3 depends on, what can be part of a running Python."""
+PACKAGES = re.compile(r"(python3|lib(?!perl|atlas|blis|mkl|openblas)|zlib1g|tzdata|media-types)[^:]*")
+"""Of all that those depend on, what can be part of a running Python. Of linear algebra only the reference libraries:
+they start no threads, and say the same on every processor."""
+ALTERNATIVE = re.compile(r"(\./usr/lib/[^/]+)/((?:blas|lapack)/(lib(?:blas|lapack)\.so\.3))")
+"""A library that an installation links to where the loader looks: folder, path in it, and name."""
 _STEP = re.compile(r"^ ---> ([0-9a-f]{12})$", re.MULTILINE)
 """An image that a build has made on its way, in what the engine says."""
 
@@ -41,25 +48,25 @@ IMAGE: Traversable = resources.files("gdpo_sandbox") / "image"
 Say = Callable[[str], None]
 
 
-def image_tag() -> str:
-    """Name and tag of the image that belongs to this version of the package."""
+def image_tag(numpy: bool = False) -> str:
+    """Name and tag of the image that belongs to this version of the package, without or with numpy."""
     digest = hashlib.sha256()
     for name, content in _image_files():
         digest.update(f"{name} {len(content)}\n".encode() + content)
-    return f"gdpo-bench-sandbox:{digest.hexdigest()[:16]}"
+    return f"gdpo-bench-sandbox:{digest.hexdigest()[:16]}{'-numpy' if numpy else ''}"
 
 
-def ensure_image(client: docker.DockerClient, say: Say | None = None) -> str:
-    """The image's tag; builds the image if the engine does not have it.
+def ensure_image(client: docker.DockerClient, say: Say | None = None, numpy: bool = False) -> str:
+    """The image's tag; builds the image if the engine does not have it. See `build_image`.
 
     Raises:
         ImageError: It cannot be built; says what was tried.
     """
-    tag = image_tag()
-    return tag if _id(client, tag) else build_image(client, say=say)
+    tag = image_tag(numpy)
+    return tag if _id(client, tag) else build_image(client, say=say, numpy=numpy)
 
 
-def build_image(client: docker.DockerClient, base: str = "auto", say: Say | None = None) -> str:
+def build_image(client: docker.DockerClient, base: str = "auto", say: Say | None = None, numpy: bool = False) -> str:
     """Build the image and return its tag.
 
     Args:
@@ -68,24 +75,24 @@ def build_image(client: docker.DockerClient, base: str = "auto", say: Say | None
             machine downloads; "auto" for the first of the two that is there or can be had; or an image with Python
             3.11 or later and glibc, such as a mirror's.
         say: Receives a line a step.
+        numpy: Whether programs can import numpy: Debian's, or that of a base that is named.
 
     Raises:
         ImageError: It cannot be built; says what was tried.
     """
     say = say or (lambda line: None)
     try:
-        base = _find_base(client, base, say)
-        return _build(client, base, say)
+        return _build(client, _find_base(client, base, say, numpy), say, numpy)
     except (DockerException, requests.RequestException) as error:
-        raise ImageError(f"The image {image_tag()} cannot be built: {error}") from error
+        raise ImageError(f"The image {image_tag(numpy)} cannot be built: {error}") from error
 
 
-def _build(client: docker.DockerClient, base: str, say: Say) -> str:
+def _build(client: docker.DockerClient, base: str, say: Say, numpy: bool) -> str:
     """Build the image. Nothing of it stays without a name but what an engine keeps as its parents.
 
     Without the engine's cache, so that no other build uses an image that is removed here.
     """
-    tag = image_tag()
+    tag = image_tag(numpy)
     say(f"Building {tag} on {base}")
     kept = _id(client, base) or ""
     before = set()
@@ -95,7 +102,7 @@ def _build(client: docker.DockerClient, base: str, say: Say) -> str:
             fileobj=_context(),
             custom_context=True,
             tag=tag,
-            buildargs={"BASE": base},
+            buildargs={"BASE": base, "PACKAGES": "numpy" if numpy else ""},
             network_mode="none",
             nocache=True,
             rm=True,
@@ -139,27 +146,33 @@ def _id(client: docker.DockerClient, name: str) -> str | None:
         return None
 
 
-def _find_base(client: docker.DockerClient, base: str, say: Say) -> str:
+def _find_base(client: docker.DockerClient, base: str, say: Say, numpy: bool) -> str:
     """Name of a base image that the engine has by now."""
+    debian = DEBIAN_NUMPY_BASE if numpy else DEBIAN_BASE
+    build = f"gdpo-bench sandbox build{' --numpy' if numpy else ''} --base"
     if base == "auto":
-        present = [name for name in (PUBLIC_BASE, DEBIAN_BASE) if _id(client, name)]
+        choice = {debian: _import_debian} if numpy else {PUBLIC_BASE: _pull, debian: _import_debian}
+        present = [name for name in choice if _id(client, name)]
         if present:
             return present[0]
         tried = []
-        for get in (_pull, _import_debian):
+        for name, get in choice.items():
             try:
-                return get(client, say)
+                return get(client, say, name)
             except ImageError as error:
                 tried.append(str(error))
-        advice = "Connect the engine to a registry, or name an image that it has: gdpo-bench sandbox build --base NAME"
-        raise ImageError("\n".join([f"There is no base for {image_tag()}.", *tried, advice]))
+        reach = "Name" if numpy else "Connect the engine to a registry, or name"
+        advice = f"{reach} an image that it has: {build} NAME"
+        raise ImageError("\n".join([f"There is no base for {image_tag(numpy)}.", *tried, advice]))
     if base == "debian":
-        return _import_debian(client, say)
+        return _import_debian(client, say, debian)
+    if base == "registry" and numpy:
+        raise ImageError(f"{PUBLIC_BASE} has no numpy.\nUse Debian's, or name an image that has it: {build} NAME")
     name = PUBLIC_BASE if base == "registry" else base
     return name if _id(client, name) else _pull(client, say, name)
 
 
-def _pull(client: docker.DockerClient, say: Say, name: str = PUBLIC_BASE) -> str:
+def _pull(client: docker.DockerClient, say: Say, name: str) -> str:
     """Pull `name`; a registry that does not begin to answer in time counts as absent."""
     say(f"Pulling {name}")
     began = threading.Event()
@@ -185,33 +198,40 @@ def _pull(client: docker.DockerClient, say: Say, name: str = PUBLIC_BASE) -> str
     return name
 
 
-def _import_debian(client: docker.DockerClient, say: Say) -> str:
-    """Make a base of Debian's or Ubuntu's own python3, which apt on this machine downloads; needs no root."""
+def _import_debian(client: docker.DockerClient, say: Say, name: str) -> str:
+    """Make a base of Debian's or Ubuntu's own packages, which apt on this machine downloads; needs no root."""
     missing = [tool for tool in ("apt-cache", "apt-get", "dpkg-deb") if shutil.which(tool) is None]
     if missing:
         raise ImageError(f"Debian packages: {', '.join(missing)} not found; this works on Debian and Ubuntu only.")
     say("Downloading Debian packages")
     with tempfile.TemporaryDirectory() as folder:
-        listing = _output("apt-cache", "depends", "--recurse", "--important", "python3", "tzdata")
+        listing = _output("apt-cache", "depends", "--recurse", "--important", *DEBIAN_ROOTS[name])
         packages = sorted({line for line in listing.splitlines() if PACKAGES.fullmatch(line)})
         _output("apt-get", "download", "--option=APT::Sandbox::User=root", *packages, cwd=folder)
         root = Path(folder, "root.tar")
         _merge(sorted(Path(folder).glob("*.deb")), root)
-        repository, tag = DEBIAN_BASE.split(":")
-        before = _id(client, DEBIAN_BASE)
+        repository, tag = name.split(":")
+        before = _id(client, name)
         client.api.import_image_from_file(str(root), repository=repository, tag=tag)
         _remove_nameless(client, [before])
-    return DEBIAN_BASE
+    return name
 
 
 def _merge(packages: list[Path], root: Path) -> None:
-    """Write the files of all packages into one tar, with /lib and /lib64 under /usr as on an installed system."""
+    """Write the files of all packages into one tar, with links as on an installed system.
+
+    /lib and /lib64 are under /usr, and alternatives where the loader looks.
+    """
     seen = set()
+
+    def link(name: str, target: str) -> None:
+        member = tarfile.TarInfo(name)
+        member.type, member.linkname = tarfile.SYMTYPE, target
+        tar.addfile(member)
+
     with tarfile.open(root, "w") as tar:
         for name in ("lib", "lib64"):
-            link = tarfile.TarInfo(f"./{name}")
-            link.type, link.linkname = tarfile.SYMTYPE, f"usr/{name}"
-            tar.addfile(link)
+            link(f"./{name}", f"usr/{name}")
         for package in packages:
             unpacked = subprocess.run(["dpkg-deb", "--fsys-tarfile", package], stdout=subprocess.PIPE, check=True)
             with tarfile.open(fileobj=io.BytesIO(unpacked.stdout)) as files:
@@ -220,6 +240,9 @@ def _merge(packages: list[Path], root: Path) -> None:
                     if member.name not in seen:  # folders come with every package
                         seen.add(member.name)
                         tar.addfile(member, files.extractfile(member) if member.isreg() else None)
+                        if alternative := ALTERNATIVE.fullmatch(member.name):
+                            folder, path, name = alternative.groups()
+                            link(f"{folder}/{name}", path)
 
 
 def _output(*command: str, cwd: str | None = None) -> str:

@@ -182,7 +182,10 @@ def _hardening(limits: Limits) -> dict[str, Any]:
             Ulimit(name="nofile", soft=limits.open_files + 64, hard=limits.open_files + 64),
         ],
         "labels": {OWNER_LABEL: owner()},
-        "environment": {"MALLOC_ARENA_MAX": "1"},  # else each thread reserves 64 MB of addresses
+        "environment": {
+            "MALLOC_ARENA_MAX": "1",  # else each thread reserves 64 MB of addresses
+            **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),  # else libraries start one a core
+        },
         "log_config": LogConfig(type="none"),
         "stdin_open": True,  # once: it is closed when this end goes away
         "auto_remove": True,

@@ -150,20 +150,23 @@ except OSError: print("stopped")
     _Trial("nothing of this machine's environment", f"import os; print({_OF_THIS_MACHINE})", _prints("[]")),
 )
 
+_NUMPY = _Trial("numpy", "import numpy; print(numpy.__version__)", _ends(Status.OK), "Build the image anew.")
 
-def examine(host: str | None = None, runtime: str | None = None) -> Iterator[Finding]:
+
+def examine(host: str | None = None, runtime: str | None = None, numpy: bool = False) -> Iterator[Finding]:
     """Look at engine, image and limits, one after the other; stops at what the rest needs.
 
     Args:
         host: The engine's URL or context; by default those that a `SandboxPool` would use.
         runtime: Of the containers, such as `runsc`; by default the one that a `SandboxPool` would use.
+        numpy: Look at the image with numpy.
     """
     hosts: list[str | None] = [host] if host else [*hosts_by_environment()]
     for name in hosts or [None]:
-        yield from _examine(name, runtime or os.environ.get(RUNTIME))
+        yield from _examine(name, runtime or os.environ.get(RUNTIME), numpy)
 
 
-def _examine(host: str | None, runtime: str | None) -> Iterator[Finding]:
+def _examine(host: str | None, runtime: str | None, numpy: bool) -> Iterator[Finding]:
     try:
         client = connect(host)
     except SandboxError as error:
@@ -184,14 +187,15 @@ def _examine(host: str | None, runtime: str | None) -> Iterator[Finding]:
         )
         return
     try:
-        image = client.images.get(ensure_image(client))
+        image = client.images.get(ensure_image(client, numpy=numpy))
     except SandboxError as error:
         yield Finding("image", False, *_first_line(error))
         return
-    yield Finding("image", True, f"{image_tag()}, {image.attrs['Size'] / 1e6:.0f} MB")
+    yield Finding("image", True, f"{image_tag(numpy)}, {image.attrs['Size'] / 1e6:.0f} MB")
     try:
-        with SandboxPool(slots=1, limits=LIMITS, hosts=[host] if host else (), runtime=runtime) as pool:
-            for trial in _TRIALS:
+        hosts = [host] if host else ()
+        with SandboxPool(slots=1, limits=LIMITS, hosts=hosts, runtime=runtime, numpy=numpy) as pool:
+            for trial in (*_TRIALS, _NUMPY) if numpy else _TRIALS:
                 (outcome,) = pool.run(Program(trial.source, ["abc\n"])).tests
                 fine = trial.stopped(outcome)
                 yield Finding(trial.name, fine, _shown(outcome), "" if fine else trial.advice)

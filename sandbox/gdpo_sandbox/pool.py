@@ -38,6 +38,7 @@ _pools: weakref.WeakSet[SandboxPool] = weakref.WeakSet()
 class _Host:
     name: str
     client: docker.DockerClient
+    numpy: bool
     image: str = ""
     building: threading.Lock = field(default_factory=threading.Lock)
 
@@ -51,7 +52,7 @@ class _Host:
         for attempt in range(1, _STARTS + 1):
             try:
                 with self.building:
-                    self.image = self.image or ensure_image(self.client, _log.info)
+                    self.image = self.image or ensure_image(self.client, _log.info, self.numpy)
                 return Container(self.client, self.image, limits, runtime)
             except (EngineError, ContainerError, *ENGINE_ERRORS) as error:
                 self.image = ""  # perhaps that is what is missing
@@ -82,6 +83,7 @@ class SandboxPool:
         hosts: Engines, as URLs or names of docker contexts, over which slots are spread evenly; by default those in
             GDPO_SANDBOX_HOSTS (separated by commas), or the one that `docker` uses. One that dies is left out.
         runtime: Of the containers, such as `runsc`; by default GDPO_SANDBOX_RUNTIME, or the engine's own default.
+        numpy: Whether programs can import numpy, beside the standard library.
 
     Raises:
         SandboxError: GDPO_SANDBOX_SLOTS is needed, and is no positive whole number.
@@ -93,6 +95,7 @@ class SandboxPool:
         limits: Limits | None = None,
         hosts: Sequence[str] = (),
         runtime: str | None = None,
+        numpy: bool = False,
     ) -> None:
         self.limits = limits or Limits()
         self.slots = slots or slots_by_environment() or 0
@@ -101,6 +104,7 @@ class SandboxPool:
         """Containers given up since the start, because they failed or were not clean."""
         self._host_names = list(hosts) or hosts_by_environment()
         self._runtime = runtime or os.environ.get(RUNTIME)
+        self._numpy = numpy
         self._process = os.getpid()
         self._changed = threading.Condition()
         self._hosts: list[_Host] = []
@@ -277,7 +281,7 @@ class SandboxPool:
                         remove_orphans(client)
                     except ENGINE_ERRORS as error:  # they are in nobody's way
                         _log.warning("Sandbox: containers that were left cannot be removed: %s", error)
-                    self._hosts.append(_Host(name or "The engine", client))
+                    self._hosts.append(_Host(name or "The engine", client, self._numpy))
                 except EngineError as error:
                     errors.append(error)
             if not self._hosts:

@@ -1,6 +1,7 @@
 """Rewards of programs: what each outcome is worth, that a program runs once, and what a broken sandbox does."""
 
 import pickle
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from gdpo_envs.coding import execution
 from gdpo_envs.coding.env import CodingEnv
+from gdpo_envs.coding.humaneval import HumanEval
 from gdpo_envs.coding.mini import CodingMini
 from gdpo_envs.coding.problem import MAX_OUTPUT, Case, CodeTask, call_case
 from gdpo_envs.loading import UnusableRowError
@@ -78,7 +80,7 @@ def _forgotten() -> Iterator[None]:
 def fake(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Program], ProgramRun]], FakePool]:
     def install(answer: Callable[[Program], ProgramRun]) -> FakePool:
         pool = FakePool(answer)
-        monkeypatch.setattr(execution, "_pool", lambda limits: pool)
+        monkeypatch.setattr(execution, "_pool", lambda limits, numpy: pool)
         return pool
 
     return install
@@ -312,6 +314,39 @@ def test_python_and_packages_that_run_programs_are_told() -> None:
     versions = CodingEnv().runs_programs_with()
     assert versions is not None
     assert versions["python"].startswith("3.")
+
+
+def test_the_prompt_says_what_programs_may_import() -> None:
+    plain, with_numpy = (HumanEval(numpy=numpy).messages(DOUBLE)[0]["content"] for numpy in (False, True))
+    assert "Python's standard library, and no others." in plain
+    assert with_numpy == plain.replace("standard library", "standard library and numpy")
+
+
+@pytest.mark.parametrize("numpy", [False, True])
+def test_programs_run_where_the_prompt_says_that_they_do(monkeypatch: pytest.MonkeyPatch, numpy: bool) -> None:
+    asked = []
+
+    def pool(limits: object, numpy: bool) -> FakePool:
+        asked.append(numpy)
+        return FakePool(lambda program: run_of(*(Outcome(Status.OK, value=2 * x[0]) for x in program.inputs)))
+
+    monkeypatch.setattr(execution, "_pool", pool)
+    score(HumanEval(numpy=not numpy), "test", [DOUBLE], [fenced(RIGHT)])
+    score(HumanEval(numpy=numpy), "test", [DOUBLE], [fenced(RIGHT)])
+    assert asked == [not numpy, numpy], "what is known of a program without numpy says nothing of it with numpy"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("apt-get") is None, reason="numpy's image is made of Debian packages")
+@pytest.mark.usefixtures("engine")
+def test_with_numpy_a_program_may_import_it_and_without_that_is_a_bug() -> None:
+    code = "import numpy\ndef f(x): return numpy.array([x, x]).sum()"
+    reply = [fenced(code)]
+    assert score(HumanEval(numpy=True), "test", [DOUBLE], reply).values.tolist() == [[1, 1, 1]]
+    assert score(HumanEval(), "test", [DOUBLE], reply).values.tolist() == [[0, 0, 0]]
+    execution.installed.cache_clear()
+    assert set(HumanEval(numpy=True).runs_programs_with() or ()) == {"python", "numpy"}
+    assert set(HumanEval().runs_programs_with() or ()) == {"python"}
 
 
 def test_without_an_engine_nobody_tells_what_runs_programs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from docker.errors import DockerException, ImageNotFound
 from gdpo_sandbox import ImageError, building
 
 LOOK_AROUND = """
-import glob, importlib.util, json, os, stat, sysconfig, zoneinfo
+import glob, importlib.metadata, importlib.util, json, os, stat, sysconfig, zoneinfo
 for name in ("bz2", "ctypes", "curses", "decimal", "hashlib", "lzma", "sqlite3", "ssl", "uuid", "zlib"):
     importlib.import_module(name)
 files = [os.path.join(folder, name) for top in ("/usr", "/opt") for folder, _, names in os.walk(top) for name in names]
@@ -30,6 +30,7 @@ print(json.dumps({
     "privileged": [path for path in files if os.lstat(path).st_mode & (stat.S_ISUID | stat.S_ISGID)],
     "programs": [path for path in files if os.path.basename(os.path.dirname(path)) in ("bin", "sbin")],
     "filename": json.loads.__code__.co_filename,
+    "packages": [package.name for package in importlib.metadata.distributions()],
     "time zone": str(zoneinfo.ZoneInfo("Asia/Tokyo")),
 }))
 """
@@ -75,6 +76,12 @@ def no_debian(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda tool: None)
 
 
+def test_the_image_with_numpy_is_another_one() -> None:
+    assert building.image_tag(numpy=True) == f"{building.image_tag()}-numpy"
+    present = engine(unreachable, building.image_tag(), building.image_tag(numpy=True))
+    assert building.ensure_image(present, numpy=True) == building.image_tag(numpy=True)
+
+
 @pytest.mark.parametrize("file", ["Dockerfile", "rootfs.py", "worker/__main__.py", "worker/new.py"])
 def test_a_changed_or_new_file_changes_the_tag(image_copy: Path, file: str) -> None:
     before = building.image_tag()
@@ -108,14 +115,61 @@ def test_an_image_that_is_there_is_not_built() -> None:
 
 def test_a_base_that_is_there_is_not_pulled() -> None:
     for base in (building.PUBLIC_BASE, building.DEBIAN_BASE):
-        assert building._find_base(engine(unreachable, base), "auto", print) == base
-    assert building._find_base(engine(unreachable, "mirror/python:3"), "mirror/python:3", print) == "mirror/python:3"
+        assert building._find_base(engine(unreachable, base), "auto", print, numpy=False) == base
+    present = engine(unreachable, building.PUBLIC_BASE, building.DEBIAN_BASE, building.DEBIAN_NUMPY_BASE)
+    assert building._find_base(present, "auto", print, numpy=True) == building.DEBIAN_NUMPY_BASE
+    for numpy in (False, True):
+        mirror = "mirror/python:3"
+        assert building._find_base(engine(unreachable, mirror), mirror, print, numpy) == mirror
 
 
 def test_where_no_base_can_be_had_the_error_names_all_that_was_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     no_debian(monkeypatch)
     with pytest.raises(ImageError, match=r"(?s)python:3\.11-slim: no such host.*apt-get.*not found.*build --base"):
         building.ensure_image(engine(unreachable))
+
+
+def test_numpy_comes_from_debian_or_a_base_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    no_debian(monkeypatch)
+    present = engine(unreachable, building.image_tag(), building.PUBLIC_BASE, building.DEBIAN_BASE)
+    with pytest.raises(ImageError, match=r"(?s)-numpy.*apt-get.*not found.*\nName an .* build --numpy --base NAME"):
+        building.ensure_image(present, numpy=True)
+    with pytest.raises(ImageError, match=r"(?s)has no numpy.*build --numpy --base NAME"):
+        building.build_image(present, base="registry", numpy=True)
+
+
+def test_of_debian_only_what_runs_comes_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    downloaded: list[str] = []
+
+    def output(*command: str, cwd: str | None = None) -> str:
+        if command[0] == "apt-get":
+            downloaded.extend(name for name in command if not name.startswith("-"))
+            raise ImageError("enough")
+        assert ("python3-numpy" in command) == numpy
+        return """python3
+  Depends: libc6
+ |Depends: libblas3
+  Depends: <libblas.so.3>
+libc6
+debconf
+perl-base
+libperl5
+python3:any
+libblas3
+liblapack3
+libatlas3-base
+libblis4-serial
+libmkl-rt
+libopenblas0-pthread
+"""
+
+    monkeypatch.setattr(shutil, "which", lambda tool: tool)
+    monkeypatch.setattr(building, "_output", output)
+    for numpy in (False, True):
+        downloaded.clear()
+        with pytest.raises(ImageError, match="enough"):
+            building.build_image(engine(unreachable), base="debian", numpy=numpy)
+        assert downloaded == ["apt-get", "download", "libblas3", "libc6", "liblapack3", "python3"]
 
 
 def test_only_the_base_that_was_asked_for_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,8 +194,13 @@ def test_a_registry_that_does_not_answer_counts_as_absent(monkeypatch: pytest.Mo
 
 
 @pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs dpkg-deb")
-def test_packages_become_one_root_with_libraries_under_usr(tmp_path: Path) -> None:
-    for name, path in (("a", "lib/x86/liba.so"), ("b", "usr/lib/x86/libb.so")):
+def test_packages_become_one_root_with_libraries_under_usr_and_where_the_loader_looks(tmp_path: Path) -> None:
+    for name, path in (
+        ("a", "lib/x86/liba.so"),
+        ("b", "usr/lib/x86/libb.so"),
+        ("c", "usr/lib/x86/blas/libblas.so.3"),
+        ("d", "usr/lib/x86/lapack/liblapack.so.3"),
+    ):
         for file, text in (
             (path, name),
             ("DEBIAN/control", f"Package: {name}\nVersion: 1\nArchitecture: all\nMaintainer: n\nDescription: d\n"),
@@ -149,17 +208,32 @@ def test_packages_become_one_root_with_libraries_under_usr(tmp_path: Path) -> No
             (tmp_path / name / file).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name / file).write_text(text)
         subprocess.run(["dpkg-deb", "--build", tmp_path / name, tmp_path / f"{name}.deb"], check=True)
-    building._merge([tmp_path / "a.deb", tmp_path / "b.deb"], tmp_path / "root.tar")
+    building._merge(sorted(tmp_path.glob("*.deb")), tmp_path / "root.tar")
     with tarfile.open(tmp_path / "root.tar") as tar:
         names = tar.getnames()
         assert len(names) == len(set(names))
         assert {"./usr/lib/x86/liba.so", "./usr/lib/x86/libb.so"} <= set(names)
         assert tar.getmember("./lib").linkname == "usr/lib"
+        for name in ("blas", "lapack"):
+            library = tar.getmember(f"./usr/lib/x86/lib{name}.so.3")
+            content = tar.extractfile(library)  # follows the link
+            assert library.issym()
+            assert content is not None
+            assert content.read().decode() == {"blas": "c", "lapack": "d"}[name]
 
 
-def test_the_image_is_small_compiled_and_holds_no_program_but_python(client: docker.DockerClient) -> None:
-    tag = building.ensure_image(client, print)
-    assert client.images.get(tag).attrs["Size"] < 60e6
+NUMPY = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("apt-get") is None, reason="numpy's image is made of Debian packages"),
+]
+
+
+@pytest.mark.parametrize(("numpy", "most_mb"), [(False, 60), pytest.param(True, 90, marks=NUMPY)])
+def test_the_image_is_small_compiled_and_holds_no_program_but_python(
+    client: docker.DockerClient, numpy: bool, most_mb: int
+) -> None:
+    tag = building.ensure_image(client, print, numpy)
+    assert client.images.get(tag).attrs["Size"] < most_mb * 1e6
     output = client.containers.run(
         tag, ["-c", LOOK_AROUND], entrypoint="python3", network_mode="none", remove=True, read_only=True
     )
@@ -168,6 +242,7 @@ def test_the_image_is_small_compiled_and_holds_no_program_but_python(client: doc
     assert all("python3" in program for program in seen["programs"])
     assert not seen["filename"].startswith("/rootfs")
     assert seen["time zone"] == "Asia/Tokyo"
+    assert seen["packages"] == (["numpy"] if numpy else [])
 
 
 def test_a_build_that_fails_says_what_the_engine_said(client: docker.DockerClient, image_copy: Path) -> None:

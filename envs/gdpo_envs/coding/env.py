@@ -11,7 +11,7 @@ from gdpo_envs.coding.problem import CodeTask
 LIMIT = 16_000
 """Characters of a short reply; about 4,000 tokens of English and Python."""
 _FENCE = "Put the whole program into one Markdown code block that begins with ```python at the end of your reply."
-_IMPORTS = "It may import modules of Python's standard library, and no others."
+_IMPORTS = "It may import modules of Python's standard library{numpy}, and no others."
 _ASKED = {
     "stdio": "Solve the problem with a Python program that reads standard input and writes to standard output.",
     "call": "Solve the problem with Python code that defines `{entry}`.",
@@ -28,11 +28,14 @@ class CodingEnv(TextEnv[CodeTask]):
     scored_elsewhere = True  # in containers
     cpu_s: float = 10.0
     """Seconds of CPU that a program may use on one test."""
+    numpy: bool = False
+    """Whether a program can import numpy."""
 
     def messages(self, task: CodeTask) -> list[Message]:
         """What kind of program is wanted and where to put it, then the problem."""
         asked = _ASKED[task.mode].format(entry=task.entry)
-        return [{"role": "system", "content": f"{asked} {_IMPORTS} {_FENCE}"}, {"role": "user", "content": task.prompt}]
+        imports = _IMPORTS.format(numpy=" and numpy" if self.numpy else "")
+        return [{"role": "system", "content": f"{asked} {imports} {_FENCE}"}, {"role": "user", "content": task.prompt}]
 
     @reward(low=0, high=1, metric="accuracy", batched=True)
     def pass_rate(self, tasks: Sequence[CodeTask], replies: Sequence[str]) -> list[float | Exception]:
@@ -67,14 +70,14 @@ class CodingEnv(TextEnv[CodeTask]):
 
     def unavailable(self) -> str | None:
         """Why programs cannot be run here, or None."""
-        return unavailable()
+        return unavailable(self.numpy)
 
     def runs_programs_with(self) -> dict[str, str] | None:
         """Python and packages of the sandbox's image; None where it cannot be asked."""
-        return installed()
+        return installed(self.numpy)
 
     def _judge(self, tasks: Sequence[CodeTask], replies: Sequence[str]) -> list[Verdict | Exception]:
-        return judge(tasks, replies, self.cpu_s)
+        return judge(tasks, replies, self.cpu_s, self.numpy)
 
 
 def _read(verdict: Verdict | Exception, name: str) -> float | Exception:

@@ -63,22 +63,26 @@ class _Grade:
 
 
 _NO_PROGRAM = Verdict(0.0, no_bug=False)
-_Key = tuple[str, str, float]
+_Key = tuple[str, str, float, bool]
+"""Of a run: task, program, seconds of CPU, and whether there is numpy."""
 _verdicts: OrderedDict[_Key, Verdict] = OrderedDict()
 _passing: dict[_Key, Verdict | Exception] = {}
 """Failures of the sandbox and programs that ran out of time in the last batch, until they are read: the next batch may
 well succeed."""
-_pools: dict[tuple[int, Limits], SandboxPool] = {}
-"""By process, as containers must not be shared with a fork, and by limits."""
+_pools: dict[tuple[int, Limits, bool], SandboxPool] = {}
+"""By process, as containers must not be shared with a fork, by limits, and by whether there is numpy."""
 
 
-def judge(tasks: Sequence[CodeTask], replies: Sequence[str], cpu_s: float) -> list[Verdict | Exception]:
+def judge(
+    tasks: Sequence[CodeTask], replies: Sequence[str], cpu_s: float, numpy: bool = False
+) -> list[Verdict | Exception]:
     """Run the programs in N replies; equal programs for equal tasks run once.
 
     Args:
         tasks: The N tasks.
         replies: The N replies.
         cpu_s: Seconds of CPU that a program may use on one test.
+        numpy: Whether programs can import numpy.
 
     Returns:
         N verdicts, with an exception where the sandbox failed.
@@ -86,7 +90,7 @@ def judge(tasks: Sequence[CodeTask], replies: Sequence[str], cpu_s: float) -> li
     Raises:
         UnavailableError: No program can be run at all.
     """
-    keys = [_key(task, reply, cpu_s) for task, reply in zip(tasks, replies, strict=True)]
+    keys = [_key(task, reply, cpu_s, numpy) for task, reply in zip(tasks, replies, strict=True)]
     known: dict[_Key | None, Verdict | Exception] = {None: _NO_PROGRAM}
     waiting: dict[_Key, CodeTask] = {}
     for key, task in zip(keys, tasks, strict=True):
@@ -100,7 +104,7 @@ def judge(tasks: Sequence[CodeTask], replies: Sequence[str], cpu_s: float) -> li
         else:
             waiting[key] = task
     _passing.clear()
-    for key, verdict in _run(waiting, cpu_s).items():
+    for key, verdict in _run(waiting, cpu_s, numpy).items():
         known[key] = verdict
         if isinstance(verdict, Verdict) and verdict.lasting:
             _verdicts[key] = verdict
@@ -111,12 +115,12 @@ def judge(tasks: Sequence[CodeTask], replies: Sequence[str], cpu_s: float) -> li
     return [known[key] for key in keys]
 
 
-def _key(task: CodeTask, reply: str, cpu_s: float) -> _Key | None:
+def _key(task: CodeTask, reply: str, cpu_s: float, numpy: bool) -> _Key | None:
     code = extract_code(reply, task.entry)
-    return None if code is None else (task.id, code, cpu_s)
+    return None if code is None else (task.id, code, cpu_s, numpy)
 
 
-def _run(waiting: dict[_Key, CodeTask], cpu_s: float) -> dict[_Key, Verdict | Exception]:
+def _run(waiting: dict[_Key, CodeTask], cpu_s: float, numpy: bool) -> dict[_Key, Verdict | Exception]:
     """Judge each test's outcome as it comes, so that no more than a few are in memory, of however many tests."""
     if not waiting:
         return {}
@@ -131,7 +135,7 @@ def _run(waiting: dict[_Key, CodeTask], cpu_s: float) -> dict[_Key, Verdict | Ex
             return error
 
     try:
-        pools = {limits: _pool(limits) for limits in {_limits(task, cpu_s) for task in waiting.values()}}
+        pools = {limits: _pool(limits, numpy) for limits in {_limits(task, cpu_s) for task in waiting.values()}}
         with ThreadPoolExecutor(_slots()) as threads:
             return dict(zip(waiting, threads.map(run, waiting), strict=True))
     except SandboxError as error:
@@ -173,15 +177,15 @@ def _verdict(grades: Sequence[_Grade]) -> Verdict | Exception:
     )
 
 
-def unavailable() -> str | None:
-    """Why programs cannot be run here and what to do about it, or None where they can.
+def unavailable(numpy: bool = False) -> str | None:
+    """Why programs cannot be run here, with numpy or without, and what to do about it, or None where they can.
 
     It is found out by running one, which also builds the image where there is none yet.
     """
     from gdpo_sandbox import Program, SandboxError, SandboxPool  # noqa: PLC0415
 
     try:
-        with SandboxPool(slots=1) as pool:
+        with SandboxPool(slots=1, numpy=numpy) as pool:
             (outcome,) = pool.run(Program("", inputs=[""])).tests
     except SandboxError as error:
         return str(error)
@@ -189,12 +193,15 @@ def unavailable() -> str | None:
 
 
 @lru_cache
-def installed() -> dict[str, str] | None:
-    """Versions of the image's Python, as `python`, and of its packages; None where no program can be run."""
+def installed(numpy: bool = False) -> dict[str, str] | None:
+    """Versions of the Python, as `python`, and of the packages of the image, with numpy or without.
+
+    None where no program can be run.
+    """
     from gdpo_sandbox import Program, SandboxError, SandboxPool  # noqa: PLC0415
 
     try:
-        with SandboxPool(slots=1) as pool:
+        with SandboxPool(slots=1, numpy=numpy) as pool:
             (outcome,) = pool.run(Program(_VERSIONS, inputs=[None])).tests
     except SandboxError:
         return None
@@ -221,13 +228,13 @@ def _power_of_two(number: int) -> int:
     return 1 << (number - 1).bit_length()
 
 
-def _pool(limits: Limits) -> SandboxPool:
-    """This process's pool with these limits. It starts with its first program."""
+def _pool(limits: Limits, numpy: bool) -> SandboxPool:
+    """This process's pool with these limits, with numpy or without. It starts with its first program."""
     from gdpo_sandbox import SandboxPool  # noqa: PLC0415
 
-    key = (os.getpid(), limits)
+    key = (os.getpid(), limits, numpy)
     if key not in _pools:
-        _pools[key] = SandboxPool(_slots(), limits)
+        _pools[key] = SandboxPool(_slots(), limits, numpy=numpy)
         atexit.register(_pools[key].close)
     return _pools[key]
 

@@ -25,7 +25,9 @@ class PublishedCoding(CodingEnv):
     grader_revision = 2
     source: ClassVar[Source]
 
-    def __init__(self, data_dir: str | None = None, limit: int = LIMIT, max_tasks: int | None = None) -> None:
+    def __init__(
+        self, data_dir: str | None = None, limit: int = LIMIT, max_tasks: int | None = None, numpy: bool = False
+    ) -> None:
         """Set the options.
 
         Args:
@@ -33,6 +35,7 @@ class PublishedCoding(CodingEnv):
                 without that the Hugging Face hub.
             limit: Characters of a short reply.
             max_tasks: Read only so many tasks of a split, the first.
+            numpy: Let programs import numpy, and say so in the prompt. Programs then run in an image of their own.
 
         Raises:
             DeclarationError: A number that is not positive.
@@ -40,6 +43,7 @@ class PublishedCoding(CodingEnv):
         self.data_dir = data_dir
         self.limit = checked_count("limit", limit)
         self.max_tasks = None if max_tasks is None else checked_count("max_tasks", max_tasks)
+        self.numpy = numpy
 
     def tasks(self, split: str) -> Sequence[CodeTask]:
         """The problems of a split, in the order of the source, without repetitions.

@@ -1,14 +1,16 @@
 """Copy the Python that runs this, and only what it needs, into a folder: the root of the sandbox's image.
 
-    python3 rootfs.py FOLDER        (in the first stage of the Dockerfile)
+    PACKAGES="numpy" python3 rootfs.py FOLDER        (in the first stage of the Dockerfile)
 
-What is left out cannot be misused and need not be loaded: shell, package manager, setuid programs,
-pip, the standard library's tests. Its modules are compiled here, because on a read-only root every
-start would compile them again; `unchecked`, so that a start does not even look at the sources.
+Of installed packages those come along that PACKAGES names, by default none. What is left out cannot be
+misused and need not be loaded: shell, package manager, setuid programs, pip, the standard library's
+tests. Modules are compiled here, because on a read-only root every start would compile them again;
+`unchecked`, so that a start does not even look at the sources.
 """
 
 import compileall
 import glob
+import importlib.util
 import os
 import py_compile
 import shutil
@@ -20,6 +22,8 @@ LEFT_OUT = (
     *("site-packages", "dist-packages", "__pycache__", "config-*"),
     *("test", "idlelib", "tkinter", "_tkinter*", "turtledemo", "lib2to3", "ensurepip", "pydoc_data"),
 )
+PACKAGE_LEFT_OUT = ("__pycache__", "tests", "include", "*.a", "*.pyi", "distutils", "f2py")
+"""What only a compiler or a test runner has a use for."""
 DLOPENED = "libgcc_s.so.1"
 """The C library loads it when a thread is cancelled, and nothing links to it."""
 ETC = {
@@ -47,9 +51,12 @@ def copy(path: str, root: str) -> None:
     shutil.copy(path, os.path.join(folder, os.path.basename(path)))
 
 
-def build(root: str) -> None:
+def build(root: str, packages: list[str]) -> None:
     """Fill `root`."""
+    folders = [find_package(name) for name in packages]
     copy_python(root)
+    for folder in folders:
+        copy_package(folder, root)
     copy_system(root)
     for folder, folders, files in os.walk(root):
         for name in (".", *folders, *files):
@@ -72,8 +79,35 @@ def copy_python(root: str) -> None:
         copy(path, root)
     os.makedirs(f"{root}/usr/bin", exist_ok=True)
     os.symlink(executable, f"{root}/usr/bin/python3")
+    compile_folder(stdlib, root)
+
+
+def find_package(name: str) -> str:
+    """Folder of an installed package."""
+    found = importlib.util.find_spec(name)
+    if found is None or not found.submodule_search_locations:
+        sys.exit(f"The base has no package {name}.")
+    (folder,) = found.submodule_search_locations
+    return folder
+
+
+def copy_package(folder: str, root: str) -> None:
+    """A package, compiled, the metadata that tell its version, and the shared objects that it links to."""
+    for source in (folder, *glob.glob(f"{folder}-*-info")):
+        shutil.copytree(source, root + source, ignore=shutil.ignore_patterns(*PACKAGE_LEFT_OUT))
+    for module in glob.glob(f"{folder}/**/*.so", recursive=True):
+        needed = libraries(module)
+        if needed is None:
+            sys.exit(f"The base lacks a library that {module} needs.")
+        for path in needed:
+            copy(path, root)
+    compile_folder(folder, root)
+
+
+def compile_folder(folder: str, root: str) -> None:
+    """Compile the modules in a folder under `root`."""
     compileall.compile_dir(
-        root + stdlib,
+        root + folder,
         quiet=1,
         workers=0,
         stripdir=root,
@@ -102,4 +136,4 @@ def copy_system(root: str) -> None:
 
 
 if __name__ == "__main__":
-    build(sys.argv[1])
+    build(sys.argv[1], os.environ.get("PACKAGES", "").split())

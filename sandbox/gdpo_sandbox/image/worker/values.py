@@ -4,8 +4,9 @@ None, bool, int, finite float, str and list are themselves; all else is an objec
 
     (1, {2: b"x"})  ⇒  {"t":[1,{"d":[[2,{"b":"x"}]]}]}
 
-A subclass is reduced to its builtin base by methods of the base, so that no method of its own has a say. The text may
-come from a program that forged it: decoding costs time and memory linear in its length, or raises ValueError.
+A subclass is reduced to its builtin base by methods of the base, so that no method of its own has a say; a number of
+numpy's to Python's. The text may come from a program that forged it: decoding costs time and memory linear in its
+length, or raises ValueError.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -117,7 +119,8 @@ class _Encoder:
                 return scalar(value)
         if self._strict:
             raise TypeError(f"an object of type {kind.__name__}")
-        return _opaque(value)
+        number = _of_numpy(value)
+        return _opaque(value) if number is None else _SCALARS[type(number)](number)
 
 
 def _int(value: int) -> Any:
@@ -139,6 +142,16 @@ def _str(value: str) -> Any:
     return value
 
 
+def _of_numpy(value: Any) -> bool | int | float | complex | None:
+    """Python's number for one of numpy's; None for anything else."""
+    numpy = sys.modules.get("numpy")
+    for name, number in _NUMPY.items():
+        kind = getattr(numpy, name, None)  # a program may have put anything in its place
+        if isinstance(kind, type) and issubclass(type(value), kind):
+            return number(value)
+    return None
+
+
 def _opaque(value: object) -> Any:
     try:
         text = str.__str__(repr(value))[:_REPR_LENGTH]
@@ -149,6 +162,13 @@ def _opaque(value: object) -> Any:
 
 _name = type.__dict__["__name__"].__get__
 """Name of a class, whatever its metaclass says."""
+_NUMPY: dict[str, Callable[[Any], bool | int | float | complex]] = {
+    "bool_": bool,
+    "integer": int,
+    "floating": float,
+    "complexfloating": complex,
+}
+"""Classes of numpy, and Python's for the same numbers."""
 _SCALARS: dict[type, Callable[[Any], Any]] = {
     type(None): lambda value: None,
     bool: lambda value: value,
