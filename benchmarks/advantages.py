@@ -5,7 +5,8 @@
 All contenders of a row run in turns, in one process, so that whatever else the machine does meets
 all of them; ratios are taken within a turn. verl is measured where it is installed and up to 65k
 rollouts: beyond that one call takes minutes. TRL's formula (what its trainer does to the matrix of
-rewards, written down here) exists for even groups only. `floor` is the time to read the rewards once.
+rewards, written down here) exists for even groups only; beside uneven ones it is timed on as many rollouts
+in even groups. `floor` is the time to read the rewards once.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from gdpo_bench.advantages import compute_advantages, make_normalizer
 
 GROUP = 8
 SECONDS_A_ROW = 2.0
+SHAPES = ["256x3", "1024x3", "2048x8", "16384x8", "65536x2", "65536x8", "1048576x8"]
 
 
 def trl_formula(rewards: Tensor) -> Tensor:
@@ -86,8 +88,8 @@ def measure(n: int, k: int, even: bool, verl: Callable[[Tensor, Tensor], Tensor]
         "ours": lambda: compute_advantages(gdpo, rewards, groups),
         "floor": float64.sum,
     }
-    if even:
-        contenders["TRL"] = lambda: trl_formula(rewards)
+    side_by_side, _ = make_input(n, k, even=True)
+    contenders["TRL"] = lambda: trl_formula(side_by_side)
     turns: dict[str, list[float]] = {name: [] for name in contenders}
     for function in contenders.values():
         function()  # warm up
@@ -130,7 +132,9 @@ def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--markdown", type=Path, help="write the table into this file's generated section")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[1024, 16_384, 65_536, 1_048_576])
+    parser.add_argument(
+        "--shapes", nargs="+", default=SHAPES, metavar="NxK", help=f"rollouts by rewards; by default {' '.join(SHAPES)}"
+    )
     options = parser.parse_args()
     verl = verl_function()
     lines = [
@@ -140,17 +144,18 @@ def main() -> None:
         "| rollouts | rewards | groups | ours, ms | × floor | TRL's formula / ours | verl / ours |",
         "|---:|---:|---|---:|---:|---:|---:|",
     ]
-    for n in options.sizes:
-        for k in (2, 8):
-            for even in (True, False):
-                turns = measure(n, k, even, verl)
-                ours, floor = statistics.median(turns["ours"]), statistics.median(turns["floor"])
-                cells = [f"{n:,}", f"{k}", "even" if even else "uneven, shuffled", f"{1e3 * ours:.2f}"]
-                cells += [f"{ours / floor:.0f}", ratio(turns, "TRL"), ratio(turns, "verl")]
-                lines.append("| " + " | ".join(cells) + " |")
-                print(lines[-1], flush=True)
-    memory = peak_memory(max(options.sizes), 8)
-    lines += ["", f"Peak memory at {max(options.sizes):,} × 8: {memory:.1f} times a float64 input, input included."]
+    shapes = [(int(n), int(k)) for n, _, k in (shape.partition("x") for shape in options.shapes)]
+    for n, k in shapes:
+        for even in (True, False):
+            turns = measure(n, k, even, verl)
+            ours, floor = statistics.median(turns["ours"]), statistics.median(turns["floor"])
+            cells = [f"{n:,}", f"{k}", "even" if even else "uneven, shuffled", f"{1e3 * ours:.2f}"]
+            cells += [f"{ours / floor:.0f}", ratio(turns, "TRL"), ratio(turns, "verl")]
+            lines.append("| " + " | ".join(cells) + " |")
+            print(lines[-1], flush=True)
+    n, k = max(shapes)
+    memory = peak_memory(n, k)
+    lines += ["", f"Peak memory at {n:,} × {k}: {memory:.1f} times a float64 input, input included."]
     text = "\n".join(lines)
     print("\n" + text)
     if options.markdown:

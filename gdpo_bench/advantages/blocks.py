@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -19,7 +18,7 @@ class Blocks:
     """What rollouts have, with which statistics within groups are made."""
 
     values: Tensor
-    """(G, P, …), see `groups`; 0 where there is nothing."""
+    """(G, P, …), see `groups`; 0 where nothing enters."""
     groups: Groups
     dtype: torch.dtype
     """The precision in which the rewards came."""
@@ -27,12 +26,16 @@ class Blocks:
     """Mask like `values`, or that broadcasts to it: what enters the statistics; None: everything."""
     sizes: Tensor | None = None
     """Like `values`, where they are sums: the sums of their terms' sizes."""
+    everything: bool = False
+    """Whether all rollouts enter, and `present` only tells where blocks have one."""
 
-    @cached_property
+    @property
     def counts(self) -> int | Tensor:
         """How many of each group enter the statistics, at least 1: (P, …), or one number for all."""
         if self.present is None:
             return self.groups.counts
+        if self.everything and isinstance(self.groups.counts, Tensor):
+            return self.groups.counts.to(self.values.dtype).view(-1, *[1] * (self.values.dim() - 2))
         return self.groups.total(self.present.to(self.values.dtype)).clamp_(min=1)
 
     @property
@@ -42,7 +45,7 @@ class Blocks:
 
     def rows(self) -> Tensor | None:
         """Which rollouts have anything that enters the statistics, (N,), or None if all have."""
-        if self.present is None:
+        if self.present is None or self.everything:
             return None
         there = self.present.any(2) if self.present.dim() > 2 else self.present
         rows = self.groups.restore(there)
@@ -65,10 +68,11 @@ def reward_blocks(
     """
     groups, dtype = batch.grouping, precision(statistics)
     entering, filled = entering_rewards(batch, missing, failed), groups.filled
-    present = groups.arrange(entering, torch.bool) if entering is not None else None
-    if present is None and filled is not None:
-        present = filled.unsqueeze(2)
-    return Blocks(groups.arrange(batch.given, dtype), groups, batch.dtype, present)
+    values = groups.arrange(batch.given, dtype)
+    if entering is not None:
+        return Blocks(values, groups, batch.dtype, groups.arrange(entering, torch.bool))
+    present = None if filled is None else filled.unsqueeze(2)
+    return Blocks(values, groups, batch.dtype, present, everything=True)
 
 
 def sum_blocks(
@@ -90,13 +94,16 @@ def sum_blocks(
     """
     found = reward_blocks(batch, missing=missing, failed=failed, statistics=statistics)
     rewards, present, weights = found.values, found.present, weights.to(found.values.dtype)
-    if present is not None and present.shape == rewards.shape:
+    if present is not None and not found.everything:
         neutral = (~batch.applicable & (missing == "skip")) | (batch.failed & (failed == "skip"))
         means = found.groups.total(torch.where(present, rewards, 0.0)) / found.counts
         # At its group's mean a reward is neutral once the group is centred.
         rewards = torch.where(found.groups.arrange(neutral, torch.bool) & ~present, means, rewards)
     rows = None if present is None else present.any(2)
-    return Blocks(rewards @ weights, found.groups, found.dtype, rows, rewards.abs() @ weights.abs())
+    sums, sizes = rewards @ weights, rewards.abs() @ weights.abs()
+    if rows is not None and not found.everything:
+        sums = torch.where(rows, sums, 0.0)
+    return Blocks(sums, found.groups, found.dtype, rows, sizes, found.everything)
 
 
 def weighted_before(batch: RewardBatch, weights: Tensor | None = None) -> RewardBatch:

@@ -12,6 +12,7 @@ operations there cost more than one copy of the ids.
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +31,12 @@ class Groups:
     """Group ids (N,) as given."""
     block: int | None
     """The size of all groups, where they are adjacent blocks of one size; otherwise None."""
+    counts: int | Tensor
+    """Rollouts of each column's group: (P,) float64, or a number where all groups are blocks of one size."""
+    filled: Tensor | None
+    """Where blocks have a rollout, (G, P), or None if everywhere."""
+    _owners: Tensor | None
+    """The group of each column (P,), where some have several."""
 
     def __init__(self, ids: Tensor) -> None:
         """Find the groups.
@@ -37,21 +44,13 @@ class Groups:
         Args:
             ids: Group ids (N,), any integer dtype; equal ids are one group.
         """
-        self.ids, self.block = ids, None
         array = ids.numpy(force=True)
-        ends = (array[1:] != array[:-1]).nonzero()[0]  # the last rollouts of runs of equal ids, but for the last run
-        self._count, n = len(ends) + 1, len(array)
-        size = n // self._count
-        if size * self._count == n and (ends == np.arange(size - 1, n - 1, size)).all():
-            heads = array[::size]
-            self.block = size
+        self.ids, self.block = ids, _block(array)
+        if self.block:
+            self.counts, self.filled, self._owners = self.block, None, None
+            self._count = len(array) // self.block
         else:
-            heads = array[np.append(ends, n - 1)]
-        if not (heads[1:] > heads[:-1]).all() and len(np.unique(heads)) < len(heads):  # some group's rollouts lie apart
-            _, self._index, self._sizes = np.unique(array, return_inverse=True, return_counts=True)
-            self._count, self.block = len(self._sizes), None
-        elif not self.block:
-            self._sizes = np.diff(ends, prepend=-1, append=n - 1)
+            self._lay_out(array)
 
     def __len__(self) -> int:
         """B, the number of groups."""
@@ -72,7 +71,7 @@ class Groups:
     def sum(self, values: Tensor) -> Tensor:
         """Sums within groups: (N, …) → (B, …)."""
         if self.block:
-            return values.view(len(self), self.block, *values.shape[1:]).sum(1)
+            return values.reshape(len(self), self.block, *values.shape[1:]).sum(1)
         return values.new_zeros(len(self), *values.shape[1:]).index_add_(0, self.index, values)
 
     def mean(self, values: Tensor) -> Tensor:
@@ -90,11 +89,10 @@ class Groups:
     def arrange(self, values: Tensor, dtype: torch.dtype) -> Tensor:
         """A copy in blocks: (N, …) → (G, P, …), of a dtype; zeros where a block has no rollout."""
         if self.block:
-            blocks = values.view(len(self), self.block, *values.shape[1:]).transpose(0, 1)
-            return torch.empty(blocks.shape, dtype=dtype, device=values.device).copy_(blocks)
-        rows, columns = self._shape
-        blocks = torch.zeros(rows * columns, *values.shape[1:], dtype=dtype, device=values.device)
-        return blocks.index_copy_(0, self._place, values.to(dtype)).view(rows, columns, *values.shape[1:])
+            blocks = values.reshape(self._count, self.block, *values.shape[1:]).transpose(0, 1)
+            return blocks.to(dtype, memory_format=torch.contiguous_format, copy=True)
+        blocks = values.index_select(0, self._source).to(dtype).view(*self._empty.shape, *values.shape[1:])
+        return blocks.masked_fill_(self._empty.view(*self._empty.shape, *[1] * (values.dim() - 1)), 0)
 
     def restore(self, blocks: Tensor) -> Tensor:
         """Back in the order of the rollouts: (G, P, …) → (N, …)."""
@@ -118,18 +116,6 @@ class Groups:
         per_group = found.new_full((len(self), *found.shape[1:]), -torch.inf)
         return per_group.scatter_reduce_(0, owners, found, "amax")[self._owners]
 
-    @cached_property
-    def filled(self) -> Tensor | None:
-        """Where blocks have a rollout, (G, P), or None if everywhere."""
-        return None if self.block else self.arrange(torch.ones_like(self.ids, dtype=torch.bool), torch.bool)
-
-    @cached_property
-    def counts(self) -> int | Tensor:
-        """Rollouts of each column's group: (P,) float64, or a number where all groups are of one size."""
-        if self.block:
-            return self.block
-        return (self.sizes if self._owners is None else self.sizes[self._owners]).double()
-
     @property
     def largest(self) -> int:
         """Rollouts of the largest group."""
@@ -146,39 +132,46 @@ class Groups:
 
     @cached_property
     def _index(self) -> Integers:
-        return np.arange(len(self)).repeat(self._sizes)
+        return np.arange(self._count).repeat(self._sizes)
 
-    @cached_property
-    def _shape(self) -> tuple[int, int]:
-        """Rows and columns of blocks."""
-        rows = self.largest
-        if rows * len(self) <= _WASTE * len(self.ids):
-            return rows, len(self)
-        rows = len(self.ids) // len(self)
-        return rows, int(self._columns(rows).sum())
+    def _lay_out(self, array: Integers) -> None:
+        """Give every rollout a place in blocks."""
+        n, least = len(array), array.min()
+        # Small numbers are sorted by digits, several times as fast.
+        keys = (array - least).astype(np.int16) if array.max() - least < 2**15 else array
+        order = keys.argsort(kind="stable")
+        by_id = keys[order]
+        starts = np.append(0, (by_id[1:] != by_id[:-1]).nonzero()[0] + 1)
+        self._count, self._sizes = len(starts), np.diff(starts, append=n)
+        group = np.arange(self._count).repeat(self._sizes)
+        rank = np.arange(n) - starts[group]
+        rows = int(self._sizes.max())
+        if rows * self._count > _WASTE * n:
+            rows = n // self._count
+        columns = -(-self._sizes // rows)
+        first, width = columns.cumsum() - columns, int(columns.sum())
+        self._index, place = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
+        self._index[order], place[order] = group, rank % rows * width + first[group] + rank // rows
+        source, empty = np.zeros(rows * width, dtype=np.int64), np.ones(rows * width, dtype=np.bool_)
+        source[place], empty[place] = np.arange(n), False
+        self._place, self._source, self._empty = (self._tensor(found) for found in (place, source, empty))
+        self._empty = self._empty.view(rows, width)
+        self.filled = ~self._empty
+        self.counts = self._tensor(self._sizes.repeat(columns).astype(np.float64))
+        self._owners = None if width == self._count else self._tensor(np.arange(self._count).repeat(columns))
 
-    def _columns(self, rows: int) -> Integers:
-        """Columns of each group (B,), where blocks have so many rows."""
-        columns: Integers = -(-self._sizes // rows)
-        return columns
-
-    @cached_property
-    def _owners(self) -> Tensor | None:
-        """The group of each column (P,), or None where groups have one column each."""
-        if self.block or self._shape[1] == len(self):
-            return None
-        return self._tensor(np.arange(len(self)).repeat(self._columns(self._shape[0])))
-
-    @cached_property
-    def _place(self) -> Tensor:
-        """Where each rollout stands in flattened blocks, (N,)."""
-        rows, width = self._shape
-        rank = np.empty(len(self.ids), dtype=np.int64)
-        by_group = np.arange(len(rank)) - (self._sizes.cumsum() - self._sizes).repeat(self._sizes)
-        rank[self._index.argsort(kind="stable")] = by_group
-        columns = self._columns(rows)
-        first = columns.cumsum() - columns
-        return self._tensor(rank % rows * width + first[self._index] + rank // rows)
-
-    def _tensor(self, array: Integers) -> Tensor:
+    def _tensor(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(self.ids.device)
+
+
+def _block(array: Integers) -> int | None:
+    """The size of all groups, if they are adjacent blocks of one size."""
+    size = int((array != array[0]).argmax()) or len(array)
+    if len(array) % size:
+        return None
+    blocks = array.reshape(-1, size)
+    heads = blocks[:, 0]
+    if not (blocks == heads[:, None]).all():
+        return None
+    distinct = (heads[1:] > heads[:-1]).all() or len(np.unique(heads)) == len(heads)
+    return size if distinct else None

@@ -62,7 +62,7 @@ class MaxRL:
     def __call__(self, batch: RewardBatch) -> Tensor:
         """Advantages (N,) from rewards (N, K) ≥ 0, group ids (N,) and weights (K,)."""
         total = sum_blocks(batch, batch.weights, missing=self.missing, failed=self.failed, statistics=self.statistics)
-        sums = total.values if total.present is None else torch.where(total.present, total.values, 0.0)
+        sums = total.values
         if bool((sums < 0).any()):
             found = batch.grouping.restore(sums)
             row = int(found.argmin())

@@ -127,22 +127,20 @@ def weighted_sum(advantages: Tensor, blocks: Blocks, weights: Tensor, zero_varia
     found = advantages @ weights
     if zero_variance != "zero":
         return found
-    left, sizes = total(found.abs()), weights.abs()
+    left = total(found.abs())
     # Ordinary batches have nothing small but exact zeros, and need no second look at all terms.
-    smallest = left.numpy(force=True)
-    limit = _CANCELLED * blocks.groups.largest * float(sizes.sum())
-    if not ((smallest > 0) & (smallest <= limit)).any():
+    sums = left.numpy(force=True)
+    small = sums <= _CANCELLED * blocks.groups.largest * sum(map(abs, weights.tolist()))
+    if not small.any() or not sums[small].any():
         return found
-    return found.masked_fill_(left <= _CANCELLED * (total(advantages.abs()) @ sizes), 0.0)
+    return found.masked_fill_(left <= _CANCELLED * (total(advantages.abs()) @ weights.abs()), 0.0)
 
 
 def _centred(blocks: Blocks, *, overwrite: bool = False) -> tuple[Tensor, Tensor]:
     """Means (P, …) of what is present, and its differences to them (G, P, …), 0 where nothing is."""
     values, present = blocks.values, blocks.present
-    if present is not None:
-        values = torch.where(present, values, 0.0)
     means = blocks.groups.total(values).div_(blocks.counts)
-    centred = values.sub_(means) if overwrite or present is not None else values - means
+    centred = values.sub_(means) if overwrite else values - means
     return means, centred if present is None else centred.masked_fill_(~present, 0.0)
 
 
@@ -169,7 +167,6 @@ def _fellows_deviations(blocks: Blocks, values: Tensor, ddof: int) -> Tensor:
     eight reaches an advantage of −2154.
     """
     total, others = blocks.groups.total, _at_least_one(blocks.counts - 1)
-    values = values if blocks.present is None else torch.where(blocks.present, values, 0.0)
     mean, mean_square = (total(values) - values) / others, (total(values.square()) - values.square()) / others
     return ((mean_square - mean.square()) * (others / _at_least_one(others - ddof))).clamp_(min=0).sqrt_()
 
@@ -211,10 +208,7 @@ def alone(blocks: Blocks, found: Tensor, singleton: Singleton, divisor: float = 
     if singleton != "raw":
         return found
     alone = torch.as_tensor(blocks.counts == 1, device=found.device)
-    raw = blocks.values / divisor
-    if blocks.present is not None:
-        raw = torch.where(blocks.present, raw, 0.0)
-    return torch.where(alone, raw, found)
+    return torch.where(alone, blocks.values / divisor, found)
 
 
 def _at_least_one(counts: int | Tensor) -> int | Tensor:

@@ -58,17 +58,21 @@ def whiten(
     if rows is not None:
         counts = rows.to(values.dtype) if counts is None else counts * rows
 
-    def mean_of(terms: Tensor) -> float:
-        return float(terms.sum() if counts is None else counts @ terms) / n
-
     n = float(len(values) if counts is None else counts.sum())
     if n <= 1:
         return torch.zeros_like(values)
-    exact, mean, variance = zero_variance == "zero", mean_of(values), mean_of(values.square())
+
+    def mean_of(terms: Tensor) -> float:
+        return float(terms.sum() if counts is None else counts @ terms) / n
+
+    def mean_square() -> float:
+        return float(torch.linalg.vector_norm(values)) ** 2 / n if counts is None else mean_of(values.square())
+
+    exact, mean, variance = zero_variance == "zero", mean_of(values), mean_square()
     size = math.sqrt(variance) if sizes is None else mean_of(sizes)
     if not exact or abs(mean) > 2 * len(values) * EPS64 * size:
         values = values - mean
-        variance = mean_of(values.square())
+        variance = mean_square()
     variance *= n / (n - ddof)
     if exact and math.sqrt(variance) <= rounding(batch.dtype, len(values)) * size:
         return torch.zeros_like(values)

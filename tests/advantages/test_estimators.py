@@ -163,8 +163,15 @@ def test_a_deviation_of_equal_fellows_divides_nothing(rewards, expected, dtype):
 
 def test_fellows_that_are_absent_are_none():
     rewards, applicable = [[0.0], [1.0], [1.0], [7.0]], [[True], [True], [True], [False]]
-    found = advantages("grpo", rewards, options={"baseline": "leave_one_out"}, applicable=applicable)
-    assert found.tolist() == pytest.approx([-1.0, 0.7071, 0.7071, 0], abs=1e-4)
+    for normalizer in ("grpo", "gdpo_no_bn"):
+        found = advantages(normalizer, rewards, options={"baseline": "leave_one_out"}, applicable=applicable)
+        assert found.tolist() == pytest.approx([-1.0, 0.7071, 0.7071, 0], abs=1e-4)
+
+
+def test_fellows_that_differ_by_rounding_are_equal():
+    rewards = torch.tensor([[0.0], [1.0], [1.0 + 2**-23], [1.0]])
+    found = advantages("grpo", rewards, options={"baseline": "leave_one_out"})
+    assert found[0] == pytest.approx(-1)
 
 
 def test_one_odd_group_does_not_flatten_the_others():
