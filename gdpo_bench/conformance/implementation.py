@@ -18,6 +18,7 @@ from gdpo_bench.advantages import compute_advantages, list_normalizers, make_nor
 from gdpo_bench.advantages.errors import DomainError, NormalizerOutputError
 from gdpo_bench.conformance.cases import Case
 from gdpo_bench.core.errors import RegistrationError
+from gdpo_bench.core.plugins import import_plugin
 
 ARGUMENTS = ("rewards", "groups", "weights", "lengths", "applicable", "failed", "specs")
 """Parameters that a function of its own may have; those that it has are handed over by name."""
@@ -137,7 +138,7 @@ def _find(target: str | Callable[..., Any], options: dict[str, Any]) -> Implemen
     if isinstance(target, str) and target in list_normalizers():
         make_normalizer(target, **options)  # complains now, not in the middle of a search
         return _of_normalizer(target, lambda: make_normalizer(target, **options))
-    function: Any = make_normalizer(target, **options) if isinstance(target, str) else target
+    function: Any = _load(target, options) if isinstance(target, str) else target
     name = target.rpartition(".")[2] if isinstance(target, str) else getattr(target, "__qualname__", repr(target))
     if dataclasses.is_dataclass(function):
         original: Any = function
@@ -153,6 +154,13 @@ def _find(target: str | Callable[..., Any], options: dict[str, Any]) -> Implemen
             f"{', '.join(ARGUMENTS[2:])}; got {inspect.signature(function)}."
         )
     return Implementation(name, function, frozenset(p.name for p in parameters if p.name in ARGUMENTS))
+
+
+def _load(target: str, options: dict[str, Any]) -> Any:
+    """What `module:thing` names: a function of any parameters, or a normalizer."""
+    module, _, thing = target.partition(":")
+    found = getattr(import_plugin(module, target), thing, None) if thing else None
+    return found if inspect.isfunction(found) and not options else make_normalizer(target, **options)
 
 
 def _of_normalizer(name: str, make: Callable[[], Callable[..., Tensor]]) -> Implementation:
