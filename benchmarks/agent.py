@@ -27,9 +27,9 @@ import gdpo_bench
 from gdpo_bench.advantages import make_normalizer
 from gdpo_bench.agent.metrics import MetricsLog
 from gdpo_bench.agent.options import EMBEDDED_CONFIGS, TrainingOptions
+from gdpo_bench.agent.policies.warm_start import build_corpus, warm_start
 from gdpo_bench.agent.policy import Policy
 from gdpo_bench.agent.trainer import Trainer
-from gdpo_bench.agent.warm_start import build_corpus, warm_start
 from gdpo_bench.integrations.trl import TRLEnvironment
 
 ENVS = ("gdpo/MathMini-v1", "gdpo/ToolCallingMini-v1")
@@ -134,11 +134,14 @@ def main() -> None:
             f"| `{env_id}` | {statistics.median(mine):.3f} | {rate:,.0f} | {statistics.median(theirs):.3f} "
             f"| {spread(ratios, '.2f')} |"
         )
-    print("\n| environment | rollout | waiting for rewards | advantages | update |\n|---|---:|---:|---:|---:|")
+    print(
+        "\n| environment | rollout | log-probabilities | waiting for rewards | advantages | update |"
+        "\n|---|---:|---:|---:|---:|---:|"
+    )
     for env_id, lines in shares.items():
         parts = {
             part: statistics.median(line[f"seconds/{part}"] for line in lines)
-            for part in ("rollout", "waiting", "advantages", "update")
+            for part in ("rollout", "log_probs", "waiting", "advantages", "update")
         }
         whole = sum(parts.values())
         print(f"| `{env_id}` | " + " | ".join(f"{seconds / whole:.0%}" for seconds in parts.values()) + " |")

@@ -26,9 +26,9 @@ import gdpo_bench
 from gdpo_bench.advantages import make_normalizer
 from gdpo_bench.agent.metrics import MetricsLog
 from gdpo_bench.agent.options import EMBEDDED_CONFIGS, TrainingOptions
+from gdpo_bench.agent.policies.warm_start import build_corpus, warm_start
 from gdpo_bench.agent.policy import Policy
 from gdpo_bench.agent.trainer import Trainer
-from gdpo_bench.agent.warm_start import build_corpus, warm_start
 
 ENV = "gdpo/CodingMini-v1"
 

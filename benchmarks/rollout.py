@@ -16,11 +16,11 @@ import time
 import torch
 
 import gdpo_bench
-from gdpo_bench.agent.backend import Sampling
+from gdpo_bench.agent.backends.protocol import Sampling
+from gdpo_bench.agent.backends.transformers import TransformersBackend
 from gdpo_bench.agent.options import EMBEDDED_CONFIGS
+from gdpo_bench.agent.policies.warm_start import build_corpus, warm_start
 from gdpo_bench.agent.policy import Policy
-from gdpo_bench.agent.rollout import TransformersBackend
-from gdpo_bench.agent.warm_start import build_corpus, warm_start
 
 GROUP, TOKENS, TURNS = 8, 48, 15
 ENVS = ("gdpo/MathMini-v1", "gdpo/ToolCallingMini-v1")

@@ -20,14 +20,13 @@ import time
 import torch
 
 import gdpo_bench
-from gdpo_bench.agent.backend import Completion, RolloutBackend, Sampling
-from gdpo_bench.agent.loss import token_log_probs
+from gdpo_bench.agent.backends.protocol import Completion, RolloutBackend, Sampling
+from gdpo_bench.agent.backends.transformers import TransformersBackend
+from gdpo_bench.agent.backends.vllm import VLLMBackend
+from gdpo_bench.agent.backends.vllm_options import VLLMOptions
 from gdpo_bench.agent.options import EMBEDDED_CONFIGS
-from gdpo_bench.agent.policy import Policy
-from gdpo_bench.agent.rollout import TransformersBackend
-from gdpo_bench.agent.vllm_backend import VLLMBackend
-from gdpo_bench.agent.vllm_options import VLLMOptions
-from gdpo_bench.agent.warm_start import build_corpus, warm_start
+from gdpo_bench.agent.policies.warm_start import build_corpus, warm_start
+from gdpo_bench.agent.policy import Policy, token_log_probs
 
 ENV, GROUP, TOKENS, TURNS = "gdpo/MathMini-v1", 8, 48, 9
 

@@ -19,9 +19,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from gdpo_bench.agent.scale.processes import World
+from gdpo_bench.agent.step import TrainingStep
 from gdpo_bench.core import DataError
 from gdpo_bench.core.files import WriteError, sync_folder
 
+_WEIGHTS, _MOMENTS = "weights.safetensors", "optimizer.safetensors"
 _FORMAT = 3
 """2: with the reward vectors of the evaluations. 3: with the normalizer's state."""
 
@@ -96,6 +99,53 @@ class Checkpoints:
 
     def _found(self) -> list[Path]:
         return sorted(self.folder.glob("step-*"))
+
+
+def snapshot_step(step: TrainingStep, world: World) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, Any]]:
+    """What a training step needs to go on.
+
+    All processes call this at the same time; the tensors are whole, and there for the first one.
+
+    Args:
+        step: What is trained.
+        world: The processes.
+
+    Returns:
+        File → name → tensor, and the rest as JSON.
+    """
+    moments = {}
+    for number, values in step.optimizer.state_dict()["state"].items():
+        for name, value in values.items():
+            whole = step.weights.whole(value)
+            if world.is_first:  # elsewhere they would only take up memory
+                moments[f"{number}.{name}"] = whole
+    return {_WEIGHTS: step.weights.named(), _MOMENTS: moments}, {"micro_batch": step.micro_batch}
+
+
+def restore_step(step: TrainingStep, world: World, checkpoint: Checkpoint) -> None:
+    """Take over what `snapshot_step` gave, in all processes at the same time.
+
+    Args:
+        step: Of the same policy.
+        world: The processes.
+        checkpoint: Its tensors are read in the first process only.
+
+    Raises:
+        DataError: The checkpoint is of another policy.
+    """
+    tensors = checkpoint.tensors
+    trained = step.weights.named()
+    shapes = world.broadcast(lambda: {name: value.shape for name, value in tensors[_WEIGHTS].items()})
+    if shapes != {name: value.shape for name, value in trained.items()}:
+        raise DataError("The checkpoint is of another policy than this run's; delete it to start anew.")
+    step.weights.assign(lambda name: world.broadcast(lambda: tensors[_WEIGHTS][name]))
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for key in world.broadcast(lambda: list(tensors[_MOMENTS])):
+        number, _, name = key.partition(".")
+        value = world.broadcast(lambda key=key: tensors[_MOMENTS][key])  # type: ignore[misc]
+        state.setdefault(int(number), {})[name] = step.weights.spread(value, int(number))
+    step.optimizer.load_state_dict(step.optimizer.state_dict() | {"state": state})
+    step.micro_batch = checkpoint.state["micro_batch"]
 
 
 def _read(folder: Path) -> Checkpoint:

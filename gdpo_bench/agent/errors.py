@@ -2,8 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from gdpo_bench.core import GdpoBenchError
 
 
 class OutOfMemoryError(GdpoBenchError, RuntimeError):
     """The smallest piece of work does not fit into the device's memory."""
+
+
+class DivergedError(GdpoBenchError, RuntimeError):
+    """The loss is no longer a number."""
+
+    def __init__(self, loss: float, step: int, batch: list[dict[str, Any]]) -> None:
+        """Compose the message.
+
+        Args:
+            loss: What it became.
+            step: In which training step.
+            batch: The rollouts that it was taken over, as JSON.
+        """
+        super().__init__(f"The loss became {loss} at step {step}; try a smaller learning_rate.")
+        self.batch = batch

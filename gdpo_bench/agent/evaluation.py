@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from functools import reduce
 from typing import Any
 
-from gdpo_bench.agent.backend import RolloutBackend, Sampling
-from gdpo_bench.agent.collect import draw
+from gdpo_bench.agent.backends.protocol import RolloutBackend, Sampling
 from gdpo_bench.agent.policy import Policy
-from gdpo_bench.agent.world import World
-from gdpo_bench.core import make_vec
+from gdpo_bench.agent.rollouts import Rollouts, concatenate_replies, draw
+from gdpo_bench.agent.scale.processes import World
+from gdpo_bench.core import GroupVectorEnv, make_vec
 from gdpo_bench.core.scoring import Scores
 from gdpo_bench.core.vectors import Evaluation, evaluate
 
@@ -18,6 +18,24 @@ EVAL_SEED = 777
 """The held-out tasks and their sampling noise are the same for all runs, which are compared in pairs."""
 _CHUNK = 64
 """Tasks that are played side by side."""
+
+
+def draw_held_out(
+    env: GroupVectorEnv, policy: Policy, backend: RolloutBackend, sampling: Sampling, world: World
+) -> Rollouts:
+    """Rollouts on the first held-out tasks, of all processes.
+
+    Args:
+        env: This process's share of the rollouts.
+        policy: Encodes prompts and decodes replies.
+        backend: Draws completions.
+        sampling: How to draw.
+        world: The processes.
+    """
+    rng = world.generator(EVAL_SEED)
+    mine, score = world.barrier(lambda: draw(env, policy, backend, sampling=sampling, rng=rng, seed=EVAL_SEED))
+    replies = concatenate_replies(world.all_gather(lambda: mine))
+    return replies.scored(reduce(Scores.stack, world.all_gather(score)))
 
 
 def evaluate_suite(
@@ -53,8 +71,8 @@ def evaluate_suite(
         for start in range(0, len(tasks), _CHUNK):
             ids = [task.id for task in tasks[start : start + _CHUNK]]
             part = make_vec(env_id, len(ids), group_size, "eval", **options)
-            drawn = draw(part, policy, backend, sampling=sampling, rng=rng, task_ids=ids)
-            scores = scores.stack(drawn.judged().scores)
+            _, score = draw(part, policy, backend, sampling=sampling, rng=rng, task_ids=ids)
+            scores = scores.stack(score())
         return scores
 
-    return evaluate(reduce(Scores.stack, world.gather(play)), env.reward_specs)
+    return evaluate(reduce(Scores.stack, world.all_gather(play)), env.reward_specs)

@@ -8,14 +8,45 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from gdpo_bench.core import GdpoBenchError
+from torch import Tensor
+
+from gdpo_bench.advantages import diagnose
+from gdpo_bench.agent.rollouts import Rollouts
+from gdpo_bench.core import GdpoBenchError, RewardSpec
 from gdpo_bench.core.files import WriteError, write_atomically
+from gdpo_bench.core.vectors import Evaluation, evaluate
 
 Logger = Literal["tensorboard", "wandb"]
 
 
 class MissingLoggerError(GdpoBenchError, ImportError):
     """A logger that is not installed."""
+
+
+def step_measures(rollouts: Rollouts, specs: Sequence[RewardSpec]) -> dict[str, float]:
+    """Rewards and lengths of what a step learned from."""
+    return reward_measures(evaluate(rollouts.scores, specs)) | {
+        "reply_tokens": float(rollouts.lengths.double().mean()),
+        "truncated_share": float(rollouts.truncated.double().mean()),
+    }
+
+
+def told_apart(rollouts: Rollouts, advantages: Tensor) -> dict[str, float]:
+    """What the advantages (N,) of a step's rollouts tell apart."""
+    scores = rollouts.scores
+    return diagnose(advantages, scores.values, rollouts.groups, scores.applicable, scores.failed).as_dict()
+
+
+def reward_measures(found: Evaluation, prefix: str = "") -> dict[str, float]:
+    """Means of rewards, and the shares that they are over: where a share is 0 there is no mean."""
+    means = {f"{prefix}reward/{name}": value for name, value in found.rewards.items()}
+    return means | {f"{prefix}applicable/{name}": share for name, share in found.applicable.items()}
+
+
+def evaluation_measures(found: Evaluation) -> dict[str, float]:
+    """Rewards and metrics of an evaluation."""
+    metrics = {f"eval/metric/{name}": value for name, value in found.metrics.items()}
+    return reward_measures(found, "eval/") | metrics
 
 
 class Sink(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
@@ -16,7 +17,7 @@ from pydantic import (
     PositiveInt,
 )
 
-from gdpo_bench.agent.backend import Sampling
+from gdpo_bench.agent.backends.protocol import Sampling
 
 
 class TrainingOptions(BaseModel):
@@ -113,12 +114,38 @@ class TrainingOptions(BaseModel):
         """How training draws."""
         return Sampling(self.max_new_tokens, self.temperature)
 
+    def learning_rates(self) -> list[float]:
+        """The learning rate of each step."""
+        return [
+            learning_rate(step, self.steps, peak=self.learning_rate, schedule=self.schedule, warmup=self.warmup_steps)
+            for step in range(self.steps)
+        ]
+
     @property
     def eval_sampling(self) -> Sampling:
         """How evaluations draw."""
         temperature = self.temperature if self.eval_temperature is None else self.eval_temperature
         tokens = self.eval_max_new_tokens or self.max_new_tokens
         return Sampling(tokens, temperature, self.eval_top_p, self.eval_top_k, self.eval_min_p)
+
+
+def learning_rate(
+    step: int,
+    steps: int,
+    *,
+    peak: float,
+    schedule: Literal["constant", "linear", "cosine"] = "constant",
+    warmup: int = 0,
+) -> float:
+    """The learning rate of a step, counted from 0: rising over `warmup` steps, then falling to 0 at the end."""
+    if step < warmup:
+        return peak * (step + 1) / (warmup + 1)
+    done = (step - warmup) / max(1, steps - warmup)
+    if schedule == "linear":
+        return peak * (1 - done)
+    if schedule == "cosine":
+        return peak * 0.5 * (1 + math.cos(math.pi * done))
+    return peak
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from pydantic import JsonValue
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -36,6 +39,8 @@ class Policy:
     """Whether matrix products are computed in bfloat16, from weights in float32."""
     chat_template_kwargs: Mapping[str, JsonValue] = field(default_factory=dict)
     """Options of the chat template."""
+    adapters: bool = True
+    """Whether adapters of the model take part, if it has any."""
 
     @classmethod
     def load(cls, folder: Path) -> Policy:
@@ -53,6 +58,31 @@ class Policy:
     def to(self, device: str) -> Policy:
         """The policy with its model moved to a device."""
         return replace(self, model=self.model.to(device))
+
+    def frozen(self) -> Policy:
+        """The policy as it is now; one with adapters is its own model, in which they are switched off."""
+        if hasattr(self.model, "disable_adapter"):
+            return replace(self, adapters=False)
+        return replace(self, model=copy.deepcopy(self.model).eval().requires_grad_(False))
+
+    def log_probs(self, token_ids: torch.Tensor, columns: slice, temperature: float) -> torch.Tensor:
+        """Log-probabilities of tokens given those before them.
+
+        Args:
+            token_ids: (N, L), padded on the right, which needs no mask.
+            columns: Which of the L − 1 columns are wanted; column t belongs to token t + 1.
+            temperature: Of the sampling that drew the tokens.
+
+        Returns:
+            (N, columns) in float32.
+        """
+        token_ids = token_ids[:, : columns.stop + 1].to(self.model.device)
+        # What prompts predict is not needed, nor what follows the last token.
+        with self.precision(), nullcontext() if self.adapters else self.model.disable_adapter():
+            logits = self.model(
+                input_ids=token_ids[:, :-1], use_cache=False, logits_to_keep=columns.stop - columns.start
+            ).logits
+        return log_probs_of(token_ids[:, columns.start + 1 :], logits, temperature)
 
     def precision(self) -> torch.autocast:
         """The context in which the model is called."""
@@ -129,3 +159,30 @@ class Policy:
         for name, value in base.state_dict().items():
             if "lora_" not in name:
                 yield name.replace(".base_layer", ""), value + deltas[name] if name in deltas else value
+
+
+def token_log_probs(logits: torch.Tensor, token_ids: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
+    """Log-probability of each token given those before it.
+
+    Args:
+        logits: (N, L, V) of a causal model over `token_ids`.
+        token_ids: (N, L).
+        temperature: Of the sampling that drew the tokens.
+
+    Returns:
+        (N, L − 1); column t belongs to token t + 1.
+    """
+    return log_probs_of(token_ids[:, 1:], logits[:, :-1], temperature)
+
+
+def log_probs_of(tokens: torch.Tensor, logits: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
+    """Log-probability (N, T) of each token, in float32.
+
+    Args:
+        tokens: (N, T).
+        logits: (N, T, V), of the position before each token.
+        temperature: Of the sampling that drew the tokens.
+    """
+    scaled = logits.float() if temperature == 1 else logits.float() / temperature
+    # Not log_softmax and gather, which would hold (N, T, V) once more and takes nearly twice as long.
+    return -F.cross_entropy(scaled.flatten(0, 1), tokens.flatten(), reduction="none").view(tokens.shape)

@@ -1,17 +1,25 @@
-"""Rollouts: what the policy said, and with its rewards when they are known."""
+"""Rollouts: the policy answers prompts of a vector environment, and what it said is kept with its rewards."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import partial, reduce
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from gdpo_bench.core.scoring import Scores
+from gdpo_bench.agent.backends.protocol import Completion, RolloutBackend, Sampling
+from gdpo_bench.agent.policy import Policy
+from gdpo_bench.core import GroupVectorEnv
+from gdpo_bench.core.scoring import SHOWN_CHARACTERS, Scores, check_failures
+
+Score = Callable[[], Scores]
+"""Gives the rewards (N, K) of replies, perhaps after a wait. Raises what scoring raised."""
+_KEPT_FAILURES = 3
 
 
 @dataclass(frozen=True)
@@ -20,11 +28,11 @@ class Replies:
 
     token_ids: torch.Tensor
     """(N, L) prompt, replies and answers, padded on the right."""
-    drawn: torch.Tensor
+    completion_mask: torch.Tensor
     """(N, L) bool, True where the policy drew the token; only these carry loss."""
     log_probs: torch.Tensor
     """(N, L) log-probability of each drawn token when it was drawn, 0 elsewhere."""
-    cut_off: torch.Tensor
+    truncated: torch.Tensor
     """(N,) bool, True where the last reply reached the limit on tokens."""
     groups: NDArray[np.int64]
     """(N,) number of the prompt."""
@@ -37,19 +45,18 @@ class Replies:
     @property
     def lengths(self) -> torch.Tensor:
         """(N,) tokens that the policy drew."""
-        return self.drawn.sum(1)
+        return self.completion_mask.sum(1)
 
-    def judged(self, scores: Scores, scoring_s: float = 0.0) -> Rollouts:
+    def scored(self, scores: Scores) -> Rollouts:
         """These replies with their rewards."""
         return Rollouts(
             self.token_ids,
-            self.drawn,
+            self.completion_mask,
             self.log_probs,
-            self.cut_off,
+            self.truncated,
             self.groups,
             scores,
             task_ids=self.task_ids,
-            scoring_s=scoring_s,
         )
 
 
@@ -59,8 +66,6 @@ class Rollouts(Replies):
 
     scores: Scores
     """Rewards (N, K), summed over turns."""
-    scoring_s: float = field(default=0.0, kw_only=True)
-    """Seconds that the environment took to answer and to judge."""
 
     def select(self, rows: torch.Tensor) -> Rollouts:
         """Some of the rollouts.
@@ -71,13 +76,127 @@ class Rollouts(Replies):
         index = rows.numpy()
         replies = Replies(
             self.token_ids[rows],
-            self.drawn[rows],
+            self.completion_mask[rows],
             self.log_probs[rows],
-            self.cut_off[rows],
+            self.truncated[rows],
             self.groups[index],
             task_ids=None if self.task_ids is None else self.task_ids[index],
         )
-        return replies.judged(self.scores.select(index), self.scoring_s)
+        return replies.scored(self.scores.select(index))
+
+
+@dataclass
+class Tally:
+    """What adds up over the rollouts of a run."""
+
+    tokens: int = 0
+    """Tokens drawn, in training and evaluation."""
+    failures: list[str] = field(default_factory=list)
+    """What reward functions failed on in training, the first few."""
+
+    def checked(self, scores: Scores, max_failed_share: float) -> Scores:
+        """The rewards of training rollouts, once their failures are noted.
+
+        Raises:
+            ScorerFailuresError: Reward functions failed too often.
+        """
+        check_failures(scores, max_failed_share)
+        new = scores.failures[: _KEPT_FAILURES - len(self.failures)]
+        self.failures += [f"{failure!s:.{SHOWN_CHARACTERS}}" for failure in new]
+        return scores
+
+
+def draw(
+    env: GroupVectorEnv,
+    policy: Policy,
+    backend: RolloutBackend,
+    *,
+    sampling: Sampling,
+    rng: torch.Generator,
+    seed: int | None = None,
+    task_ids: Sequence[str] | None = None,
+) -> tuple[Replies, Score]:
+    """Reset the environment, and reply until all its episodes are over.
+
+    Args:
+        env: A vector environment.
+        policy: Encodes prompts and decodes replies.
+        backend: Draws completions.
+        sampling: How to draw; the limit on tokens holds for each turn.
+        rng: Source of randomness.
+        seed: Fixes the order of tasks from this reset on.
+        task_ids: The P tasks, instead of the next ones in that order.
+
+    Returns:
+        The replies, and what scores them. Dialogues have been scored turn by turn as they went on.
+
+    Raises:
+        RewardError: A reward is not what its declaration allows.
+        ContextError: A prompt leaves no room for a reply.
+    """
+    _, info = env.reset(seed=seed, options=None if task_ids is None else {"task_ids": task_ids})
+    groups, ids = info["group"], info["task_id"]
+    # A model needs something to go on from, also where the prompt is empty.
+    rows = [_Row(policy.encode(messages) or [policy.end_token]) for messages in info["messages"]]
+    # The rollouts of a prompt are still alike in the first turn: prefill it once.
+    live, n = list(range(env.num_envs)), env.group_size
+    prompts = live[::n]
+    scores: Scores | None = None
+    while True:
+        for i in prompts:
+            policy.check_room(len(rows[i].token_ids), sampling.max_new_tokens, ids[i])
+        completions = backend.generate([rows[i].token_ids for i in prompts], n, sampling, rng)
+        texts = [""] * env.num_envs
+        decoded = policy.decode([completion.token_ids for completion in completions])
+        for i, completion, text in zip(live, completions, decoded, strict=True):
+            rows[i].draw(completion)
+            texts[i] = text
+        if env.text_env.max_turns == 1:
+            return _replies(rows, groups, ids), partial(env.score, texts)
+        turn = env.score(texts)
+        scores = turn if scores is None else scores + turn
+        live = prompts = np.flatnonzero(~env.over).tolist()
+        if not live:
+            return _replies(rows, groups, ids), partial(copy, scores)
+        n, messages = 1, env.messages
+        for i in live:
+            rows[i].read(policy.encode_answer(messages[i], rows[i].end))
+
+
+class _Row:
+    """The tokens of one rollout so far."""
+
+    def __init__(self, prompt: list[int]) -> None:
+        self.token_ids = list(prompt)
+        self.log_probs = [0.0] * len(prompt)
+        self.completion_mask = [False] * len(prompt)
+        self.end: int | None = None
+        """The token that ended the last reply; None where it was truncated."""
+
+    def draw(self, completion: Completion) -> None:
+        self.token_ids += completion.token_ids
+        self.log_probs += completion.log_probs
+        self.completion_mask += [True] * len(completion.token_ids)
+        self.end = completion.token_ids[-1] if completion.finish_reason == "stop" else None
+
+    def read(self, token_ids: list[int]) -> None:
+        self.token_ids += token_ids
+        self.log_probs += [0.0] * len(token_ids)
+        self.completion_mask += [False] * len(token_ids)
+
+
+def _replies(rows: Sequence[_Row], groups: NDArray[np.int64], task_ids: NDArray[np.str_]) -> Replies:
+    width = max(len(row.token_ids) for row in rows)
+    token_ids = torch.zeros(len(rows), width, dtype=torch.long)
+    completion_mask = torch.zeros(len(rows), width, dtype=torch.bool)
+    log_probs = torch.zeros(len(rows), width)
+    for i, row in enumerate(rows):
+        length = len(row.token_ids)
+        token_ids[i, :length] = torch.tensor(row.token_ids)
+        completion_mask[i, :length] = torch.tensor(row.completion_mask)
+        log_probs[i, :length] = torch.tensor(row.log_probs)
+    truncated = torch.tensor([row.end is None for row in rows])
+    return Replies(token_ids, completion_mask, log_probs, truncated, groups, task_ids=task_ids)
 
 
 def concatenate(parts: Sequence[Rollouts]) -> Rollouts:
@@ -86,9 +205,7 @@ def concatenate(parts: Sequence[Rollouts]) -> Rollouts:
     Args:
         parts: At least one batch.
     """
-    return concatenate_replies(parts).judged(
-        reduce(Scores.stack, (part.scores for part in parts)), sum(part.scoring_s for part in parts)
-    )
+    return concatenate_replies(parts).scored(reduce(Scores.stack, (part.scores for part in parts)))
 
 
 def concatenate_replies(parts: Sequence[Replies]) -> Replies:
@@ -109,9 +226,9 @@ def concatenate_replies(parts: Sequence[Replies]) -> Replies:
     offsets = np.cumsum([0, *(int(part.groups.max(initial=-1)) + 1 for part in parts)])
     return Replies(
         padded("token_ids"),
-        padded("drawn"),
+        padded("completion_mask"),
         padded("log_probs"),
-        torch.cat([part.cut_off for part in parts]),
+        torch.cat([part.truncated for part in parts]),
         np.concatenate([part.groups + offset for part, offset in zip(parts, offsets[:-1], strict=True)]),
         task_ids=np.concatenate(ids) if len(ids) == len(parts) else None,
     )

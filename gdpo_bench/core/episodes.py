@@ -8,8 +8,9 @@ from typing import Any, Generic
 import numpy as np
 from numpy.typing import NDArray
 
-from gdpo_bench.core.env import TextEnv, Turn
+from gdpo_bench.core.env import TextEnv, Turn, reward_functions_of
 from gdpo_bench.core.errors import RewardError, UnknownNameError
+from gdpo_bench.core.rewards import RewardFunction
 from gdpo_bench.core.scoring import Scores, ScoringFailure, score
 from gdpo_bench.core.task import Message, Task, TaskT
 
@@ -91,18 +92,23 @@ def dict_copy(message: Message) -> Message:
 class EpisodeBatch:
     """N episodes, played in step."""
 
-    def __init__(self, env: TextEnv[Any], name: str, tasks: Sequence[Task]) -> None:
+    def __init__(
+        self, env: TextEnv[Any], name: str, tasks: Sequence[Task], functions: Sequence[RewardFunction] = ()
+    ) -> None:
         """Begin an episode for each task.
 
         Args:
             env: The environment.
             name: Its id, for messages.
             tasks: One task an episode.
+            functions: The environment's K rewards, where they have been looked up.
         """
         self._env = env
         self._name = name
+        self._functions = functions or reward_functions_of(env)
+        self._specs = [function.spec for function in self._functions]
         self.episodes = [Episode(env, task) for task in tasks]
-        self._sums: NDArray[np.float64] = np.zeros((len(tasks), len(env.reward_specs)))
+        self._sums: NDArray[np.float64] = np.zeros((len(tasks), len(self._functions)))
 
     def play(self, replies: Sequence[str]) -> Scores:
         """One turn of every episode that is not over; the others' rows are zero.
@@ -131,6 +137,7 @@ class EpisodeBatch:
             self._name,
             [self.episodes[i].task for i in rows],
             [self._env.judged(turn) for turn in turns.values()],
+            self._functions,
         )
         scores = Scores.empty(*self._sums.shape)
         for name in ("values", "raw", "applicable", "failed"):
@@ -140,7 +147,7 @@ class EpisodeBatch:
             scores.applicable[i] = scores.failed[i] = True
             text = f"respond raised {type(cause).__name__}: {cause}"
             scores.failures.extend(
-                ScoringFailure(self._name, spec.name, self.episodes[i].task.id, text) for spec in self._env.reward_specs
+                ScoringFailure(self._name, spec.name, self.episodes[i].task.id, text) for spec in self._specs
             )
         if self._env.max_turns > 1:
             self._sums += scores.raw
@@ -148,7 +155,7 @@ class EpisodeBatch:
         return scores
 
     def _check_sums(self) -> None:
-        for k, spec in enumerate(self._env.reward_specs):
+        for k, spec in enumerate(self._specs):
             outside = (self._sums[:, k] < spec.low - 1e-9) | (self._sums[:, k] > spec.high + 1e-9)
             if outside.any():
                 i = int(outside.argmax())

@@ -12,12 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gdpo_bench.core.env import TextEnv, reward_functions_of
-from gdpo_bench.core.errors import RewardError, UnavailableError
+from gdpo_bench.core.errors import GdpoBenchError, RewardError, UnavailableError
 from gdpo_bench.core.rewards import RewardFunction, RewardSpec
 from gdpo_bench.core.task import Task
 
 _TOLERANCE = 1e-9
 """Slack on a declared range, for values that were computed by division."""
+SHOWN_CHARACTERS = 1000
+"""Of a failure; the author's exception may quote the whole reply."""
+
+
+class ScorerFailuresError(GdpoBenchError, RuntimeError):
+    """Reward functions failed on more rollouts than is tolerated."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,13 @@ class Scores:
         )
 
 
-def score(env: TextEnv[Any], name: str, tasks: Sequence[Task], judged: Sequence[Any]) -> Scores:
+def score(
+    env: TextEnv[Any],
+    name: str,
+    tasks: Sequence[Task],
+    judged: Sequence[Any],
+    functions: Sequence[RewardFunction] = (),
+) -> Scores:
     """Score N replies with all K rewards of an environment.
 
     Args:
@@ -86,6 +98,7 @@ def score(env: TextEnv[Any], name: str, tasks: Sequence[Task], judged: Sequence[
         name: Its id, for messages.
         tasks: The N tasks.
         judged: The N replies, or turns in a dialogue.
+        functions: Its K rewards, where they have been looked up.
 
     Returns:
         The checked rewards.
@@ -94,16 +107,20 @@ def score(env: TextEnv[Any], name: str, tasks: Sequence[Task], judged: Sequence[
         RewardError: A reward function returned NaN, a value outside its range, or a wrong shape.
         UnavailableError: What a reward function needs is not there on this machine.
     """
-    functions = reward_functions_of(env)
+    functions = functions or reward_functions_of(env)
     scores = Scores.empty(len(tasks), len(functions))
     if not tasks:
         return scores
     for k, function in enumerate(functions):
-        outcomes = (
-            _call_batched(env, name, function, tasks, judged)
-            if function.batched
-            else _call_each(env, function, tasks, judged)
-        )
+        outcomes: list[Any] = _call_batched(env, name, function, tasks, judged) if function.batched else []
+        method = getattr(env, function.method)
+        for task, reply in zip(tasks, judged, strict=True) if not function.batched else ():
+            try:
+                outcomes.append(method(task, reply))
+            except UnavailableError:
+                raise
+            except Exception as error:  # whatever it is, it is the scorer's failure, not a reward
+                outcomes.append(error)
         for i, outcome in enumerate(outcomes):
             if isinstance(outcome, Exception):
                 scores.applicable[i, k] = scores.failed[i, k] = True
@@ -116,17 +133,18 @@ def score(env: TextEnv[Any], name: str, tasks: Sequence[Task], judged: Sequence[
     return scores
 
 
-def _call_each(env: TextEnv[Any], function: RewardFunction, tasks: Sequence[Task], judged: Sequence[Any]) -> list[Any]:
-    method = getattr(env, function.method)
-    outcomes: list[Any] = []
-    for task, reply in zip(tasks, judged, strict=True):
-        try:
-            outcomes.append(method(task, reply))
-        except UnavailableError:
-            raise
-        except Exception as error:  # whatever it is, it is the scorer's failure, not a reward
-            outcomes.append(error)
-    return outcomes
+def check_failures(scores: Scores, max_share: float) -> None:
+    """Stop where reward functions fail too often.
+
+    Raises:
+        ScorerFailuresError: More than `max_share` of the rollouts have a failed reward.
+    """
+    share = float(scores.failed.any(1).mean())
+    if share > max_share:
+        raise ScorerFailuresError(
+            f"Reward functions failed on {share:.0%} of {len(scores.failed)} rollouts, more than the {max_share:.0%} "
+            f"that max_failed_share allows. The first: {scores.failures[0]!s:.{SHOWN_CHARACTERS}}"
+        )
 
 
 def _call_batched(

@@ -11,11 +11,13 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from gdpo_bench.core.env import TextEnv, tasks_of
+from gdpo_bench.core.env import TextEnv, reward_functions_of, tasks_of
 from gdpo_bench.core.episodes import EpisodeBatch, TaskQueue, pick
 from gdpo_bench.core.errors import DeclarationError, ReplyError
 from gdpo_bench.core.rewards import RewardSpec
+from gdpo_bench.core.scoring import Scores
 from gdpo_bench.core.spaces import Unicode, reward_space
+from gdpo_bench.core.task import Message
 
 Info = dict[str, Any]
 Replies = Sequence[str]
@@ -59,7 +61,8 @@ class GroupVectorEnv(VectorEnv[tuple[str, ...], Replies, NDArray[Any]]):
         self.num_envs = num_prompts * group_size
         self.split = split or env.splits[0]
         self.tasks = tasks_of(env, self.split)
-        self.reward_specs: tuple[RewardSpec, ...] = tuple(env.reward_specs)
+        self._functions = reward_functions_of(env)
+        self.reward_specs: tuple[RewardSpec, ...] = tuple(function.spec for function in self._functions)
         self.reward_space = reward_space(self.reward_specs)
         self.reward_dim = len(self.reward_specs)
         self.single_observation_space = Unicode()
@@ -125,7 +128,7 @@ class GroupVectorEnv(VectorEnv[tuple[str, ...], Replies, NDArray[Any]]):
                 f"{self.env_id}: options['task_ids'] must name {self.num_prompts} tasks; got {len(chosen)}."
             )
         tasks = [task for task in prompts for _ in range(self.group_size)]
-        self._batch = EpisodeBatch(self.text_env, self.env_id, tasks)
+        self._batch = EpisodeBatch(self.text_env, self.env_id, tasks, self._functions)
         return self._batch.observations, self._info(self._batch)
 
     def step(
@@ -145,18 +148,47 @@ class GroupVectorEnv(VectorEnv[tuple[str, ...], Replies, NDArray[Any]]):
             ReplyError: Not N texts.
             RewardError: A reward is not what its declaration allows.
         """
-        if self._batch is None:
-            raise gym.error.ResetNeeded(f"{self.env_id}: call reset() before step().")
-        replies = check_replies(actions, self.num_envs, self.env_id)
-        scores = self._batch.play(replies)
-        info = self._info(self._batch) | {
+        scores = self.score(actions)
+        info = self._info(self._episodes) | {
             "reward_components": {spec.name: scores.values[:, k].copy() for k, spec in enumerate(self.reward_specs)},
             "applicable": scores.applicable,
             "failed": scores.failed,
             "raw": scores.raw,
             "failures": scores.failures,
         }
-        return self._batch.observations, scores.values, self._batch.terminated, self._batch.truncated, info
+        episodes = self._episodes
+        return episodes.observations, scores.values, episodes.terminated, episodes.truncated, info
+
+    def score(self, replies: Replies) -> Scores:
+        """Score one reply for each rollout, and let the environment answer: `step` without Gymnasium's forms.
+
+        Args:
+            replies: N replies; those of rollouts that are over are ignored.
+
+        Returns:
+            Rewards (N, K) of this turn.
+
+        Raises:
+            ReplyError: Not N texts.
+            RewardError: A reward is not what its declaration allows.
+        """
+        return self._episodes.play(check_replies(replies, self.num_envs, self.env_id))
+
+    @property
+    def over(self) -> NDArray[np.bool_]:
+        """(N,), True where the episode takes no more replies."""
+        return self._episodes.terminated | self._episodes.truncated
+
+    @property
+    def messages(self) -> list[list[Message]]:
+        """Fresh copies of the N conversations."""
+        return self._episodes.messages()
+
+    @property
+    def _episodes(self) -> EpisodeBatch:
+        if self._batch is None:
+            raise gym.error.ResetNeeded(f"{self.env_id}: call reset() before step().")
+        return self._batch
 
     def queue_state(self) -> dict[str, Any]:
         """Where the drawing of tasks stands, as JSON, for `restore_queue`."""

@@ -11,9 +11,9 @@ from typing import Any, Literal
 from gdpo_bench.advantages import DomainError, Normalizer, make_normalizer, normalizer_options
 from gdpo_bench.advantages.choice import NormalizerChoice
 from gdpo_bench.advantages.state import check_state_is_offered
+from gdpo_bench.agent.backends.vllm_options import VLLMOptions
 from gdpo_bench.agent.options import EMBEDDED_CONFIGS, EmbeddedConfig, PretrainedConfig, TrainingOptions
-from gdpo_bench.agent.pretrained import check_pretrained, choose_device
-from gdpo_bench.agent.vllm_options import VLLMOptions
+from gdpo_bench.agent.policies.pretrained import check_pretrained, choose_device
 from gdpo_bench.core import RewardSpec, Task, TextEnv, UnknownNameError, list_envs, make_env, spec
 from gdpo_bench.core.blame import blaming
 from gdpo_bench.core.choices import parse_choice

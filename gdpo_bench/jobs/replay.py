@@ -13,12 +13,11 @@ from rich.console import Console
 from rich.progress import track
 
 from gdpo_bench.advantages import compute_advantages, diagnose
-from gdpo_bench.agent.collect import SHOWN_CHARACTERS, check_failures
 from gdpo_bench.agent.completions import read_completions
 from gdpo_bench.core import Task
 from gdpo_bench.core.env import Script, script_replies
 from gdpo_bench.core.episodes import EpisodeBatch
-from gdpo_bench.core.scoring import Scores
+from gdpo_bench.core.scoring import SHOWN_CHARACTERS, Scores, check_failures
 from gdpo_bench.core.task import content_hash
 from gdpo_bench.core.vectors import RewardVectors, curves, evaluate, label_agreement
 from gdpo_bench.jobs.engines.local import single_thread

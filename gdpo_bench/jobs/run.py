@@ -13,18 +13,18 @@ from pydantic import JsonValue
 
 from gdpo_bench.advantages import make_normalizer
 from gdpo_bench.advantages.choice import NormalizerChoice
-from gdpo_bench.agent.backend import RolloutBackend
+from gdpo_bench.agent.backends.protocol import RolloutBackend
+from gdpo_bench.agent.backends.transformers import TransformersBackend
+from gdpo_bench.agent.backends.vllm_options import VLLMOptions
 from gdpo_bench.agent.checkpoint import Checkpoints
+from gdpo_bench.agent.errors import DivergedError
 from gdpo_bench.agent.evaluation import evaluate_suite
-from gdpo_bench.agent.learner import DivergedError
 from gdpo_bench.agent.metrics import MetricsLog
 from gdpo_bench.agent.options import TrainingOptions
+from gdpo_bench.agent.policies.pretrained import pinned
 from gdpo_bench.agent.policy import Policy
-from gdpo_bench.agent.pretrained import pinned
-from gdpo_bench.agent.rollout import TransformersBackend
+from gdpo_bench.agent.scale.processes import World, current_world
 from gdpo_bench.agent.trainer import RunResult, StepReport, Trainer
-from gdpo_bench.agent.vllm_options import VLLMOptions
-from gdpo_bench.agent.world import World, current_world
 from gdpo_bench.core import GdpoBenchError, RewardSpec, make_vec
 from gdpo_bench.core.files import write_atomically
 from gdpo_bench.core.processor import arithmetic
@@ -151,7 +151,7 @@ def _train(task: TrainingTask, report: Report) -> RunRecord:
 def _backend(vllm: VLLMOptions | None, policy: Policy) -> RolloutBackend:
     if vllm is None:
         return TransformersBackend(policy)
-    from gdpo_bench.agent.vllm_backend import VLLMBackend  # noqa: PLC0415 (an engine that need not be there)
+    from gdpo_bench.agent.backends.vllm import VLLMBackend  # noqa: PLC0415 (an engine that need not be there)
 
     return VLLMBackend(policy, vllm)
 

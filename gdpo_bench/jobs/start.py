@@ -48,7 +48,7 @@ class Pretrained:
 
     def load(self, device: str) -> Policy:
         """The policy, on a device."""
-        from gdpo_bench.agent.pretrained import load_pretrained  # noqa: PLC0415 (imports torch)
+        from gdpo_bench.agent.policies.pretrained import load_pretrained  # noqa: PLC0415 (imports torch)
 
         return load_pretrained(self.config, device)
 
@@ -75,12 +75,12 @@ class WarmStartTask:
 
     def __call__(self, report: Report) -> WarmStarted:
         """Do it, in the first process where there are several."""
-        from gdpo_bench.agent.world import current_world  # noqa: PLC0415 (imports torch)
+        from gdpo_bench.agent.scale.processes import current_world  # noqa: PLC0415 (imports torch)
 
-        return current_world().first(lambda: self._start(report))
+        return current_world().broadcast(lambda: self._start(report))
 
     def _start(self, report: Report) -> WarmStarted:
-        from gdpo_bench.agent.warm_start import build_corpus, warm_start  # noqa: PLC0415 (imports torch)
+        from gdpo_bench.agent.policies.warm_start import build_corpus, warm_start  # noqa: PLC0415 (imports torch)
 
         envs = {spec(choice.id).id: make_env(choice.id, **choice.options) for choice in self.envs}
         corpus = build_corpus(envs, self.config.warm_start_examples, self.seed)

@@ -13,8 +13,8 @@ import torch
 from rich.console import Console
 
 from gdpo_bench.agent.options import PretrainedConfig
-from gdpo_bench.agent.pretrained import visible_gpus
-from gdpo_bench.agent.world import current_world
+from gdpo_bench.agent.policies.pretrained import visible_gpus
+from gdpo_bench.agent.scale.processes import current_world
 from gdpo_bench.core import content_hash
 from gdpo_bench.core.errors import GdpoBenchError
 from gdpo_bench.core.processor import usable_cores

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import gdpo_bench
-from gdpo_bench.agent.embedded import build_policy
 from gdpo_bench.agent.options import EmbeddedConfig
+from gdpo_bench.agent.policies.embedded import build_policy
 from gdpo_bench.agent.policy import Policy
 from gdpo_bench.core import GroupVectorEnv, TextEnv, registry
 

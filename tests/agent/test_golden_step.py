@@ -9,17 +9,19 @@ import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from gdpo_bench.advantages import compute_advantages
-from gdpo_bench.agent.learner import Learner
-from gdpo_bench.agent.options import TrainingOptions
+from gdpo_bench.agent.loss import Batch
 from gdpo_bench.agent.policy import Policy
 from gdpo_bench.agent.rollouts import Rollouts
 from gdpo_bench.core.scoring import Scores
 
+from .test_step import make_step
+
 N, L = 8, 10
 REWARDS = [[1, 0], [0, 1], [1, 1], [0, 0], [1, 0.5], [0, 0.5], [0, 0], [1, 1]]
-STEP = TrainingOptions(
-    epochs=2, minibatches=2, micro_batch=3, learning_rate=1e-2, kl_coefficient=0.2, max_grad_norm=0.3, max_new_tokens=L
-)
+STEP = {"epochs": 2, "minibatches": 2, "micro_batch": 3, "learning_rate": 1e-2, "kl_coefficient": 0.2} | {
+    "max_grad_norm": 0.3,
+    "max_new_tokens": L,
+}
 
 
 def wave(*shape: int, phase: float) -> torch.Tensor:
@@ -98,9 +100,8 @@ def test_a_training_step_has_these_numbers(
     scores = Scores(rewards, rewards, yes, ~yes)
     rollouts = Rollouts(token_ids, drawn, old, torch.zeros(N, dtype=torch.bool), np.arange(N) // 4, scores)
     advantages = compute_advantages("gdpo", rewards, rollouts.groups)
-    learner = Learner(policy, STEP.model_copy(update={"surrogate": surrogate}))
-    known = learner.log_probs(rollouts, exact=True)
-    found = learner.update(rollouts, advantages, 0, torch.Generator().manual_seed(5), known)
+    step = make_step(policy, 5, **STEP | {"surrogate": surrogate})
+    found = step.learn(Batch(rollouts, advantages, step.options, *step.log_probs(rollouts)), 0)
     sums = (own_log_probs(policy, token_ids) * drawn).sum(1).tolist()
     assert found["loss"] == pytest.approx(loss, rel=1e-4)
     assert found["kl"] == pytest.approx(kl, rel=1e-4)

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gdpo_bench.agent.loss import Totals, aggregate, clipped_share, k3, log_ratio, token_gains, token_log_probs
+from gdpo_bench.agent.loss import Totals, aggregate, clipped_share, k3, log_ratio, token_surrogate
+from gdpo_bench.agent.policy import token_log_probs
 
 
 def clipped_loss(
@@ -22,7 +23,7 @@ def clipped_loss(
     limit: int = 10,
 ) -> torch.Tensor:
     """The loss of a whole minibatch."""
-    gains = token_gains(log_probs, old, drawn, advantages, surrogate=surrogate, clip_low=clip, clip_high=clip)
+    gains = token_surrogate(log_probs, old, drawn, advantages, surrogate=surrogate, clip_low=clip, clip_high=clip)
     return -aggregate(gains, drawn, Totals(len(drawn), int(drawn.sum())), aggregation, limit)
 
 
@@ -140,7 +141,7 @@ def test_parts_of_a_minibatch_add_up_to_the_whole(aggregation: Any) -> None:
 def test_bounds_differ_upwards_and_downwards() -> None:
     new = torch.tensor([[0.25], [-0.25]], requires_grad=True)  # ratios 1.28 and 0.78
     drawn = torch.ones(2, 1, dtype=torch.bool)
-    gains = token_gains(new, torch.zeros(2, 1), drawn, torch.tensor([1.0, -1.0]), clip_low=0.2, clip_high=0.3)
+    gains = token_surrogate(new, torch.zeros(2, 1), drawn, torch.tensor([1.0, -1.0]), clip_low=0.2, clip_high=0.3)
     gains.sum().backward()
     assert new.grad is not None
     assert new.grad.flatten().tolist() == pytest.approx([math.exp(0.25), 0.0])
@@ -200,7 +201,7 @@ def test_clipped_share_is_where_the_gradient_vanishes() -> None:
     new = torch.linspace(-0.6, 0.6, 13).repeat(2, 1).requires_grad_()
     advantages = torch.tensor([1.0, -1.0])
     drawn = torch.ones(2, 13, dtype=torch.bool)
-    token_gains(new, torch.zeros(2, 13), drawn, advantages, clip_low=0.2, clip_high=0.28).sum().backward()
+    token_surrogate(new, torch.zeros(2, 13), drawn, advantages, clip_low=0.2, clip_high=0.28).sum().backward()
     assert new.grad is not None
     clipped = clipped_share(new.detach().exp(), advantages, 0.2, 0.28)
     assert torch.equal(clipped, new.grad == 0)

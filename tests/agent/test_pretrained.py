@@ -9,12 +9,12 @@ import pytest
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from gdpo_bench.agent.backend import Sampling
-from gdpo_bench.agent.embedded import build_policy
+from gdpo_bench.agent.backends.protocol import Sampling
+from gdpo_bench.agent.backends.transformers import TransformersBackend
 from gdpo_bench.agent.options import PretrainedConfig
+from gdpo_bench.agent.policies.embedded import build_policy
+from gdpo_bench.agent.policies.pretrained import DeviceError, check_pretrained, choose_device, load_pretrained, pinned
 from gdpo_bench.agent.policy import ContextError, Policy
-from gdpo_bench.agent.pretrained import DeviceError, check_pretrained, choose_device, load_pretrained, pinned
-from gdpo_bench.agent.rollout import TransformersBackend
 from gdpo_bench.core import DataError, Message, UnknownNameError
 
 from .chat_templates import ALTERNATES, SHUTS, THINKS, Sample, make_tokenizer

@@ -3,7 +3,6 @@ import dataclasses
 import json
 import shutil
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,18 +14,19 @@ import torch
 
 from gdpo_bench.advantages import RewardBatch, StateError, list_normalizers, make_normalizer
 from gdpo_bench.advantages.errors import NormalizerOutputError
-from gdpo_bench.agent.backend import Sampling
+from gdpo_bench.agent.backends.protocol import Sampling
+from gdpo_bench.agent.backends.transformers import TransformersBackend
 from gdpo_bench.agent.checkpoint import Checkpoints
-from gdpo_bench.agent.collect import ScorerFailuresError
+from gdpo_bench.agent.errors import DivergedError
 from gdpo_bench.agent.evaluation import evaluate_suite
-from gdpo_bench.agent.learner import DivergedError, Learner
 from gdpo_bench.agent.metrics import MetricsLog
 from gdpo_bench.agent.options import EmbeddedConfig, TrainingOptions
+from gdpo_bench.agent.policies.warm_start import build_corpus, train
 from gdpo_bench.agent.policy import Policy
-from gdpo_bench.agent.rollout import TransformersBackend
+from gdpo_bench.agent.step import TrainingStep
 from gdpo_bench.agent.trainer import RunResult, Trainer
-from gdpo_bench.agent.warm_start import build_corpus, train
 from gdpo_bench.core import DataError, GroupVectorEnv, RewardError, Task, TextEnv, reward
+from gdpo_bench.core.scoring import ScorerFailuresError
 from gdpo_bench.core.vectors import Evaluation
 
 Vec = Callable[..., GroupVectorEnv]
@@ -55,7 +55,7 @@ class Letters(TextEnv[Task]):
 
 
 class Elsewhere(Letters):
-    """Judged while the trainer goes on."""
+    """Scored while the trainer goes on."""
 
     scored_elsewhere = True
     threads: ClassVar = set[str]()
@@ -148,56 +148,63 @@ def test_same_seed_gives_the_same_run_bit_for_bit_and_another_seed_another(imita
     assert first.evaluations[0] == other.evaluations[0]
 
 
-def test_judging_elsewhere_changes_no_number(imitator: Policy, vec: Vec) -> None:
+def test_scoring_beside_training_changes_no_number(imitator: Policy, vec: Vec) -> None:
     options = TINY.model_copy(update={"kl_coefficient": 0.1, "eval_every": 2, "steps": 5})
     here, its_weights = run(imitator, vec, options=options)
     elsewhere, other_weights = run(imitator, vec, Elsewhere, options=options)
-    assert Elsewhere.threads == {"judge_0"}
+    assert Elsewhere.threads == {"scorer_0", "MainThread"}  # held-out replies are scored when they are drawn
     assert elsewhere.vectors == here.vectors
     assert (elsewhere.evaluations, elsewhere.diagnostics) == (here.evaluations, here.diagnostics)
     assert all(torch.equal(its_weights[name], other_weights[name]) for name in its_weights)
 
 
-def test_held_out_replies_are_judged_during_the_update(
+def test_training_replies_are_scored_while_the_reference_policy_computes(
     imitator: Policy, vec: Vec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    updating = threading.Event()
+    computing = threading.Event()
 
     class Patient(Elsewhere):
-        """Held-out replies are judged once there is an update."""
+        """Training replies are scored once the reference policy is at work."""
 
         @reward(low=0, high=1, kind="binary")
         def letter(self, task: Task, reply: str) -> bool:
-            return task in self.tasks("train") or updating.wait(60)
+            return task in self.tasks("eval") or computing.wait(60)
 
-    update = Learner.update
+    log_probs = TrainingStep.log_probs
 
-    def noted(*args: Any, **kwargs: Any) -> dict[str, float]:
-        updating.set()
-        return update(*args, **kwargs)
+    def noted(*args: Any, **kwargs: Any) -> Any:
+        computing.set()
+        return log_probs(*args, **kwargs)
 
-    monkeypatch.setattr(Learner, "update", noted)
-    result, _ = run(imitator, vec, Patient, options=TINY.model_copy(update={"steps": 1}))
+    monkeypatch.setattr(TrainingStep, "log_probs", noted)
+    result, _ = run(imitator, vec, Patient, options=TINY.model_copy(update={"steps": 1, "kl_coefficient": 0.1}))
     assert [evaluation.rewards["letter"] for evaluation in result.evaluations] == [1, 1]
+    assert computing.is_set()
 
 
-def test_after_an_error_nothing_more_is_judged(imitator: Policy, vec: Vec) -> None:
-    held_out = []
+def test_after_an_error_nothing_waits_for_the_scorer(
+    imitator: Policy, vec: Vec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for_ever = threading.Event()
 
-    class Stumbling(Elsewhere):
+    class Stuck(Elsewhere):
         @reward(low=0, high=1)
         def letter(self, task: Task, reply: str) -> float:
-            if task in self.tasks("eval"):
-                held_out.append(task)
-            time.sleep(0.05)  # meanwhile held-out replies are drawn, and wait for their turn
-            return 7.0
+            return float(task in self.tasks("eval") or for_ever.wait(60))
 
-    with pytest.raises(RewardError, match="got 7"):
-        run(imitator, vec, Stumbling)
-    assert len(held_out) < 4
+    def broken(*args: Any) -> Any:
+        raise DataError("no log-probabilities")
+
+    monkeypatch.setattr(TrainingStep, "log_probs", broken)
+    try:
+        with pytest.raises(DataError, match="no log-probabilities"):
+            run(imitator, vec, Stuck)
+        assert not for_ever.is_set()
+    finally:
+        for_ever.set()
 
 
-def test_what_goes_wrong_while_judging_elsewhere_stops_the_run_and_is_named(imitator: Policy, vec: Vec) -> None:
+def test_what_goes_wrong_while_scoring_beside_training_stops_the_run_and_is_named(imitator: Policy, vec: Vec) -> None:
     with pytest.raises(RewardError, match=r"test/Env-v0: reward 'letter' on task .* got 7"):
         run(imitator, vec, LyingElsewhere)
 

@@ -51,7 +51,7 @@ def warm_policy() -> "Policy":
     """A small policy that has seen some demonstrations, so that its rewards differ."""
     from gdpo_bench import make_env
     from gdpo_bench.agent.options import EmbeddedConfig
-    from gdpo_bench.agent.warm_start import build_corpus, train
+    from gdpo_bench.agent.policies.warm_start import build_corpus, train
 
     envs = {env_id: make_env(env_id) for env_id in ("gdpo/ToolCallingMini-v1", "gdpo/MathMini-v1")}
     config = EmbeddedConfig(warm_start_steps=200)

@@ -29,7 +29,7 @@ from verl.workers.reward_manager import get_reward_manager_cls
 
 from gdpo_bench import make_env, make_vec
 from gdpo_bench.advantages import DomainError, OptionError, compute_advantages, list_normalizers, make_normalizer
-from gdpo_bench.agent.embedded import build_tokenizer
+from gdpo_bench.agent.policies.embedded import build_tokenizer
 from gdpo_bench.core import UnknownNameError
 from gdpo_bench.integrations.errors import IntegrationError
 from gdpo_bench.integrations.verl import compute_score, compute_scores, estimators, write_data

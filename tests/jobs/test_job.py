@@ -7,7 +7,7 @@ import yaml
 
 from gdpo_bench.advantages import StateError, make_normalizer
 from gdpo_bench.agent.options import PretrainedConfig
-from gdpo_bench.agent.pretrained import DeviceError
+from gdpo_bench.agent.policies.pretrained import DeviceError
 from gdpo_bench.core import UnknownNameError, make_env
 from gdpo_bench.core.choices import ChoiceError, parse_choice
 from gdpo_bench.jobs import plan as plan_module

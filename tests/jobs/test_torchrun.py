@@ -12,7 +12,7 @@ import psutil
 import pytest
 import yaml
 
-from gdpo_bench.agent.vllm_options import VLLMOptions
+from gdpo_bench.agent.backends.vllm_options import VLLMOptions
 from gdpo_bench.jobs.engines.choice import parse_engine
 from gdpo_bench.jobs.engines.torchrun import torchrun_words, under_torchrun
 from gdpo_bench.jobs.job import JobError, check

@@ -15,9 +15,9 @@ import pytest
 import torch
 import yaml
 
-from gdpo_bench.agent.embedded import build_policy
-from gdpo_bench.agent.learner import Learner
 from gdpo_bench.agent.options import EmbeddedConfig
+from gdpo_bench.agent.policies.embedded import build_policy
+from gdpo_bench.agent.step import TrainingStep
 from gdpo_bench.cli.main import main
 from gdpo_bench.jobs import training
 from gdpo_bench.jobs.job import Job, JobError
@@ -163,7 +163,7 @@ def test_run_killed_between_steps_goes_on_from_its_checkpoint_to_the_same_number
 def test_a_run_that_diverges_leaves_a_description_of_its_batch(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Learner, "_gradients", lambda *arguments: {"loss": float("nan")})
+    monkeypatch.setattr(TrainingStep, "backward", lambda *arguments: {"loss": float("nan")})
     assert main(["run", write_job(folder, normalizers=["gdpo"], seeds=[0])]) == 2
     (path,) = (folder / "runs").glob("*/work/*/diverged.json")
     error = capsys.readouterr().err

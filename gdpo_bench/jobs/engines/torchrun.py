@@ -23,7 +23,7 @@ from gdpo_bench.jobs.engines.local import answer, single_thread
 from gdpo_bench.jobs.work import Event, Failed, Finished, Progressed, Report, WorkItem
 
 if TYPE_CHECKING:
-    from gdpo_bench.agent.world import World
+    from gdpo_bench.agent.scale.processes import World
 
 _TOLD = ("GDPO_BENCH_DATA",)
 """Environment variables that a job may set."""
@@ -92,8 +92,8 @@ class TorchrunEngine:
             self._world.claim_device()
             single_thread()
             environment = {name: os.environ[name] for name in _TOLD if name in os.environ}
-            self._world.first(lambda: _Order(task, environment))
-            return self._world.together(lambda: task(report))
+            self._world.broadcast(lambda: _Order(task, environment))
+            return self._world.barrier(lambda: task(report))
 
         outcome = answer(lead, lambda share, text: events.put(("progress", (share, text))))
         _leading.release()
@@ -110,7 +110,7 @@ def run_together(command: Callable[[], int]) -> int:
         The exit status.
     """
     os.environ.update(arithmetic_pins())
-    from gdpo_bench.agent.world import join_world, leave_world  # noqa: PLC0415 (imports torch, which reads the pins)
+    from gdpo_bench.agent.scale.processes import join_world, leave_world  # noqa: PLC0415 (imports torch, which reads the pins)
 
     world = join_world()
     if not world.is_first:
@@ -137,13 +137,13 @@ def _follow(world: World) -> None:
     """Take part in what the first process orders, until it has no more."""
     single_thread()
     while True:
-        order: _Order | None = world.first(lambda: None)
+        order: _Order | None = world.broadcast(lambda: None)
         if order is None:
             return
         os.environ.update(order.environment)
         task = order.task
-        answer(lambda report, task=task: world.together(lambda: task(report)), lambda share, text: None)  # type: ignore[misc]
+        answer(lambda report, task=task: world.barrier(lambda: task(report)), lambda share, text: None)  # type: ignore[misc]
 
 
 def _dismiss(world: World) -> None:
-    world.first(lambda: None)
+    world.broadcast(lambda: None)

@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from gdpo_bench.agent.errors import OutOfMemoryError
-from gdpo_bench.agent.learner import DivergedError, Learner, LogProbs, learning_rate
-from gdpo_bench.agent.options import TrainingOptions
+from gdpo_bench.advantages import make_normalizer
+from gdpo_bench.agent.errors import DivergedError, OutOfMemoryError
+from gdpo_bench.agent.loss import Batch
+from gdpo_bench.agent.options import TrainingOptions, learning_rate
 from gdpo_bench.agent.policy import Policy
-from gdpo_bench.agent.rollouts import Rollouts, concatenate
+from gdpo_bench.agent.rollouts import Rollouts, Tally, concatenate
+from gdpo_bench.agent.step import TrainingStep
+from gdpo_bench.core import GroupVectorEnv, Task, TextEnv, reward
 from gdpo_bench.core.scoring import Scores
 
 N, L = 6, 9
@@ -21,34 +24,68 @@ def make_rollouts(policy: Policy, seed: int = 0, rows: int = N) -> Rollouts:
     """Rollouts of random tokens, with the log-probabilities that the policy gives them."""
     rng = torch.Generator().manual_seed(seed)
     token_ids = torch.randint(2, 200, (rows, L), generator=rng)
-    drawn = torch.zeros(rows, L, dtype=torch.bool)
+    mask = torch.zeros(rows, L, dtype=torch.bool)
     for row in range(rows):
-        drawn[row, 2 : 4 + row] = True
-    learner = Learner(policy, OPTIONS)
+        mask[row, 2 : 4 + row] = True
     blank = Rollouts(
         token_ids,
-        drawn,
+        mask,
         torch.zeros(rows, L),
         torch.arange(rows) % 2 == 1,
         np.arange(rows) // 2,
         Scores.empty(rows, 1),
     )
     log_probs = torch.zeros(rows, L)
-    log_probs[:, 1:] = learner._all_log_probs(policy.model, blank) * drawn[:, 1:]
-    return Rollouts(token_ids, drawn, log_probs, blank.cut_off, blank.groups, blank.scores)
+    log_probs[:, 1:] = make_step(policy).all_log_probs(policy, blank) * mask[:, 1:]
+    return Rollouts(token_ids, mask, log_probs, blank.truncated, blank.groups, blank.scores)
 
 
 ADVANTAGES = torch.tensor([1.0, -1.0, 0.5, 0.0, 2.0, -2.0], dtype=torch.float64)
 
 
+class Idle:
+    """A backend that is not asked to draw."""
+
+    def __init__(self, exact: bool) -> None:
+        self.exact = exact
+
+    def sleep(self) -> None: ...
+
+    def update_weights(self, policy: Policy) -> None: ...
+
+
+class Nothing(TextEnv[Task]):
+    def tasks(self, split: str) -> list[Task]:
+        return [Task("never asked")]
+
+    @reward(low=0, high=1)
+    def nothing(self, task: Task, reply: str) -> float:
+        return 0.0
+
+
+def make_step(policy: Policy, seed: int = 0, *, exact: bool = True, **options: Any) -> TrainingStep:
+    return TrainingStep(
+        policy,
+        Idle(exact),  # type: ignore[arg-type]
+        GroupVectorEnv(Nothing(), "test/Nothing-v0", 1, 1),
+        normalizer=make_normalizer("gdpo"),
+        reward_weights={},
+        options=OPTIONS.model_copy(update=options),
+        rng=torch.Generator().manual_seed(seed),
+        tally=Tally(),
+    )
+
+
+def update(step: TrainingStep, rollouts: Rollouts, number: int = 0) -> dict[str, float]:
+    """Learn from rollouts as if they had been drawn."""
+    return step.learn(Batch(rollouts, ADVANTAGES, step.options, *step.log_probs(rollouts)), number)
+
+
 def learn(policy: Policy, rollouts: Rollouts, seed: int = 0, **options: Any) -> tuple[dict[str, torch.Tensor], Any]:
     """The weights after one update of a copy of the policy, and what was measured."""
     own = Policy(copy.deepcopy(policy.model), policy.tokenizer)
-    exact = options.pop("exact", True)
-    learner = Learner(own, OPTIONS.model_copy(update=options))
-    known = learner.log_probs(rollouts, exact=exact)
-    measures = learner.update(rollouts, ADVANTAGES, 0, torch.Generator().manual_seed(seed), known)
-    return own.model.state_dict(), measures
+    step = make_step(own, seed, **options)
+    return own.model.state_dict(), update(step, rollouts)
 
 
 def close(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], tolerance: float = 1e-5) -> bool:
@@ -74,15 +111,15 @@ def test_when_memory_runs_out_smaller_parts_give_the_same_update(
     rollouts = make_rollouts(small_policy)
     expected, _ = learn(small_policy, rollouts)
     sizes = []
-    original = Learner._backward
+    original = TrainingStep.one_pass
 
-    def limited(self: Learner, batch: Any, rows: torch.Tensor, totals: Any) -> Any:
+    def limited(self: TrainingStep, batch: Any, rows: torch.Tensor, totals: Any) -> Any:
         sizes.append(len(rows))
         if len(rows) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return original(self, batch, rows, totals)
 
-    monkeypatch.setattr(Learner, "_backward", limited)
+    monkeypatch.setattr(TrainingStep, "one_pass", limited)
     found, _ = learn(small_policy, rollouts)
     assert sizes == [6, 3, 2, 2, 2]
     assert close(expected, found)
@@ -96,23 +133,22 @@ def test_a_rollout_that_never_fits_is_an_error_that_says_what_to_do(
     def never(*arguments: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(Learner, "_backward", never)
+    monkeypatch.setattr(TrainingStep, "one_pass", never)
     with pytest.raises(OutOfMemoryError, match="smaller max_new_tokens"):
         learn(small_policy, rollouts)
 
 
 def test_without_a_coefficient_no_reference_is_kept_and_with_a_large_one_the_policy_stays(small_policy: Policy) -> None:
-    assert Learner(small_policy, OPTIONS).reference is None
+    assert make_step(small_policy).reference is None
     rollouts = make_rollouts(small_policy)
 
     def moved(**options: Any) -> float:
         own = Policy(copy.deepcopy(small_policy.model), small_policy.tokenizer)
-        learner = Learner(own, OPTIONS.model_copy(update={"learning_rate": 1e-3, **options}))
-        for step in range(8):
-            known = learner.log_probs(rollouts, exact=True)
-            learner.update(rollouts, ADVANTAGES, step, torch.Generator().manual_seed(step), known)
-        change = learner._all_log_probs(own.model, rollouts) - rollouts.log_probs[:, 1:]
-        return float((change * rollouts.drawn[:, 1:]).abs().mean())
+        step = make_step(own, **{"learning_rate": 1e-3, **options})
+        for number in range(8):
+            update(step, rollouts, number)
+        change = step.all_log_probs(own, rollouts) - rollouts.log_probs[:, 1:]
+        return float((change * rollouts.completion_mask[:, 1:]).abs().mean())
 
     assert moved(kl_coefficient=100.0) < 0.3 * moved()
 
@@ -122,9 +158,9 @@ def test_replies_that_were_cut_off_carry_no_loss_when_masked(small_policy: Polic
     masked, _ = learn(small_policy, rollouts, overlong="mask", aggregation="token_mean")
     without = Rollouts(
         rollouts.token_ids,
-        rollouts.drawn & ~rollouts.cut_off[:, None],
+        rollouts.completion_mask & ~rollouts.truncated[:, None],
         rollouts.log_probs,
-        rollouts.cut_off,
+        rollouts.truncated,
         rollouts.groups,
         rollouts.scores,
     )
@@ -143,9 +179,9 @@ def test_a_sampler_that_disagrees_is_corrected_for_up_to_the_cap(small_policy: P
     # Where the sampler thought all tokens e times less likely, each counts as much more, up to the cap.
     other = Rollouts(
         rollouts.token_ids,
-        rollouts.drawn,
-        rollouts.log_probs - rollouts.drawn.float(),
-        rollouts.cut_off,
+        rollouts.completion_mask,
+        rollouts.log_probs - rollouts.completion_mask.float(),
+        rollouts.truncated,
         rollouts.groups,
         rollouts.scores,
     )
@@ -156,9 +192,9 @@ def test_a_sampler_that_disagrees_is_corrected_for_up_to_the_cap(small_policy: P
 
 def test_epochs_and_minibatches_take_so_many_gradient_steps(small_policy: Policy) -> None:
     own = Policy(copy.deepcopy(small_policy.model), small_policy.tokenizer)
-    learner = Learner(own, OPTIONS.model_copy(update={"epochs": 3, "minibatches": 2}))
-    learner.update(make_rollouts(small_policy), ADVANTAGES, 0, torch.Generator(), LogProbs())
-    assert {int(state["step"]) for state in learner.optimizer.state.values()} == {6}
+    step = make_step(own, epochs=3, minibatches=2)
+    update(step, make_rollouts(small_policy))
+    assert {int(state["step"]) for state in step.optimizer.state.values()} == {6}
 
 
 def test_a_loss_that_is_no_number_names_its_rollouts(small_policy: Policy) -> None:
@@ -183,9 +219,9 @@ def test_rollouts_are_put_together_and_taken_apart(small_policy: Policy) -> None
     first, second = make_rollouts(small_policy), make_rollouts(small_policy, seed=1, rows=4)
     shorter = Rollouts(
         second.token_ids[:, :7],
-        second.drawn[:, :7],
+        second.completion_mask[:, :7],
         second.log_probs[:, :7],
-        second.cut_off,
+        second.truncated,
         second.groups,
         second.scores,
     )
@@ -193,7 +229,7 @@ def test_rollouts_are_put_together_and_taken_apart(small_policy: Policy) -> None
     assert both.groups.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
     assert both.token_ids.shape == (10, L)
     assert both.token_ids[6:, 7:].sum() == 0
-    assert both.drawn[6:, 7:].sum() == 0
+    assert both.completion_mask[6:, 7:].sum() == 0
     back = both.select(torch.arange(10) < 6)
     assert torch.equal(back.token_ids, first.token_ids)
     assert back.groups.tolist() == first.groups.tolist()

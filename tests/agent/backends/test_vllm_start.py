@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from gdpo_bench.agent.backend import Sampling
+from gdpo_bench.agent.backends.protocol import Sampling
+from gdpo_bench.agent.backends.transformers import TransformersBackend
+from gdpo_bench.agent.backends.vllm import VLLMBackend, VLLMError
+from gdpo_bench.agent.backends.vllm_options import VLLMOptions
 from gdpo_bench.agent.policy import Policy
-from gdpo_bench.agent.rollout import TransformersBackend
-from gdpo_bench.agent.vllm_backend import VLLMBackend, VLLMError
-from gdpo_bench.agent.vllm_options import VLLMOptions
 
 from .vllm_engine import make_policy, needs_vllm
 

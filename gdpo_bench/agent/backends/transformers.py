@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from gdpo_bench.agent.backend import Completion, Sampling
+from gdpo_bench.agent.backends.protocol import Completion, Sampling
 from gdpo_bench.agent.errors import OutOfMemoryError
 from gdpo_bench.agent.policy import Policy
 

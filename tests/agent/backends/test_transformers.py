@@ -5,11 +5,10 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from gdpo_bench.agent.backend import Completion, Sampling
+from gdpo_bench.agent.backends.protocol import Completion, Sampling
+from gdpo_bench.agent.backends.transformers import TransformersBackend, _sample
 from gdpo_bench.agent.errors import OutOfMemoryError
-from gdpo_bench.agent.loss import token_log_probs
-from gdpo_bench.agent.policy import Policy
-from gdpo_bench.agent.rollout import TransformersBackend, _sample
+from gdpo_bench.agent.policy import Policy, token_log_probs
 
 PROMPTS = [[5, 6, 7], [9], [20, 21, 22, 23, 24, 25, 26]]
 

@@ -4,6 +4,7 @@ import copy
 import itertools
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,16 @@ import torch
 import gdpo_bench
 from gdpo_bench.advantages import RewardBatch, make_normalizer
 from gdpo_bench.agent.checkpoint import Checkpoints
-from gdpo_bench.agent.embedded import build_policy
-from gdpo_bench.agent.learner import Learner
+from gdpo_bench.agent.loss import Batch
 from gdpo_bench.agent.options import EmbeddedConfig, TrainingOptions
+from gdpo_bench.agent.policies.embedded import build_policy
 from gdpo_bench.agent.policy import Policy
-from gdpo_bench.agent.rollouts import Rollouts
+from gdpo_bench.agent.rollouts import Rollouts, Tally
+from gdpo_bench.agent.scale.processes import World, join_world
+from gdpo_bench.agent.scale.shared_step import SharedStep
+from gdpo_bench.agent.step import TrainingStep
 from gdpo_bench.agent.trainer import Trainer
-from gdpo_bench.agent.world import World, join_world
-from gdpo_bench.core import GdpoBenchError, Task, TextEnv, reward
+from gdpo_bench.core import GdpoBenchError, GroupVectorEnv, Task, TextEnv, reward
 from gdpo_bench.core.scoring import Scores
 
 ROWS, WIDTH = 7, 9
@@ -69,33 +72,55 @@ def make_policy(*, lora: bool = False) -> Policy:
 def make_rollouts() -> Rollouts:
     """Rollouts of random tokens, as if drawn by a policy near the one that learns."""
     rng = torch.Generator().manual_seed(0)
-    drawn = torch.zeros(ROWS, WIDTH, dtype=torch.bool)
+    mask = torch.zeros(ROWS, WIDTH, dtype=torch.bool)
     for row in range(ROWS):
-        drawn[row, 2 : 3 + row] = True
+        mask[row, 2 : 3 + row] = True
     blank = Rollouts(
         torch.randint(2, 200, (ROWS, WIDTH), generator=rng),
-        drawn,
+        mask,
         torch.zeros(ROWS, WIDTH),
         torch.arange(ROWS) % 2 == 1,
         np.arange(ROWS) // 2,
         Scores.empty(ROWS, 1),
     )
     policy = make_policy()
-    log_probs = Learner(policy, TrainingOptions())._all_log_probs(policy.model, blank)
-    blank.log_probs[:, 1:] = (log_probs + 0.1 * torch.randn(log_probs.shape, generator=rng)) * drawn[:, 1:]
+    log_probs = make_step(World(), policy).all_log_probs(policy, blank)
+    blank.log_probs[:, 1:] = (log_probs + 0.1 * torch.randn(log_probs.shape, generator=rng)) * mask[:, 1:]
     return blank
 
 
+class Idle:
+    """A backend that is not asked to draw."""
+
+    def __init__(self, exact: bool) -> None:
+        self.exact = exact
+
+    def sleep(self) -> None: ...
+
+    def update_weights(self, policy: Policy) -> None: ...
+
+
+def make_step(world: World, policy: Policy, *, exact: bool = True, **options: Any) -> TrainingStep:
+    make = partial(SharedStep, world) if world.size > 1 else TrainingStep
+    defaults = TrainingOptions(minibatches=1, learning_rate=1e-3, max_new_tokens=WIDTH)
+    return make(
+        policy,
+        Idle(exact),  # type: ignore[arg-type]
+        GroupVectorEnv(Letters(), "test/Letters-v0", 1, 1),
+        normalizer=make_normalizer("gdpo"),
+        reward_weights={},
+        options=defaults.model_copy(update=options),
+        rng=torch.Generator().manual_seed(3),
+        tally=Tally(),
+    )
+
+
 def learn(
-    rollouts: Rollouts, world: World, *, exact: bool = True, lora: bool = False, limit: int = 0, **options: Any
+    rollouts: Rollouts, world: World, *, lora: bool = False, limit: int = 0, **options: Any
 ) -> tuple[dict[str, torch.Tensor], dict[str, float], int]:
     """The trained weights after an update, what was measured, and the size of micro-batches at the end."""
-    learner = Learner(
-        make_policy(lora=lora),
-        TrainingOptions(minibatches=1, learning_rate=1e-3, max_new_tokens=WIDTH).model_copy(update=options),
-        world,
-    )
-    original = learner._backward
+    step = make_step(world, make_policy(lora=lora), **options)
+    original = step.one_pass
 
     def limited(batch: Any, rows: torch.Tensor, totals: Any) -> dict[str, float]:
         found = original(batch, rows, totals)
@@ -103,10 +128,9 @@ def learn(
             raise torch.OutOfMemoryError("CUDA out of memory")
         return found
 
-    learner._backward = limited  # type: ignore[method-assign]
-    known = learner.log_probs(rollouts, exact=exact)
-    measures = learner.update(rollouts, ADVANTAGES, 0, torch.Generator().manual_seed(3), known)
-    return {name: value.clone() for name, value in learner.weights.named().items()}, measures, learner.micro_batch
+    step.one_pass = limited  # type: ignore[method-assign]
+    measures = step.learn(Batch(rollouts, ADVANTAGES, step.options, *step.log_probs(rollouts)), 0)
+    return {name: value.clone() for name, value in step.weights.named().items()}, measures, step.micro_batch
 
 
 class Letters(TextEnv[Task]):
@@ -166,21 +190,21 @@ def meet(world: World) -> dict[str, Any]:
 
     def inner() -> None:
         nested[0] += 1
-        world.gather(lambda: fail(1, GdpoBenchError("inner")))
+        world.all_gather(lambda: fail(1, GdpoBenchError("inner")))
 
     return {
-        "gather": world.gather(lambda: world.rank * 10),
-        "first": world.first(lambda: f"of {world.rank}"),
-        "together": world.together(lambda: world.rank),
+        "all_gather": world.all_gather(lambda: world.rank * 10),
+        "broadcast": world.broadcast(lambda: f"of {world.rank}"),
+        "barrier": world.barrier(lambda: world.rank),
         "share": world.share(list(range(5))),
         "noise": torch.rand(3, generator=world.generator(7)),
-        "refused": outcome(lambda: world.gather(lambda: fail(1, GdpoBenchError("no room")))),
-        "refused in the first": outcome(lambda: world.first(lambda: fail(0, GdpoBenchError("no file")))),
-        "defect": outcome(lambda: world.gather(lambda: fail(0, KeyError("oops")))),
-        "both": outcome(lambda: world.gather(lambda: fail(world.rank, GdpoBenchError(f"of {world.rank}")))),
-        "nested": outcome(lambda: world.together(inner)),
-        "elsewhere": outcome(lambda: world.together(lambda: fail(1, KeyError()) and world.gather(lambda: 1))),
-        "still in step": world.gather(lambda: world.rank),
+        "refused": outcome(lambda: world.all_gather(lambda: fail(1, GdpoBenchError("no room")))),
+        "refused in the first": outcome(lambda: world.broadcast(lambda: fail(0, GdpoBenchError("no file")))),
+        "defect": outcome(lambda: world.all_gather(lambda: fail(0, KeyError("oops")))),
+        "both": outcome(lambda: world.all_gather(lambda: fail(world.rank, GdpoBenchError(f"of {world.rank}")))),
+        "nested": outcome(lambda: world.barrier(inner)),
+        "elsewhere": outcome(lambda: world.barrier(lambda: fail(1, KeyError()) and world.all_gather(lambda: 1))),
+        "still in step": world.all_gather(lambda: world.rank),
     }
 
 
@@ -194,8 +218,8 @@ def train(world: World, folder: Path) -> dict[str, Any]:
 
     played: list[Rollouts] = []
     whole = make_trainer(world, normalizer=spy)
-    original = whole._advantages
-    whole._advantages = lambda rollouts: (played.append(rollouts), original(rollouts))[1]  # type: ignore[func-returns-value,method-assign]
+    original = whole.step.advantages
+    whole.step.advantages = lambda rollouts: (played.append(rollouts), original(rollouts))[1]  # type: ignore[func-returns-value,method-assign]
     result = whole.run()
 
     def stop(step: int, evaluation: Any) -> None:
@@ -208,18 +232,18 @@ def train(world: World, folder: Path) -> dict[str, Any]:
     again = resumed.run()
     broken = make_trainer(world)
     if world.rank == world.size - 1:
-        own = broken.learner._backward
-        broken.learner._backward = lambda *given: own(*given) | {"loss": float("nan")}  # type: ignore[method-assign]
+        own = broken.step.one_pass
+        broken.step.one_pass = lambda *given: own(*given) | {"loss": float("nan")}  # type: ignore[method-assign]
     dynamic = RUN.model_copy(update={"dynamic_sampling": True, "steps": 2})
     return {
         "seen": len(seen),
         "played": [(part.token_ids, part.groups, part.scores.values) for part in played],
         "advantages": original(played[0]),
         "result": (result.evaluations, result.diagnostics, result.tokens),
-        "weights": {name: value.clone() for name, value in whole.learner.weights.named().items()},
+        "weights": {name: value.clone() for name, value in whole.step.weights.named().items()},
         "stopped": stopped,
         "resumed": (again.evaluations, again.diagnostics, again.tokens),
-        "resumed weights": {name: value.clone() for name, value in resumed.learner.weights.named().items()},
+        "resumed weights": {name: value.clone() for name, value in resumed.step.weights.named().items()},
         "diverged": outcome(broken.run),
         "uneven": outcome(lambda: make_trainer(world, RUN.model_copy(update={"prompts": 3}))),
         "dynamic": make_trainer(world, dynamic).run().tokens,

@@ -1,7 +1,7 @@
 """The processes that train one policy together, and what they tell each other.
 
 What only some processes know goes through a `World`, so that the trainer is written once: in a world of one
-process, which is the default, `gather` is a call and nothing else. An error in one process is raised in all, at
+process, which is the default, `all_gather` is a call and nothing else. An error in one process is raised in all, at
 the next point where they meet; otherwise those without it would wait for ever.
 """
 
@@ -48,7 +48,7 @@ class World:
         """Whether this process prints and writes."""
         return self.rank == 0
 
-    def gather(self, work: Callable[[], T]) -> list[T]:
+    def all_gather(self, work: Callable[[], T]) -> list[T]:
         """Do something in every process, and bring together what comes out.
 
         Args:
@@ -63,12 +63,12 @@ class World:
         """
         return [work()]
 
-    def together(self, work: Callable[[], T]) -> T:
-        """Do something in every process; if it fails in one, it fails in all, as in `gather`."""
+    def barrier(self, work: Callable[[], T]) -> T:
+        """Do something in every process and wait for all; if it fails in one, it fails in all, as in `all_gather`."""
         return work()
 
-    def first(self, work: Callable[[], T]) -> T:
-        """Do something in the first process alone, and tell the others; errors are everyone's, as in `gather`."""
+    def broadcast(self, work: Callable[[], T]) -> T:
+        """Do something in the first process alone, and tell the others; errors are everyone's, as in `all_gather`."""
         return work()
 
     def share(self, items: Any) -> Any:
@@ -114,8 +114,8 @@ class ProcessGroup(World):
         dist.init_process_group(backend, timeout=_PATIENCE)
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
 
-    def gather(self, work: Callable[[], T]) -> list[T]:
-        """See `World.gather`."""
+    def all_gather(self, work: Callable[[], T]) -> list[T]:
+        """See `World.all_gather`."""
         error: Exception | None = None
         outcome: _Done | _Problem
         try:
@@ -136,16 +136,16 @@ class ProcessGroup(World):
         self._agreed = error
         raise error
 
-    def together(self, work: Callable[[], T]) -> T:
-        """See `World.together`."""
+    def barrier(self, work: Callable[[], T]) -> T:
+        """See `World.barrier`."""
         results: list[T] = []
-        self.gather(lambda: results.append(work()))
+        self.all_gather(lambda: results.append(work()))
         return results[0]
 
-    def first(self, work: Callable[[], T]) -> T:
-        """See `World.first`."""
-        # Not by `gather`, which would make room in every process for a result of this size from each.
-        box: list[Any] = [self.together(lambda: work() if self.is_first else None)]
+    def broadcast(self, work: Callable[[], T]) -> T:
+        """See `World.broadcast`."""
+        # Not by `all_gather`, which would make room in every process for a result of this size from each.
+        box: list[Any] = [self.barrier(lambda: work() if self.is_first else None)]
         dist.broadcast_object_list(box, src=0)
         value: T = box[0]
         return value

@@ -26,8 +26,8 @@ import torch.nn.functional as F
 from platformdirs import user_cache_path
 from safetensors import SafetensorError
 
-from gdpo_bench.agent.embedded import build_policy, conversation_text
 from gdpo_bench.agent.options import EmbeddedConfig
+from gdpo_bench.agent.policies.embedded import build_policy, conversation_text
 from gdpo_bench.agent.policy import Policy
 from gdpo_bench.core import Task, TextEnv, content_hash
 from gdpo_bench.core.env import Script, script_replies

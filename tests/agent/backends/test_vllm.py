@@ -13,17 +13,16 @@ from scipy.stats import chisquare
 
 import gdpo_bench
 from gdpo_bench.advantages import make_normalizer
-from gdpo_bench.agent.backend import Completion, Sampling
+from gdpo_bench.agent.backends.protocol import Completion, Sampling
+from gdpo_bench.agent.backends.transformers import TransformersBackend, _nucleus, _truncated
+from gdpo_bench.agent.backends.vllm import VLLMBackend
+from gdpo_bench.agent.backends.vllm_options import VLLMOptions
+from gdpo_bench.agent.backends.weight_sync import WeightSyncError
 from gdpo_bench.agent.chat import Chat
-from gdpo_bench.agent.collect import draw as draw_rollouts
-from gdpo_bench.agent.loss import token_log_probs
 from gdpo_bench.agent.options import TrainingOptions
-from gdpo_bench.agent.policy import ContextError, Policy
-from gdpo_bench.agent.rollout import TransformersBackend, _nucleus, _truncated
+from gdpo_bench.agent.policy import ContextError, Policy, token_log_probs
+from gdpo_bench.agent.rollouts import draw as draw_rollouts
 from gdpo_bench.agent.trainer import RunResult, Trainer
-from gdpo_bench.agent.vllm_backend import VLLMBackend
-from gdpo_bench.agent.vllm_options import VLLMOptions
-from gdpo_bench.agent.weight_sync import WeightSyncError
 from gdpo_bench.core import GroupVectorEnv, Task, TextEnv, reward
 
 from .vllm_engine import CONTEXT, change, make_policy, needs_vllm
@@ -322,9 +321,9 @@ def test_dialogues_are_played_turn_by_turn_and_trained_on(engine: tuple[VLLMBack
         return gdpo_bench.make_vec("gdpo/ToolDialog-v0", num_prompts=prompts, group_size=group, split=split)
 
     rng = torch.Generator().manual_seed(0)
-    rollouts = draw_rollouts(make(2, 3), caller, backend, sampling=Sampling(3), rng=rng, seed=0).judged()
-    drawn = rollouts.drawn[:, 1:]
-    assert (drawn & ~rollouts.drawn[:, :-1]).sum(1).max() > 2  # turns
+    rollouts, _ = draw_rollouts(make(2, 3), caller, backend, sampling=Sampling(3), rng=rng, seed=0)
+    drawn = rollouts.completion_mask[:, 1:]
+    assert (drawn & ~rollouts.completion_mask[:, :-1]).sum(1).max() > 2  # turns
     with torch.no_grad():
         again = token_log_probs(policy.model(input_ids=rollouts.token_ids).logits, rollouts.token_ids)
     torch.testing.assert_close(again[drawn], rollouts.log_probs[:, 1:][drawn], atol=1e-4, rtol=0)

@@ -1,18 +1,16 @@
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 
-from gdpo_bench.agent.backend import Completion, Sampling
-from gdpo_bench.agent.collect import ScorerFailuresError, check_failures, draw
-from gdpo_bench.agent.loss import token_log_probs
-from gdpo_bench.agent.policy import Policy
-from gdpo_bench.agent.rollout import TransformersBackend
+from gdpo_bench.agent.backends.protocol import Completion, Sampling
+from gdpo_bench.agent.backends.transformers import TransformersBackend
+from gdpo_bench.agent.policy import Policy, token_log_probs
+from gdpo_bench.agent.rollouts import Rollouts, draw
 from gdpo_bench.core import DialogEnv, GroupVectorEnv, Message, Task, TextEnv, Turn, reward
+from gdpo_bench.core.scoring import ScorerFailuresError, check_failures
 
 from .chat_templates import SHUTS, make_tokenizer
 
@@ -62,9 +60,10 @@ class Scripted:
         return completions
 
 
-def play(env: GroupVectorEnv, policy: Policy, backend: Any, tokens: int = 6) -> Any:
+def play(env: GroupVectorEnv, policy: Policy, backend: Any, tokens: int = 6) -> Rollouts:
     rng = torch.Generator().manual_seed(0)
-    return draw(env, policy, backend, sampling=Sampling(tokens), rng=rng, seed=0).judged()
+    replies, score = draw(env, policy, backend, sampling=Sampling(tokens), rng=rng, seed=0)
+    return replies.scored(score())
 
 
 def test_turns_follow_each_other_and_only_the_policys_tokens_carry_loss(small_policy: Policy, vec: Vec) -> None:
@@ -96,9 +95,9 @@ def test_turns_follow_each_other_and_only_the_policys_tokens_carry_loss(small_po
             drawn += [whose] * len(new)
         padding = rollouts.token_ids.shape[1] - len(ids)
         assert rollouts.token_ids[i].tolist() == ids + [0] * padding
-        assert rollouts.drawn[i].tolist() == drawn + [False] * padding
-        assert (rollouts.log_probs[i] < 0).tolist() == rollouts.drawn[i].tolist()
-    assert rollouts.lengths.tolist() == rollouts.drawn.sum(1).tolist()
+        assert rollouts.completion_mask[i].tolist() == drawn + [False] * padding
+        assert (rollouts.log_probs[i] < 0).tolist() == rollouts.completion_mask[i].tolist()
+    assert rollouts.lengths.tolist() == rollouts.completion_mask.sum(1).tolist()
 
 
 @pytest.mark.parametrize("finished", [True, False])
@@ -123,12 +122,12 @@ def test_a_dialogue_holds_what_the_chat_template_writes_between_what_was_drawn(
     whole += f"two{end}" + SHUTS.follows("user", "again 2?") + "three" + (end if finished else "")
     length = len(policy.chat.tokens(whole))
     assert tokenizer.decode(rollouts.token_ids[0, :length]) == whole
-    assert not rollouts.drawn[0, length:].any()
+    assert not rollouts.completion_mask[0, length:].any()
     own = [thought, "two", "three"]
     said = "".join(text + (end if finished else "") for text in own)
-    assert tokenizer.decode(rollouts.token_ids[0][rollouts.drawn[0]]) == said
-    assert rollouts.cut_off.tolist() == [not finished] * 2
-    assert rollouts.scores.values[1].tolist() == [1, 1]  # "bye" was judged without its end
+    assert tokenizer.decode(rollouts.token_ids[0][rollouts.completion_mask[0]]) == said
+    assert rollouts.truncated.tolist() == [not finished] * 2
+    assert rollouts.scores.values[1].tolist() == [1, 1]  # "bye" was scored without its end
 
 
 def test_rewards_add_up_over_the_turns_in_the_order_of_the_rollouts(small_policy: Policy, vec: Vec) -> None:
@@ -148,7 +147,7 @@ def test_log_probs_of_all_turns_are_those_of_one_forward_pass(small_policy: Poli
     with torch.no_grad():
         logits = small_policy.model(input_ids=rollouts.token_ids).logits
     again = token_log_probs(logits, rollouts.token_ids)
-    drawn = rollouts.drawn[:, 1:]
+    drawn = rollouts.completion_mask[:, 1:]
     torch.testing.assert_close(again[drawn], rollouts.log_probs[:, 1:][drawn], atol=1e-4, rtol=0)
     assert int(drawn.sum(1).max()) > 6  # more than one turn was played
 
@@ -170,35 +169,26 @@ def test_empty_and_broken_prompts_get_replies(small_policy: Policy, vec: Vec) ->
     assert (rollouts.lengths > 0).all()
 
 
-class Slow(Blank):
-    """Judged when it is told to."""
+class Noting(Blank):
+    """Notes when it is asked for rewards."""
 
-    scored_elsewhere = True
-    go = threading.Event()
+    asked: ClassVar = list[str]()
 
     @reward(low=0, high=1)
     def any(self, task: Task, reply: str) -> float:
-        assert self.go.wait(60)
+        self.asked.append(reply)
         return len(reply) % 3 / 2
 
 
-@pytest.mark.parametrize("cls", [Slow, Echo])
-def test_judges_let_the_caller_go_on_where_an_episode_has_one_turn(
-    small_policy: Policy, vec: Vec, cls: type[TextEnv[Any]]
-) -> None:
-    Slow.go.clear()
-    env, backend = vec(cls, num_prompts=2, group_size=2), TransformersBackend(small_policy)
-    with ThreadPoolExecutor(1) as judges:
-        rng = torch.Generator().manual_seed(0)
-        drawn = draw(env, small_policy, backend, sampling=Sampling(6), rng=rng, seed=0, judges=judges)
-        assert len(drawn.replies) == 4
-        assert (drawn.judging_s > 0) == (cls is Echo)  # whose answers need what was said
-        Slow.go.set()
-        rollouts = drawn.judged()
-    alone = play(env, small_policy, backend)
-    assert (rollouts.scores.values == alone.scores.values).all()
-    assert torch.equal(rollouts.token_ids, alone.token_ids)
-    assert torch.equal(rollouts.log_probs, alone.log_probs)
+def test_replies_of_one_turn_are_scored_when_the_caller_wants(small_policy: Policy, vec: Vec) -> None:
+    Noting.asked.clear()
+    env = vec(Noting, num_prompts=2, group_size=2)
+    rng = torch.Generator().manual_seed(0)
+    replies, score = draw(env, small_policy, TransformersBackend(small_policy), sampling=Sampling(6), rng=rng, seed=0)
+    assert len(replies) == 4
+    assert Noting.asked == []
+    assert score().values[:, 0].tolist() == [len(reply) % 3 / 2 for reply in Noting.asked]
+    assert len(Noting.asked) == 4
 
 
 class Fragile(TextEnv[Task]):

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 
 import torch
 
-from gdpo_bench.agent.loss import token_log_probs
-from gdpo_bench.agent.policy import Policy
+from gdpo_bench.agent.policy import Policy, token_log_probs
 from gdpo_bench.core import GdpoBenchError
 
 PROBE_TOLERANCE = {"float32": 1e-3, "float16": 0.02, "bfloat16": 0.1}

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from gdpo_bench.agent import warm_start as module
-from gdpo_bench.agent.embedded import build_policy, build_tokenizer, conversation_text
 from gdpo_bench.agent.options import EmbeddedConfig
+from gdpo_bench.agent.policies.embedded import build_policy, build_tokenizer, conversation_text
+from gdpo_bench.agent.policies.warm_start import build_corpus, warm_start
 from gdpo_bench.agent.policy import Policy
-from gdpo_bench.agent.warm_start import build_corpus, warm_start
 from gdpo_bench.core import DeclarationError, DialogEnv, Message, Task, TextEnv, Turn, make_env, reward
 from gdpo_bench.core.files import WriteError
 

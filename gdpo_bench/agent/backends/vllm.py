@@ -26,10 +26,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from gdpo_bench.agent.backend import Completion, Sampling
+from gdpo_bench.agent.backends.protocol import Completion, Sampling
+from gdpo_bench.agent.backends.vllm_options import VLLMOptions
+from gdpo_bench.agent.backends.weight_sync import PROBE_TOLERANCE, check_sync, probe_sequences, trainer_log_probs
 from gdpo_bench.agent.policy import ContextError, Policy
-from gdpo_bench.agent.vllm_options import VLLMOptions
-from gdpo_bench.agent.weight_sync import PROBE_TOLERANCE, check_sync, probe_sequences, trainer_log_probs
 from gdpo_bench.core import GdpoBenchError
 
 OLDEST = (0, 16)

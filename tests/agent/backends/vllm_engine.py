@@ -7,8 +7,8 @@ import pytest
 import torch
 from transformers import Qwen2ForCausalLM
 
-from gdpo_bench.agent.embedded import build_policy
 from gdpo_bench.agent.options import EmbeddedConfig
+from gdpo_bench.agent.policies.embedded import build_policy
 from gdpo_bench.agent.policy import Policy
 
 TEXTS = ["What is 1+2? It is 3.", "<think>so 4</think><answer>5</answer>", "abracadabra"]

@@ -15,7 +15,7 @@ import torch
 import gdpo_bench
 from gdpo_bench.advantages import compute_advantages
 from gdpo_bench.agent.checkpoint import Checkpoints
-from gdpo_bench.agent.world import World
+from gdpo_bench.agent.scale.processes import World
 from gdpo_bench.core import DataError, registry
 
 from . import world_processes
@@ -67,10 +67,10 @@ def letters() -> Iterator[None]:
 def test_processes_tell_each_other_what_they_found(two: list[dict[str, Any]]) -> None:
     first, second = (found["meet"] for found in two)
     for found in (first, second):
-        assert found["gather"] == [0, 10]
-        assert found["first"] == "of 0"
+        assert found["all_gather"] == [0, 10]
+        assert found["broadcast"] == "of 0"
         assert found["still in step"] == [0, 1]
-    assert (first["together"], second["together"]) == (0, 1)
+    assert (first["barrier"], second["barrier"]) == (0, 1)
     assert (first["share"], second["share"]) == ([0, 2, 4], [1, 3])
 
 

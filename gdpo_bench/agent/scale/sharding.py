@@ -17,7 +17,7 @@ import torch
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from gdpo_bench.agent.world import World
+from gdpo_bench.agent.scale.processes import World
 from gdpo_bench.core import GdpoBenchError
 
 
@@ -133,11 +133,6 @@ class ShardedWeights(Weights):
     def _scatter(self) -> None:
         for part in self._parts:
             part.reshard()
-
-
-def make_weights(model: Any, world: World) -> Weights:
-    """A model's weights, spread if there is more than one process; the model is changed in place."""
-    return ShardedWeights(model, world) if world.size > 1 else Weights(model)
 
 
 def _blocks(model: Any) -> Iterator[Any]:

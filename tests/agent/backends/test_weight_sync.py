@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from gdpo_bench.agent.backends.weight_sync import WeightSyncError, check_sync, probe_sequences, trainer_log_probs
 from gdpo_bench.agent.policy import Policy
-from gdpo_bench.agent.weight_sync import WeightSyncError, check_sync, probe_sequences, trainer_log_probs
 
 
 def test_probes_are_always_the_same_and_cover_the_vocabulary() -> None:

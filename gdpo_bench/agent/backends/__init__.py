@@ -1,0 +1,1 @@
+"""What draws completions: the protocol, transformers and vLLM."""

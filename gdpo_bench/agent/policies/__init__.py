@@ -1,0 +1,1 @@
+"""Where policies come from: made on the spot, pretrained, and warm-started."""

@@ -1,0 +1,196 @@
+"""One training step: prompts → rollouts → rewards → advantages → loss → optimizer.
+
+Written for one process; `scale.shared_step` is the same step in several. How completions are drawn is in `backends`,
+what the loss is made of in `loss`, and drawing again where groups have nothing to teach in `dynamic_sampling`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from itertools import pairwise
+
+import torch
+
+from gdpo_bench.advantages import Normalizer, compute_advantages
+from gdpo_bench.agent.backends.protocol import RolloutBackend
+from gdpo_bench.agent.dynamic_sampling import draw_with_signal
+from gdpo_bench.agent.errors import DivergedError, OutOfMemoryError
+from gdpo_bench.agent.loss import Batch, Totals, added, minibatch_loss
+from gdpo_bench.agent.options import TrainingOptions
+from gdpo_bench.agent.policy import Policy
+from gdpo_bench.agent.rollouts import Replies, Rollouts, Score, Tally, draw
+from gdpo_bench.agent.scale.sharding import Weights
+from gdpo_bench.core import GroupVectorEnv
+
+Measures = dict[str, float]
+
+
+class TrainingStep:
+    """Draws, scores and learns from P prompts × G replies, once a call."""
+
+    processes = 1
+
+    def __init__(
+        self,
+        policy: Policy,
+        backend: RolloutBackend,
+        env: GroupVectorEnv,
+        *,
+        normalizer: Normalizer,
+        reward_weights: Mapping[str, float],
+        options: TrainingOptions,
+        rng: torch.Generator,
+        tally: Tally,
+        scorer: Executor | None = None,
+    ) -> None:
+        """Begin with fresh optimizer state; a `scorer` scores replies while log-probabilities are computed."""
+        self.policy, self.backend, self.env, self.options, self.rng = policy, backend, env, options, rng
+        self.normalizer, self.reward_weights, self.tally, self.scorer = normalizer, reward_weights, tally, scorer
+        self.sampling, self.learning_rates, self.micro_batch = (
+            options.sampling,
+            options.learning_rates(),
+            options.micro_batch,
+        )
+        self.reference = policy.frozen() if options.kl_coefficient else None
+        self.weights = self.make_weights()
+        betas = (options.adam_beta1, options.adam_beta2)
+        self.optimizer = torch.optim.AdamW(
+            self.weights.trained, betas=betas, eps=options.adam_epsilon, weight_decay=options.weight_decay
+        )
+
+    def __call__(self, step: int, seed: int | None = None) -> tuple[Rollouts, torch.Tensor, Measures]:
+        """Take a step.
+
+        Args:
+            step: Its number, from 0.
+            seed: Fixes the order of tasks from here on.
+
+        Returns:
+            What was learned from, the advantages (N,), and measures by name.
+
+        Raises:
+            ScorerFailuresError: Reward functions failed too often.
+            RewardError: A reward is not what its declaration allows.
+            DivergedError: The loss became NaN or infinite.
+            OutOfMemoryError: Not even one rollout fits into memory.
+        """
+        clock = [time.perf_counter()]
+        replies, scores = draw_with_signal(self, seed) if self.options.dynamic_sampling else self.draw(seed)
+        clock.append(time.perf_counter())
+        own, reference = self.log_probs(replies)  # rewards may still be on their way
+        clock.append(time.perf_counter())
+        rollouts = replies.scored(scores())
+        clock.append(time.perf_counter())
+        advantages = self.advantages(rollouts)
+        clock.append(time.perf_counter())
+        learned = self.learn(Batch(rollouts, advantages, self.options, own, reference), step)
+        clock.append(time.perf_counter())
+        parts = zip(("rollout", "log_probs", "waiting", "advantages", "update"), pairwise(clock), strict=True)
+        return rollouts, advantages, learned | {f"seconds/{part}": end - start for part, (start, end) in parts}
+
+    def draw(self, seed: int | None) -> tuple[Replies, Score]:
+        """Prompts and replies, and their rewards for whoever waits for them."""
+        replies, score = self.own_draw(seed)
+        return replies, lambda: self.tally.checked(score(), self.options.max_failed_share)
+
+    def own_draw(self, seed: int | None) -> tuple[Replies, Score]:
+        """What this process draws; a scorer begins at once."""
+        replies, score = draw(self.env, self.policy, self.backend, sampling=self.sampling, rng=self.rng, seed=seed)
+        self.tally.tokens += int(replies.completion_mask.sum())
+        return replies, self.scorer.submit(score).result if self.scorer else score
+
+    def advantages(self, rollouts: Rollouts) -> torch.Tensor:
+        """Advantages (N,); the normalizer's state advances."""
+        return compute_advantages(
+            self.normalizer,
+            rollouts.scores.values,
+            rollouts.groups,
+            specs=self.env.reward_specs,
+            weights=self.reward_weights,
+            lengths=rollouts.lengths,
+            applicable=rollouts.scores.applicable,
+            failed=rollouts.scores.failed,
+        )
+
+    def learn(self, batch: Batch, step: int) -> Measures:
+        """Gradient steps over a batch; returns their mean measures."""
+        self.policy.model.train()
+        taken: list[Measures] = []
+        for _ in range(self.options.epochs):
+            for rows in self.shuffled(len(batch)).chunk(self.options.minibatches):
+                losses = self.backward(batch, rows)
+                if not math.isfinite(losses["loss"]):
+                    raise DivergedError(losses["loss"], step, batch.described(rows, self.policy.tokenizer))
+                taken.append(losses | {"grad_norm": float(self.update(self.learning_rates[step]))})
+        self.backend.update_weights(self.policy)
+        means = {name: sum(one[name] for one in taken) / len(taken) for name in taken[0]}
+        return means | batch.measures | {"learning_rate": self.learning_rates[step]}
+
+    def backward(self, batch: Batch, rows: torch.Tensor) -> Measures:
+        """Gradients of a minibatch's loss, in parts that fit into memory."""
+        while True:
+            self.optimizer.zero_grad(set_to_none=True)
+            size = min(self.micro_batch, math.ceil(len(rows) / self.processes))
+            found = self.passes(batch, rows, size)
+            if found is not None:
+                return found
+            if size == 1:
+                raise OutOfMemoryError(
+                    "One rollout alone does not fit into memory; choose a smaller max_new_tokens, a smaller "
+                    "policy, or gradient_checkpointing=true for the policy."
+                )
+            self.micro_batch = (size + 1) // 2
+            self.weights.discard_gradients()
+            torch.cuda.empty_cache()
+
+    def passes(self, batch: Batch, rows: torch.Tensor, size: int) -> Measures | None:
+        """Passes over a minibatch, `size` rows each; None where memory runs out."""
+        return self.own_passes(batch, rows, batch.totals(rows), size)
+
+    def own_passes(self, batch: Batch, rows: torch.Tensor, totals: Totals, size: int) -> Measures | None:
+        """Passes over this process's rows of a minibatch."""
+        try:
+            return added([self.one_pass(batch, part, totals) for part in batch.parts(rows, size)])
+        except torch.OutOfMemoryError:
+            return None  # and not on from here: the error's traceback still holds the activations
+
+    def one_pass(self, batch: Batch, rows: torch.Tensor, totals: Totals) -> Measures:
+        """Forward, loss, backward."""
+        columns = batch.columns(rows)
+        log_probs = self.policy.log_probs(batch.rollouts.token_ids[rows], columns, self.options.temperature)
+        loss, measures = minibatch_loss(log_probs, batch, rows, columns, totals)
+        loss.backward()
+        return measures
+
+    def update(self, learning_rate: float) -> torch.Tensor:
+        """Clip the gradients and let the optimizer step; returns their norm."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        norm = torch.nn.utils.clip_grad_norm_(self.weights.trained, self.options.max_grad_norm)
+        self.optimizer.step()
+        return norm
+
+    def log_probs(self, replies: Replies) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """(N, L − 1) under the policy, where the backend's are not exactly its own, and under the reference policy."""
+        self.backend.sleep()
+        self.policy.model.eval()
+        own = None if self.backend.exact else self.all_log_probs(self.policy, replies)
+        return own, None if self.reference is None else self.all_log_probs(self.reference, replies)
+
+    @torch.no_grad()
+    def all_log_probs(self, policy: Policy, replies: Replies, share: slice = slice(None)) -> torch.Tensor:
+        """(N, L − 1) of all replies, or of a share of them, on the CPU."""
+        token_ids, columns = replies.token_ids[share], slice(0, replies.token_ids.shape[1] - 1)
+        parts = token_ids.split(self.micro_batch)
+        return torch.cat([policy.log_probs(part, columns, self.options.temperature).cpu() for part in parts])
+
+    def shuffled(self, count: int) -> torch.Tensor:
+        """Rows in the order of an epoch."""
+        return torch.randperm(count, generator=self.rng)
+
+    def make_weights(self) -> Weights:
+        """What is trained."""
+        return Weights(self.policy.model)
