@@ -6,10 +6,8 @@ What such a process does stands in `worker`.
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +17,7 @@ from typing import Any
 
 from gdpo_bench.authoring.trials import Trial
 from gdpo_bench.core.env import TextEnv
+from gdpo_bench.core.processes import start_module
 
 TIME_LIMIT = 60.0
 """Seconds for one trial, and for making the environment."""
@@ -63,21 +62,22 @@ def in_processes(
     with tempfile.TemporaryDirectory(prefix="gdpo-bench-") as folder:
         sent = Path(folder, "sent")
         sent.write_bytes(parcel)
-        outputs = [Path(folder, seed) for seed in ("1", "2")]
-        processes = [_start(output.name, sent, output) for output in outputs]
+        outputs = [Path(folder, f"output_{seed}") for seed in (1, 2)]
+        processes = [_start(seed, sent, output) for seed, output in enumerate(outputs, start=1)]
         one, two = (_finish(process, output, trials) for process, output in zip(processes, outputs, strict=True))
     return one, two
 
 
-def _start(hash_seed: str, sent: Path, output: Path) -> subprocess.Popen[bytes]:
-    path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+def _start(hash_seed: int, sent: Path, output: Path) -> subprocess.Popen[bytes]:
     with open(output.with_suffix(".said"), "wb") as said:
-        return subprocess.Popen(
-            [sys.executable, "-m", "gdpo_bench.authoring.worker", sent, output],
+        return start_module(
+            "gdpo_bench.authoring.worker",
+            sent,
+            output,
+            hash_seed=hash_seed,
             stdin=subprocess.DEVNULL,
             stdout=said,
             stderr=said,
-            env=os.environ | {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": path},
         )
 
 

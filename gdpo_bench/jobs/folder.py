@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import yaml
 from pydantic import TypeAdapter
 
+from gdpo_bench.core import yaml
 from gdpo_bench.core.files import write_atomically
 from gdpo_bench.core.task import content_hash
 from gdpo_bench.jobs.job import Job, JobError
@@ -51,7 +51,7 @@ class RunFolder:
                 raise JobError(
                     f"Cannot make the run folder {path}: {error.strerror}. Choose another with --out."
                 ) from error
-            text = yaml.safe_dump(job.model_dump(mode="json"), sort_keys=False)
+            text = yaml.dump(job.model_dump(mode="json"))
             write_atomically(path / "job.yaml", text)
             return cls(path)
         raise JobError(f"{out} holds too many runs of this job; clear it, or choose another with --out.")

@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
-import yaml
 from pydantic import (
     BaseModel,
     Field,
@@ -22,7 +21,8 @@ from pydantic import (
 
 from gdpo_bench.advantages.choice import NormalizerChoice
 from gdpo_bench.agent.options import TrainingOptions
-from gdpo_bench.core.choices import YAMLLoader, parse_choice
+from gdpo_bench.core import yaml
+from gdpo_bench.core.choices import parse_choice
 from gdpo_bench.core.errors import GdpoBenchError, UnknownNameError
 from gdpo_bench.core.models import Options, StrictModel, options_suffix
 from gdpo_bench.core.task import content_hash
@@ -232,10 +232,10 @@ class Job(StrictModel):
             JobError: Not YAML, or not a job.
         """
         try:
-            root = yaml.compose(text, YAMLLoader)
-            content = yaml.load(text, YAMLLoader)
-        except yaml.YAMLError as error:
-            raise JobError(f"{where} is not YAML: {error}") from error
+            document = yaml.parse(text)
+        except yaml.NotYAMLError as error:
+            raise JobError(f"{where} is not YAML: {error}.") from error
+        content = document.value
         if not isinstance(content, dict):
             came = "nothing" if content is None else type(content).__name__
             raise JobError(f"{where}: expected a mapping with at least `envs`; got {came}.")
@@ -244,7 +244,7 @@ class Job(StrictModel):
             return cls.model_validate(content)
         except ValidationError as error:
             problems = "\n".join(
-                f"  line {_line(root, problem['loc'])}: {describe_problem(problem)}" for problem in _problems(error)
+                f"  line {document.line(problem['loc'])}: {describe_problem(problem)}" for problem in _problems(error)
             )
             raise JobError(f"{where} is not a job:\n{problems}") from error
 
@@ -293,21 +293,3 @@ def _fields_at(loc: tuple[Any, ...]) -> list[str]:
         "runtime": RuntimeOptions,
     }
     return list((places[loc[0]] if loc else Job).model_fields)
-
-
-def _line(node: yaml.Node | None, loc: tuple[Any, ...]) -> int:
-    """The line of the innermost part of `loc` that the file has."""
-    line = 1
-    for part in loc:
-        child = None
-        if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                if key.value == str(part):
-                    line, child = key.start_mark.line + 1, value
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            child = node.value[part]
-            line = child.start_mark.line + 1
-        if child is None:
-            break
-        node = child
-    return line

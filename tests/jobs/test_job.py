@@ -3,12 +3,11 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 
 from gdpo_bench.advantages import StateError, make_normalizer
 from gdpo_bench.agent.options import PretrainedConfig
 from gdpo_bench.agent.policies.pretrained import DeviceError
-from gdpo_bench.core import UnknownNameError, make_env
+from gdpo_bench.core import UnknownNameError, make_env, yaml
 from gdpo_bench.core.choices import ChoiceError, parse_choice
 from gdpo_bench.jobs import plan as plan_module
 from gdpo_bench.jobs.job import Job, JobError, SeedPair, check, presets
@@ -89,7 +88,7 @@ def test_short_and_long_forms_mean_the_same() -> None:
 
 def test_job_survives_being_written_and_read() -> None:
     job = Job.parse(f"envs: ['{ENV}:limit=30']\nseeds: [1:2]\nnormalizers: ['gdpo:eps=1e-5']", "x.yaml")
-    assert Job.parse(yaml.safe_dump(job.model_dump(mode="json")), "y.yaml") == job
+    assert Job.parse(yaml.dump(job.model_dump(mode="json")), "y.yaml") == job
 
 
 @pytest.mark.parametrize(
@@ -101,10 +100,18 @@ def test_job_survives_being_written_and_read() -> None:
         (".5", 0.5),
         ("-2", -2),
         ("0x10", 16),
+        (".5e-3", 0.0005),
+        ("-.5e1", -5.0),
+        ("1_000", 1000),
+        ("017", 17),
         ("1:30", "1:30"),
         ("1e5x", "1e5x"),
         ("1.2.3", "1.2.3"),
         ("2020-13-45", "2020-13-45"),
+        ("2026-01-31", "2026-01-31"),
+        ("none", "none"),
+        ("no", False),
+        ("On", True),
         ("true", True),
         ("null", None),
     ],
@@ -212,6 +219,28 @@ def test_file_that_is_not_yaml_is_named_with_the_line(text: str, line: int) -> N
     message = complaint(text)
     assert message.startswith("my.yaml is not YAML: ")
     assert f"line {line}," in message
+
+
+NESTED = "[" * 3_000
+
+
+def test_what_is_nested_too_deeply_is_refused_in_a_sentence() -> None:
+    assert complaint(f"envs: {NESTED}{NESTED.replace('[', ']')}") == "my.yaml is not YAML: it is nested too deeply."
+    assert "not YAML: it is nested too deeply" in complaint("\n".join(" " * i + "a:" for i in range(3_000)))
+    with pytest.raises(ChoiceError, match=r"value of eps, '\[+: it is nested too deeply\.$") as caught:
+        parse_choice(f"gdpo:eps={NESTED}")
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("text", ["!!bool maybe", "!!python/name:os.system", "!mine 3", "!!binary 'é'"])
+def test_values_that_belie_their_tags_are_refused_in_a_sentence(text: str) -> None:
+    assert "my.yaml is not YAML: " in complaint(f"envs: [{text}]")
+
+
+def test_field_set_twice_is_named_with_its_line() -> None:
+    message = complaint(f"envs: [{ENV}]\ntraining:\n  steps: 1\n  steps: 2")
+    assert "line 4, column 3" in message
+    assert 'duplicate key "steps"' in message
 
 
 def test_file_with_a_nul_or_that_is_not_text_is_named(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from typing import Any
 
 import psutil
 import pytest
-import yaml
 
+from gdpo_bench.core import yaml
 from gdpo_bench.jobs.engines import ray as ray_engine
 from gdpo_bench.jobs.engines import ray_cluster
 from gdpo_bench.jobs.engines.choice import RayOptions
@@ -298,7 +298,7 @@ def ids(out: Path) -> list[str]:
 
 
 def test_job_on_ray_interrupted_and_resumed_has_the_entries_of_the_local_engine(tmp_path: Path) -> None:
-    (tmp_path / "job.yaml").write_text(yaml.safe_dump(JOB))
+    (tmp_path / "job.yaml").write_text(yaml.dump(JOB))
     (tmp_path / "my_mod.py").write_text(textwrap.dedent(NORMALIZER))
     out = tmp_path / "runs"
 

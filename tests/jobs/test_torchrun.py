@@ -10,9 +10,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-import yaml
 
 from gdpo_bench.agent.backends.vllm_options import VLLMOptions
+from gdpo_bench.core import yaml
 from gdpo_bench.jobs.engines.choice import parse_engine
 from gdpo_bench.jobs.engines.torchrun import torchrun_words, under_torchrun
 from gdpo_bench.jobs.job import JobError, check
@@ -40,7 +40,7 @@ JOB = {
 
 @pytest.fixture
 def folder(tmp_path: Path, policy_cache: Path) -> Path:
-    (tmp_path / "job.yaml").write_text(yaml.safe_dump(JOB))
+    (tmp_path / "job.yaml").write_text(yaml.dump(JOB))
     return tmp_path
 
 

@@ -13,12 +13,12 @@ from typing import Any
 import psutil
 import pytest
 import torch
-import yaml
 
 from gdpo_bench.agent.options import EmbeddedConfig
 from gdpo_bench.agent.policies.embedded import build_policy
 from gdpo_bench.agent.step import TrainingStep
 from gdpo_bench.cli.main import main
+from gdpo_bench.core import yaml
 from gdpo_bench.jobs import training
 from gdpo_bench.jobs.job import Job, JobError
 from gdpo_bench.jobs.plan import plan
@@ -58,7 +58,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy_cache: Path) 
 
 
 def write_job(folder: Path, **changed: Any) -> str:
-    (folder / "job.yaml").write_text(yaml.safe_dump(JOB | {"training": TINY} | changed))
+    (folder / "job.yaml").write_text(yaml.dump(JOB | {"training": TINY} | changed))
     return "job.yaml"
 
 

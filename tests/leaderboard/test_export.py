@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-import yaml
+from ruamel.yaml import YAML
 
 from gdpo_bench.cli.leaderboard import main
 from gdpo_bench.leaderboard.files.store import write_entry
@@ -127,7 +127,7 @@ def test_files_are_written_and_what_is_missing_is_named(tmp_path, monkeypatch, e
     assert json.loads(record.read_text())["schema_version"] == "0.3.0"
     hub = ["--to", "hf", "--out", ".eval_results", "--dataset", "openai/gsm8k", "--task", "gsm8k"]
     assert main(["export", str(one), *hub]) == 0
-    (result,) = yaml.safe_load((tmp_path / ".eval_results" / f"{one.stem}.yaml").read_text())
+    (result,) = YAML(typ="safe", pure=True).load((tmp_path / ".eval_results" / f"{one.stem}.yaml").read_text())
     assert result["value"] == pytest.approx(0.85)
     capsys.readouterr()
     assert main(["export", str(one), "--to", "hf", "--out", "x"]) == 2

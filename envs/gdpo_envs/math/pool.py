@@ -14,12 +14,12 @@ import os
 import selectors
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
+from gdpo_bench.core.processes import start_module
 from gdpo_bench.core.processor import usable_cores
 from gdpo_envs.math.latex import plain, too_large
 
@@ -134,14 +134,12 @@ class Pool:
 
 
 def _start() -> subprocess.Popen[bytes]:
-    # As multiprocessing does it: a worker finds modules where this process finds them.
-    variables = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONHASHSEED": "0"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "gdpo_envs.math.worker"],
+    return start_module(
+        "gdpo_envs.math.worker",
+        hash_seed=0,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env=variables,
         start_new_session=True,  # Ctrl-C is for us, and the worker can be killed with its child
     )
 

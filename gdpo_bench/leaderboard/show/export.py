@@ -15,8 +15,8 @@ from pathlib import Path, PurePath
 from typing import Any, Literal
 
 import tyro
-import yaml
 
+from gdpo_bench.core import yaml
 from gdpo_bench.core.errors import DataError
 from gdpo_bench.core.files import write_atomically
 from gdpo_bench.core.rewards import SHORTFALL_METRICS, Metric
@@ -68,7 +68,7 @@ def export(
             if dataset is None or task is None:
                 raise DataError("The Hub files results by data set and task: name them with --dataset and --task.")
             results = [hub_result(entry, dataset, task, metric, source)]
-            path, text = out / f"{entry.id}.yaml", yaml.safe_dump(results, sort_keys=False)
+            path, text = out / f"{entry.id}.yaml", yaml.dump(results)
         write_atomically(path, text)
         print(f"Wrote {path}.")
     return 0
