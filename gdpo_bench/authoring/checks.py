@@ -11,6 +11,9 @@ from gdpo_bench.core.blame import blaming
 from gdpo_bench.core.env import TextEnv
 from gdpo_bench.core.errors import GdpoBenchError, RewardError
 
+_SHOWN = 1500
+"""Characters of what a check found; an exception may quote a reply of a megabyte."""
+
 
 class FailedError(GdpoBenchError):
     """A check did not hold; the text says what was found and what to change."""
@@ -87,7 +90,8 @@ def _run(subject: Subject, check: Check) -> CheckResult:
     except RewardError:
         return CheckResult(check.id, "skipped", "Rewards cannot be read; see `values`.")
     except GdpoBenchError as failed:
-        return CheckResult(check.id, "failed", str(failed))
+        text = str(failed)
+        return CheckResult(check.id, "failed", text[:_SHOWN] + ("…" if len(text) > _SHOWN else ""))
     return CheckResult(check.id, "passed", f"{check.says}.")
 
 

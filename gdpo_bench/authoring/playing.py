@@ -53,7 +53,7 @@ def play_env(
     """
     with blaming(id):
         env = make_env(id, **options)
-        tasks = tasks_of(env, env.splits[0] if split is None else split)
+        tasks = tasks_of(env, env.splits[0] if split is None else split, spec(id).id)
     chosen = iter(pick(tasks, [task_id])) if task_id is not None else _endless(tasks, seed)
     typed = _replies(replies)
     console.print(

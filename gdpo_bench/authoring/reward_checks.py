@@ -15,6 +15,7 @@ from gdpo_bench.authoring.subject import Subject
 from gdpo_bench.authoring.trials import Outcome, play
 from gdpo_bench.core.env import TextEnv, Turn, reward_functions_of
 from gdpo_bench.core.errors import RewardError
+from gdpo_bench.core.scoring import ScoringFailure
 from gdpo_bench.core.task import Task
 from gdpo_bench.core.vector import GroupVectorEnv
 
@@ -47,11 +48,17 @@ def _any_text(subject: Subject) -> None:
     for trial, outcome in zip(subject.playable, subject.outcomes, strict=True):
         if outcome.error and not outcome.is_reward_error:
             raise FailedError(f"{outcome.error}, for {trial}. Nothing that a policy writes may stop an episode.")
-        if outcome.failures:
-            raise FailedError(
-                f"{outcome.failures[0]}, for {trial}. A bad reply is not a failure of the scorer: catch what it can "
-                "cause (ValueError, RecursionError, OverflowError …) and return the lowest value."
-            )
+        for failure in outcome.failures:
+            if failure.reward not in subject.broken:
+                raise FailedError(
+                    f"{_raised(failure)}, for {trial}. A bad reply is not a failure of the scorer: catch what it can "
+                    "cause (ValueError, RecursionError, OverflowError …) and return the lowest value."
+                )
+    if subject.broken and not subject.references:
+        failure, trial = next(iter(subject.broken.values()))
+        raise FailedError(
+            f"{_raised(failure)}, for {trial} and every other reply: a fault of the reward, not of replies. Mend it."
+        )
 
 
 @check("failures", "What a scorer raises goes to the `failed` mask, and never becomes a value", needs=("json",))
@@ -197,8 +204,11 @@ def _reference(subject: Subject) -> None:
             raise SkippedError("Rewards cannot be read; see `values`.")
         if outcome.error:
             raise FailedError(f"{trial} cannot be scored: {outcome.error}")
-        if outcome.failures:
-            raise FailedError(f"{outcome.failures[0]}, for {trial}.")
+        for failure in outcome.failures:
+            raise FailedError(
+                f"{_raised(failure)}, on the reference itself: {trial}. That is a fault of the reward, or of the "
+                "reference; mend it."
+            )
         for spec, value, applies in zip(subject.env.reward_specs, outcome.values, outcome.applicable, strict=True):
             if applies and value != spec.high:
                 raise FailedError(
@@ -215,6 +225,8 @@ def _varied(subject: Subject) -> None:
         taken = set(values[seen[:, k], k].tolist())
         if len(taken) > 1:
             continue
+        if name in subject.broken:
+            raise SkippedError(f"Reward {name!r} raises; see `{'reference' if subject.references else 'any-text'}`.")
         tried = f"on {len(values)} replies"
         if not (subject.references or subject.demonstrations):
             raise SkippedError(
@@ -267,3 +279,8 @@ def _judged(env: TextEnv[Any], task: Task, reply: str) -> Any:
     """What a reward method gets for the first and last turn of an episode."""
     state = env.begin(task)
     return env.judged(Turn(reply, 0, True, state, tuple(env.messages(task))))
+
+
+def _raised(failure: ScoringFailure) -> str:
+    """What a reward raised, and where."""
+    return f"reward {failure.reward!r} raised {failure.error:.200}" + (f" ({failure.place})" if failure.place else "")

@@ -23,6 +23,7 @@ from gdpo_bench.core.blame import blaming
 from gdpo_bench.core.env import TextEnv, build_env, tasks_of
 from gdpo_bench.core.errors import DataError, DeclarationError, GdpoBenchError, RewardError
 from gdpo_bench.core.registry import load_class, parse_id, spec
+from gdpo_bench.core.scoring import ScoringFailure
 from gdpo_bench.core.task import Task
 
 _CORRUPTED = 2
@@ -66,7 +67,7 @@ class Subject:
             self.env = self.make()
             if lacking := self.env.unavailable():
                 raise GdpoBenchError(f"{self.name}: {lacking}")
-            self.tasks, self.missing = _splits(self.env)
+            self.tasks, self.missing = _splits(self.env, self.name)
         self.sample = [task for split in self.tasks.values() for task in _spread(split, tasks)]
 
     @property
@@ -80,9 +81,31 @@ class Subject:
         return reference_trials(self.env, self.sample)
 
     @cached_property
+    def demonstrated(self) -> list[Trial] | GdpoBenchError:
+        """Some demonstrations, or why there are none."""
+        try:
+            return [] if self.missing else demonstration_trials(self.env, self.name)
+        except GdpoBenchError as error:
+            return error
+
+    @property
     def demonstrations(self) -> list[Trial]:
-        """Some demonstrations."""
-        return [] if self.missing else demonstration_trials(self.env)
+        """Some demonstrations, none where they cannot be drawn."""
+        return self.demonstrated if isinstance(self.demonstrated, list) else []
+
+    @cached_property
+    def broken(self) -> dict[str, tuple[ScoringFailure, Trial]]:
+        """Rewards that raise whatever is replied: on a reference, or on each of the odd replies. With an instance."""
+        found: dict[str, tuple[ScoringFailure, Trial]] = {}
+        for trial, outcome in zip(self.references, self.reference_outcomes, strict=True):
+            for failure in outcome.failures:
+                found.setdefault(failure.reward, (failure, trial))
+        scored = [outcome for outcome in self.outcomes if not outcome.error]
+        failing = [{failure.reward for failure in outcome.failures} for outcome in scored]
+        for name in set.intersection(*failing) if failing else ():
+            failure = next(failure for failure in scored[0].failures if failure.reward == name)
+            found.setdefault(name, (failure, self.scored[0][0] if self.scored[0] else self.playable[0]))
+        return found
 
     @cached_property
     def trials(self) -> list[Trial]:
@@ -155,7 +178,7 @@ class Subject:
         return [play_alone(env or self.env, self.name, trial) for trial in trials]
 
 
-def _splits(env: TextEnv[Any]) -> tuple[dict[str, Sequence[Task]], dict[str, DataError]]:
+def _splits(env: TextEnv[Any], name: str) -> tuple[dict[str, Sequence[Task]], dict[str, DataError]]:
     """Tasks of the splits whose data are there, and what is wrong with the others.
 
     Raises:
@@ -165,7 +188,7 @@ def _splits(env: TextEnv[Any]) -> tuple[dict[str, Sequence[Task]], dict[str, Dat
     missing: dict[str, DataError] = {}
     for split in env.splits:
         try:
-            found[split] = tasks_of(env, split)
+            found[split] = tasks_of(env, split, name)
         except DataError as error:
             missing[split] = error
     if not found:

@@ -103,18 +103,20 @@ def _pass_gymnasiums_checker(subject: Subject) -> None:
     "demonstrations", "Demonstrations are endless, of training tasks, and fixed by their seed", needs=("json", "tasks")
 )
 def _demonstrations(subject: Subject) -> None:
-    found = subject.demonstrations
+    found = subject.demonstrated
     for error in subject.missing.values():
         raise SkippedError(f"{error}")
+    if isinstance(found, GdpoBenchError):
+        raise found
     if not found:
         raise SkippedError("demonstrations(rng) yields none; without them the embedded policy cannot be trained.")
-    if len(found) < len(demonstration_trials(subject.env)) or len(demonstration_trials(subject.env, 500)) < 500:
+    if len(demonstration_trials(subject.env, subject.name, 500)) < 500:
         raise FailedError("The demonstrations end; repeat them in `while True`.")
     train = {task.id for task in subject.tasks.get("train", ())}
     strays = [trial for trial in found if trial.task.id not in train]
     if strays:
         raise FailedError(f"{strays[0]} is not of the split 'train'; draw from self.tasks('train').")
-    if demonstration_trials(subject.twin or subject.env) != found:
+    if demonstration_trials(subject.twin or subject.env, subject.name) != found:
         raise FailedError("Demonstrations differ although the seed is the same; take all random numbers from `rng`.")
 
 

@@ -11,10 +11,10 @@ from random import Random
 from typing import Any
 
 from gdpo_bench.core.blame import described
-from gdpo_bench.core.env import TextEnv, script_replies
+from gdpo_bench.core.env import TextEnv, demonstrations_of, script_replies
 from gdpo_bench.core.episodes import EpisodeBatch
 from gdpo_bench.core.errors import RewardError
-from gdpo_bench.core.scoring import Scores
+from gdpo_bench.core.scoring import Scores, ScoringFailure
 from gdpo_bench.core.task import Task, content_hash
 
 DEMONSTRATIONS = 48
@@ -63,7 +63,7 @@ class Outcome:
     failed: tuple[bool, ...] = ()
     answers: str = ""
     """Hash of everything that the environment said."""
-    failures: tuple[str, ...] = field(default=(), compare=False)
+    failures: tuple[ScoringFailure, ...] = field(default=(), compare=False)
     """What reward functions raised."""
     error: str = ""
     """What kept the trial from being scored."""
@@ -90,9 +90,9 @@ def play(env: TextEnv[Any], name: str, trials: Sequence[Trial]) -> list[Outcome]
     while not all(episode.over for episode in batch.episodes):
         turns.append(batch.play([trial.replies[min(len(turns), len(trial.replies) - 1)] for trial in trials]))
     scores = reduce(Scores.__add__, turns)
-    failures: dict[str, list[str]] = {}
+    failures: dict[str, list[ScoringFailure]] = {}
     for failure in scores.failures:
-        failures.setdefault(failure.task_id, []).append(f"reward {failure.reward!r} raised {failure.error:.200}")
+        failures.setdefault(failure.task_id, []).append(failure)
     return [
         Outcome(
             tuple(scores.values[i].tolist()),
@@ -125,9 +125,13 @@ def reference_trials(env: TextEnv[Any], tasks: Sequence[Task]) -> list[Trial]:
     ]
 
 
-def demonstration_trials(env: TextEnv[Any], count: int = DEMONSTRATIONS) -> list[Trial]:
-    """The first demonstrations of a fixed seed."""
-    stream = itertools.islice(env.demonstrations(Random(0)), count)
+def demonstration_trials(env: TextEnv[Any], name: str, count: int = DEMONSTRATIONS) -> list[Trial]:
+    """The first demonstrations of a fixed seed.
+
+    Raises:
+        DeclarationError: See `demonstrations_of`.
+    """
+    stream = itertools.islice(demonstrations_of(env, Random(0), name), count)
     return [Trial(task, tuple(script_replies(script)), "a demonstration") for task, script in stream]
 
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 import json
 import pickle
 import sys
+import warnings
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
 from gdpo_bench.authoring.trials import Outcome, demonstration_trials, play_alone, reference_trials
+from gdpo_bench.core.errors import DeclarationError
 from gdpo_bench.core.task import content_hash
 
 
@@ -23,13 +26,15 @@ def main(sent: str, output: str) -> None:
         sent: A file with a pickled recipe of the environment, its id, splits, and the trials.
         output: Where to write the lines.
     """
+    warnings.simplefilter("ignore")  # our parent tells of them
     make, name, splits, trials = pickle.loads(Path(sent).read_bytes())
     env = make()
     tasks = {split: list(env.tasks(split)) for split in splits}
     before: dict[str, Any] = {f"the tasks of split {split!r}": [t.id for t in found] for split, found in tasks.items()}
     before["the references"] = [t.replies for t in reference_trials(env, [found[0] for found in tasks.values()])]
     if splits == list(env.splits):  # else data are missing, those of training maybe
-        before["the demonstrations"] = [(t.task.id, t.replies) for t in demonstration_trials(env)]
+        with suppress(DeclarationError):  # the check of demonstrations says so
+            before["the demonstrations"] = [(t.task.id, t.replies) for t in demonstration_trials(env, name)]
     with open(output, "x", encoding="ascii") as lines:
         _say({what: content_hash(found) for what, found in before.items()}, lines)
         for trial in trials:

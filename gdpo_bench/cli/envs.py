@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import tyro
@@ -15,6 +17,7 @@ from gdpo_bench.authoring.scaffold import new_package
 from gdpo_bench.cli.terminal import make_console
 from gdpo_bench.core.errors import GdpoBenchError
 from gdpo_bench.core.registry import parse_id
+from gdpo_bench.core.text import printable
 
 _STYLES = {"passed": "green", "failed": "bold red", "skipped": "yellow"}
 
@@ -32,15 +35,19 @@ def check(environments: tyro.conf.Positional[tuple[str, ...]], /, *, tasks: int 
     if not environments:
         raise GdpoBenchError("Name an environment to check, such as acme/Sql-v0; `gdpo-bench envs` lists all.")
     console = make_console()
-    failed = 0
+    failures = 0
     for environment in environments:
-        with console.status(f"Checking {environment} …"):
+        # Rewards are called hundreds of times, with replies of a megabyte: what they print would bury the results.
+        with console.status(f"Checking {environment} …"), redirect_stdout(StringIO()) as printed:
             results = check_env(environment, tasks)
         console.print(_result_table(environment, results))
-        failed += sum(result.status == "failed" for result in results)
+        if lines := printed.getvalue().count("\n"):
+            console.print(f"The environment printed {lines:,} lines meanwhile, which are not shown.", style="dim")
+        failed = sum(result.status == "failed" for result in results)
         skipped = sum(result.status == "skipped" for result in results)
+        failures += failed
         console.print(f"{len(results)} checks: {failed} failed, {skipped} skipped.\n")
-    return 1 if failed else 0
+    return 1 if failures else 0
 
 
 def new(id: tyro.conf.Positional[str], /, *, tools: bool = False, folder: Path | None = None) -> None:
@@ -88,7 +95,11 @@ def envs(
 
 
 def _result_table(title: str, results: list[CheckResult]) -> Table:
+    """A row a check, of those that were skipped for one reason a row together."""
     table = Table("check", "result", "", title=title, title_justify="left", box=None, pad_edge=False)
+    rows: dict[tuple[str, str], list[str]] = {}
     for result in results:
-        table.add_row(result.check, f"[{_STYLES[result.status]}]{result.status}", escape(result.detail))
+        rows.setdefault((result.status, result.detail), []).append(result.check)
+    for (status, detail), checks in rows.items():
+        table.add_row("\n".join(checks), f"[{_STYLES[status]}]{status}", escape(printable(detail)))
     return table

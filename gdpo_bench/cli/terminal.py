@@ -12,4 +12,4 @@ _LOG_WIDTH = 120
 
 def make_console() -> Console:
     """A console as wide as the terminal."""
-    return Console(width=None if sys.stdout.isatty() else _LOG_WIDTH)
+    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else _LOG_WIDTH)

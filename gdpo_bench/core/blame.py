@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
+import sysconfig
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 from gdpo_bench.core.errors import DeclarationError, GdpoBenchError
+
+_OURS = str(Path(__file__).parents[1])
+_OTHERS = (_OURS, "<", *(sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")))
+"""Where code is that an author calls and mostly did not write: ours, Python's, installed packages'."""
+_SHOWN = 500
+"""Characters of an exception's text; some hold a whole reply."""
 
 
 @contextmanager
@@ -29,5 +39,41 @@ def blaming(what: str) -> Iterator[None]:
 
 def described(error: BaseException) -> str:
     """Type, message and place of an exception."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {error} ({frame.filename}, line {frame.lineno})"
+    place = raised_at(error)
+    return summary(error) + (f" ({place})" if place else "")
+
+
+def summary(error: BaseException) -> str:
+    """Type and message of an exception."""
+    text = error.msg if isinstance(error, SyntaxError) else str(error)  # whose text would name the place too
+    return f"{type(error).__name__}: {text[:_SHOWN]}{'…' if len(text) > _SHOWN else ''}"
+
+
+def raised_at(error: BaseException) -> str:
+    """File and line: the last that the author wrote, of the calls that led to the exception; else the last of all."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}, line {error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith(_OTHERS)]
+    own = own or [frame for frame in frames if not frame.filename.startswith(_OURS)] or list(frames)
+    return f"{own[-1].filename}, line {own[-1].lineno}" if own else ""
+
+
+def defined_at(code: Any, keyword: str = "") -> str:
+    """File and line of a function or class.
+
+    Args:
+        code: The function or class.
+        keyword: `"def"` for the line below its decorators; by default that of the first decorator, if any.
+
+    Returns:
+        Empty where there is no source text, as at a prompt.
+    """
+    code = inspect.unwrap(code) if callable(code) else code
+    try:
+        lines, first = inspect.getsourcelines(code)
+        file = inspect.getsourcefile(code)
+    except (OSError, TypeError):
+        return ""
+    below = next((i for i, line in enumerate(lines) if keyword in line.split()), 0) if keyword else 0
+    return f"{file}, line {first + below}"

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, ClassVar, Generic, TypeVar
 
-from gdpo_bench.core.errors import DeclarationError, UnknownNameError
-from gdpo_bench.core.rewards import RewardFunction, RewardSpec, check_specs, declared_rewards
-from gdpo_bench.core.task import Message, TaskT
+from gdpo_bench.core.blame import defined_at, described
+from gdpo_bench.core.errors import DeclarationError, GdpoBenchError, UnknownNameError
+from gdpo_bench.core.rewards import RewardFunction, RewardSpec, check_methods, check_specs, declared_rewards
+from gdpo_bench.core.task import Message, Task, TaskT
 
 StateT = TypeVar("StateT")
 
@@ -85,7 +86,10 @@ class TextEnv(Generic[TaskT]):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.reward_functions = declared_rewards(cls)
-        check_specs([function.spec for function in cls.reward_functions])
+        check_methods(cls, cls.reward_functions)
+        check_specs(
+            [function.spec for function in cls.reward_functions], lambda name: defined_at(getattr(cls, name, None))
+        )
         revision: object = cls.grader_revision
         if not isinstance(revision, int) or isinstance(revision, bool) or revision < 1:
             raise DeclarationError(
@@ -180,19 +184,86 @@ class DialogEnv(TextEnv[TaskT], Generic[TaskT, StateT]):
         return turn
 
 
-def tasks_of(env: TextEnv[TaskT], split: str) -> Sequence[TaskT]:
+def tasks_of(env: TextEnv[TaskT], split: str, name: str = "") -> Sequence[TaskT]:
     """The tasks of a split, checked.
+
+    Args:
+        env: The environment.
+        split: One of its splits.
+        name: Its id, for messages.
 
     Raises:
         UnknownNameError: The environment has no such split.
-        DeclarationError: The split is empty.
+        DeclarationError: The split is empty, or `tasks` returned something else than a sequence of tasks.
     """
+    name = name or type(env).__name__
     if split not in env.splits:
-        raise UnknownNameError(f"split of {type(env).__name__}", split, env.splits)
-    tasks = env.tasks(split)
-    if len(tasks) == 0:
-        raise DeclarationError(f"{type(env).__name__}: split {split!r} has no tasks.")
+        raise UnknownNameError(f"split of {name}", split, env.splits)
+    found: Any = env.tasks(split)
+    if problem := _no_tasks(found, env.splits):
+        raise DeclarationError(f"tasks({split!r}) of {name} {problem}").at(defined_at(type(env).tasks, "def"))
+    tasks: Sequence[TaskT] = found
     return tasks
+
+
+def _no_tasks(found: Any, splits: tuple[str, ...]) -> str:
+    """What is wrong with what `tasks` returned; nothing if it is a sequence of tasks."""
+    named = " and ".join(map(repr, splits))
+    if found is None:
+        return f"returned None; every environment has the splits {named}, unless its `splits` says otherwise."
+    if isinstance(found, str | Mapping) or not (hasattr(found, "__len__") and hasattr(found, "__getitem__")):
+        return f"returned {_with_article(type(found).__name__)}; return a sequence of tasks, such as list(…)."
+    if len(found) == 0:
+        return f"has no tasks; every environment has the splits {named}, unless its `splits` says otherwise."
+    # Of other sequences, which may read each item from a file, the first stands for all.
+    items = found if isinstance(found, list | tuple) else [found[0]]
+    strays = (item for item in items if not (isinstance(item, Task) and isinstance(item.prompt, str)))
+    return next(map(_no_task, strays), "")
+
+
+def _no_task(stray: Any) -> str:
+    if isinstance(stray, str):
+        return f"holds {stray!r:.60}, a str; wrap each prompt: Task(prompt)."
+    if isinstance(stray, Task):
+        return f"holds a task whose prompt is {stray.prompt!r:.60}, no text."
+    return f"holds {_with_article(type(stray).__name__)}; make a Task of it: Task(prompt=…)."
+
+
+def _with_article(noun: str) -> str:
+    return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"
+
+
+def demonstrations_of(env: TextEnv[TaskT], rng: Random, name: str) -> Iterator[tuple[TaskT, Script]]:
+    """The demonstrations of an environment, checked as they come.
+
+    Args:
+        env: The environment.
+        rng: Fixes them.
+        name: The environment's id, for messages.
+
+    Yields:
+        Tasks and replies.
+
+    Raises:
+        DeclarationError: The author's code raised something, or gave something else.
+    """
+    place = defined_at(type(env).demonstrations, "def")
+    try:
+        stream = iter(env.demonstrations(rng))
+        for pair in stream:
+            task, script = pair if isinstance(pair, tuple | list) and len(pair) == 2 else (None, None)
+            replies = [script] if isinstance(script, str) else script
+            texts = isinstance(replies, Sequence) and bool(replies) and all(isinstance(one, str) for one in replies)
+            if not (isinstance(task, Task) and texts):
+                raise DeclarationError(
+                    f"demonstrations() of {name} gave {pair!r:.100}; yield a task and its reply, a text (in a dialogue "
+                    "a list of them)."
+                ).at(place)
+            yield pair
+    except GdpoBenchError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise DeclarationError(f"demonstrations() of {name} raised {described(error)}.") from error
 
 
 def reward_functions_of(env: TextEnv[Any]) -> tuple[RewardFunction, ...]:

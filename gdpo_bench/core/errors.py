@@ -8,10 +8,25 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Self
 
 
 class GdpoBenchError(Exception):
     """Base of all errors that are the caller's to mend."""
+
+    place = ""
+    """File and line of what is to be mended, where that is code."""
+
+    def at(self, place: str) -> Self:
+        """This error, with the place at the end of its message; the first that is known is the nearest, and stays.
+
+        Args:
+            place: File and line; empty where they are not known.
+        """
+        if place and not self.place:
+            self.place = place
+            self.args = (f"{self} ({place})",)
+        return self
 
 
 class UnknownNameError(GdpoBenchError, LookupError):

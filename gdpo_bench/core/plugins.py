@@ -6,6 +6,7 @@ import importlib
 import sys
 from types import ModuleType
 
+from gdpo_bench.core.blame import described, raised_at
 from gdpo_bench.core.errors import GdpoBenchError, RegistrationError
 
 
@@ -26,7 +27,7 @@ def import_plugin(module: str, needed_by: str) -> ModuleType:
         sys.path.insert(0, "")  # also when started as a console script
     try:
         return importlib.import_module(module)
-    except GdpoBenchError:
-        raise
+    except GdpoBenchError as error:
+        raise error.at(raised_at(error)) from None
     except (Exception, SystemExit) as error:
-        raise RegistrationError(f"{needed_by}: importing {module!r} failed: {type(error).__name__}: {error}") from error
+        raise RegistrationError(f"{needed_by}: importing {module!r} failed: {described(error)}") from error

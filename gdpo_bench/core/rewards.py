@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, Never, TypeVar, get_args
 
+from gdpo_bench.core.blame import defined_at
 from gdpo_bench.core.errors import DeclarationError, UnknownNameError
 
 RewardKind = Literal["binary", "graded", "penalty"]
@@ -82,11 +84,15 @@ class RewardSpec:
         return self.metric not in SHORTFALL_METRICS
 
 
-def check_specs(specs: Sequence[RewardSpec]) -> None:
+def check_specs(specs: Sequence[RewardSpec], where: Callable[[str], str] = lambda name: "") -> None:
     """Check that names are unique and gates lead to rewards of the same environment.
 
+    Args:
+        specs: The declarations.
+        where: Name of a reward → file and line, for messages.
+
     Raises:
-        DeclarationError: A name occurs twice, or a reward is conditioned on itself.
+        DeclarationError: A name occurs twice, or a reward is conditioned on itself, be it through others.
         UnknownNameError: A gate names a reward that does not exist.
     """
     names = [spec.name for spec in specs]
@@ -96,9 +102,27 @@ def check_specs(specs: Sequence[RewardSpec]) -> None:
         if spec.gate is None:
             continue
         if spec.gate.on == spec.name:
-            raise DeclarationError(f"Reward {spec.name!r} is conditioned on itself; name another reward.")
+            raise DeclarationError(f"Reward {spec.name!r} is conditioned on itself; name another reward.").at(
+                where(spec.name)
+            )
         if spec.gate.on not in names:
-            raise UnknownNameError(f"reward in the gate of {spec.name!r}", spec.gate.on, names)
+            raise UnknownNameError(f"reward in the gate of {spec.name!r}", spec.gate.on, names).at(where(spec.name))
+    if circle := _circle({spec.name: spec.gate.on for spec in specs if spec.gate is not None}):
+        *before, last = map(repr, circle)
+        raise DeclarationError(f"The gates of {', '.join(before)} and {last} wait for each other; remove one.").at(
+            where(circle[0])
+        )
+
+
+def _circle(on: Mapping[str, str]) -> list[str]:
+    """Names that lead to each other and back, in this order; none where all chains end."""
+    for name in on:
+        chain = [name]
+        while (following := on.get(chain[-1])) is not None and following not in chain:
+            chain.append(following)
+        if following == name:
+            return chain
+    return []
 
 
 @dataclass(frozen=True)
@@ -117,9 +141,9 @@ FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 
 def reward(
-    *,
-    low: float,
-    high: float,
+    *unnamed: Never,
+    low: float | None = None,
+    high: float | None = None,
     kind: RewardKind = "graded",
     weight: float = 1.0,
     gate: Gate | None = None,
@@ -136,8 +160,9 @@ def reward(
     raises one, each rollout is tried by itself.
 
     Args:
-        low: Smallest value that the reward can take.
-        high: Largest value that the reward can take.
+        *unnamed: None; everything goes by name.
+        low: Smallest value that the reward can take; required.
+        high: Largest value that the reward can take; required.
         kind: See `RewardKind`.
         weight: Default weight.
         gate: Condition under which the reward counts.
@@ -148,8 +173,13 @@ def reward(
         A decorator that leaves the method as it is.
 
     Raises:
-        DeclarationError: The parts contradict each other.
+        DeclarationError: There is no range, or the parts contradict each other.
     """
+    if unnamed or low is None or high is None:
+        bare = next(filter(inspect.isfunction, unnamed), None)
+        raise DeclarationError(
+            f"@reward{f' of {bare.__name__!r}' if bare else ''} needs its range, by name: @reward(low=0, high=1)."
+        ).at(defined_at(bare) if bare else "")
 
     def mark(function: FunctionT) -> FunctionT:
         spec = RewardSpec(function.__name__, low, high, kind, weight, gate, metric)
@@ -170,3 +200,37 @@ def declared_rewards(cls: type) -> tuple[RewardFunction, ...]:
             elif name in found:
                 found.pop(name)  # a subclass replaced the reward by something else
     return tuple(found.values())
+
+
+def check_methods(cls: type, functions: Sequence[RewardFunction]) -> None:
+    """Check that reward methods can be called as they will be.
+
+    Args:
+        cls: The environment's class.
+        functions: Its rewards.
+
+    Raises:
+        DeclarationError: One is a coroutine function, or takes other arguments.
+    """
+    for function in functions:
+        member = inspect.getattr_static(cls, function.method)
+        method = member.__func__ if isinstance(member, staticmethod | classmethod) else member
+        what, place = f"{cls.__name__}: reward {function.spec.name!r}", defined_at(method, "def")
+        if inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method):
+            raise DeclarationError(
+                f"{what} is a coroutine function, and nothing awaits it. Write `def`; a reward that waits for others "
+                "takes all replies at once, @reward(…, batched=True), and may await them together by asyncio.run."
+            ).at(place)
+        wanted = ["tasks", "replies"] if function.batched else ["task", "reply"]
+        if not isinstance(member, staticmethod):
+            wanted.insert(0, "self")
+        try:
+            signature = inspect.signature(method)
+        except (TypeError, ValueError):  # of a callable written in C
+            continue
+        try:
+            signature.bind(*wanted)
+        except TypeError:
+            raise DeclarationError(
+                f"{what} must take ({', '.join(wanted)}); it takes ({', '.join(signature.parameters)})."
+            ).at(place) from None

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gdpo_bench.core.blame import raised_at, summary
 from gdpo_bench.core.env import TextEnv, reward_functions_of
 from gdpo_bench.core.errors import GdpoBenchError, RewardError, UnavailableError
 from gdpo_bench.core.rewards import RewardFunction, RewardSpec
@@ -34,9 +35,13 @@ class ScoringFailure:
     reward: str
     task_id: str
     error: str
+    place: str = ""
+    """File and line, where the exception tells."""
 
     def __str__(self) -> str:
-        return f"{self.environment}: reward {self.reward!r} failed on task {self.task_id}: {self.error}"
+        return f"{self.environment}: reward {self.reward!r} failed on task {self.task_id}: {self.error}" + (
+            f" ({self.place})" if self.place else ""
+        )
 
 
 @dataclass(frozen=True)
@@ -124,8 +129,9 @@ def score(
         for i, outcome in enumerate(outcomes):
             if isinstance(outcome, Exception):
                 scores.applicable[i, k] = scores.failed[i, k] = True
-                text = f"{type(outcome).__name__}: {outcome}"
-                scores.failures.append(ScoringFailure(name, function.spec.name, tasks[i].id, text))
+                scores.failures.append(
+                    ScoringFailure(name, function.spec.name, tasks[i].id, summary(outcome), raised_at(outcome))
+                )
             elif outcome is not None:
                 scores.applicable[i, k] = True
                 scores.raw[i, k] = _checked(outcome, function.spec, name, tasks[i])

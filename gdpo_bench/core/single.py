@@ -38,7 +38,7 @@ class RolloutEnv(gym.Env[str, str]):
         self.metadata = {"render_modes": []}
         self.env_id = env_id
         self.text_env = make_env(env_id, **options)
-        self.tasks = tasks_of(self.text_env, split or self.text_env.splits[0])
+        self.tasks = tasks_of(self.text_env, split or self.text_env.splits[0], env_id)
         self.reward_specs = tuple(self.text_env.reward_specs)
         self.reward_space = reward_space(self.reward_specs)
         self.reward_dim = len(self.reward_specs)

@@ -60,7 +60,7 @@ class GroupVectorEnv(VectorEnv[tuple[str, ...], Replies, NDArray[Any]]):
         self.num_prompts, self.group_size = num_prompts, group_size
         self.num_envs = num_prompts * group_size
         self.split = split or env.splits[0]
-        self.tasks = tasks_of(env, self.split)
+        self.tasks = tasks_of(env, self.split, env_id)
         self._functions = reward_functions_of(env)
         self.reward_specs: tuple[RewardSpec, ...] = tuple(function.spec for function in self._functions)
         self.reward_space = reward_space(self.reward_specs)

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 from dataclasses import dataclass
 from importlib.util import find_spec
+from random import Random
 from typing import Any, Literal
 
 from gdpo_bench.advantages import DomainError, Normalizer, make_normalizer, normalizer_options
@@ -17,7 +18,8 @@ from gdpo_bench.agent.policies.pretrained import check_pretrained, choose_device
 from gdpo_bench.core import RewardSpec, Task, TextEnv, UnknownNameError, list_envs, make_env, spec
 from gdpo_bench.core.blame import blaming
 from gdpo_bench.core.choices import parse_choice
-from gdpo_bench.core.env import tasks_of
+from gdpo_bench.core.env import demonstrations_of, tasks_of
+from gdpo_bench.core.errors import DeclarationError
 from gdpo_bench.jobs.conversations import conversations
 from gdpo_bench.jobs.job import EnvChoice, Job, JobError, read_options
 from gdpo_bench.leaderboard import Environment, NormalizerConfig
@@ -25,6 +27,8 @@ from gdpo_bench.leaderboard import Environment, NormalizerConfig
 ROLLOUT_BACKENDS = ("transformers", "vllm")
 WARM_START_ENVS = ("gdpo/CodingMini-v1", "gdpo/MathMini-v1", "gdpo/ToolCallingMini-v1")
 """The embedded policy always imitates all of these, so that jobs on one of them share a warm start."""
+_DRAWN = 200
+"""Demonstrations that are drawn before a job starts, to see whether they can be."""
 _TRAIN_SPLIT, _EVAL_SPLIT = "train", "eval"
 
 
@@ -42,6 +46,11 @@ class PolicyChoice:
     def trained(self) -> bool:
         """Whether there is something to train."""
         return self.config is not None
+
+    @property
+    def embedded(self) -> bool:
+        """Whether it is made on the spot, and imitates demonstrations first."""
+        return self.kind == "embedded"
 
     def device(self, wanted: str) -> str:
         """`cpu` or `cuda`, for what a job asks for.
@@ -112,6 +121,8 @@ class Plan:
     device: str = "cpu"
     vllm: VLLMOptions | None = None
     """How completions are drawn, if by vLLM."""
+    undemonstrated: tuple[str, ...] = ()
+    """Ids of environments whose replies the policy has never seen when training on them begins."""
     imitated: tuple[EnvChoice, ...] | None = None
     """Whose demonstrations the policy imitates, where that does not follow from the job."""
 
@@ -169,7 +180,23 @@ def plan(job: Job) -> Plan:
             if name not in rewards:
                 raise UnknownNameError(f"reward in the weights of {planned.choice.normalizer!r}", name, rewards)
     pairs, outside = _pairs(envs, normalizers)
-    return Plan(job, policy, envs, normalizers, pairs, (*left_out, *outside), device, vllm)
+    unseen = tuple(env.description.id for env in envs if not _has_demonstrations(env)) if policy.embedded else ()
+    return Plan(job, policy, envs, normalizers, pairs, (*left_out, *outside), device, vllm, unseen)
+
+
+def _has_demonstrations(env: PlannedEnv) -> bool:
+    """Whether there is something to imitate; the first demonstrations are drawn.
+
+    Raises:
+        DeclarationError: They raise, end, or are something else than tasks and replies.
+    """
+    id = env.description.id
+    drawn = sum(1 for _ in itertools.islice(demonstrations_of(env.env, Random(0), id), _DRAWN))
+    if 0 < drawn < _DRAWN:
+        raise DeclarationError(
+            f"demonstrations() of {id} ended after {drawn}; they must be endless: repeat them in `while True`."
+        )
+    return drawn > 0
 
 
 def _pairs(
@@ -215,14 +242,14 @@ def _plan_env(choice: EnvChoice, training: TrainingOptions, *, trained: bool) ->
     found = spec(choice.id)
     with blaming(f"{choice.id} cannot be made with options {choice.options}"):
         env = make_env(choice.id, **choice.options)
-        tasks = list(tasks_of(env, _EVAL_SPLIT))
+        tasks = list(tasks_of(env, _EVAL_SPLIT, found.id))
         if trained:
             if _TRAIN_SPLIT not in env.splits:
                 raise JobError(
                     f"{choice.id} is for evaluation only: it has no split {_TRAIN_SPLIT!r}. Train on another "
                     "environment, or score replies on this one with --policy oracle or --policy replay:FILE."
                 )
-            tasks_of(env, _TRAIN_SPLIT)
+            tasks_of(env, _TRAIN_SPLIT, found.id)
     description = Environment.describe(
         found.id,
         options=found.options | choice.options,

@@ -6,7 +6,6 @@ import itertools
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from random import Random
 from typing import Any
 
 import torch
@@ -72,13 +71,12 @@ def train(
         An entry with its sidecar for each environment × normalizer whose seeds are all finished, and how many
         runs failed.
     """
-    for env in plan.envs if plan.policy.kind == "embedded" else ():
-        if next(iter(env.env.demonstrations(Random(0))), None) is None:
-            console.print(
-                f"{env.description.id} offers no demonstrations: the policy begins without any of its replies, and may "
-                "never earn a reward there. Define `demonstrations(rng)` in the environment.",
-                style="yellow",
-            )
+    for id in plan.undemonstrated:
+        console.print(
+            f"{id} offers no demonstrations: the policy begins without any of its replies, and may never earn a reward "
+            "there. Define `demonstrations(rng)` in the environment.",
+            style="yellow",
+        )
     with _start(engine, plan) as running:
         runs = list(_planned_runs(plan, folder, _policies(plan, running, console)))
         missing = [run.task for run in runs if folder.load(run.task) is None]

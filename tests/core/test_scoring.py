@@ -1,4 +1,5 @@
 import math
+import re
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from fractions import Fraction
@@ -144,8 +145,11 @@ def test_failures_name_environment_reward_task_and_error(vec: Vec) -> None:
     venv = vec(Fragile, 1, 2)
     _, info = step(venv, "ab", "")
     assert [failure.reward for failure in info["failures"]] == ["each", "together", "lazily"]
-    assert str(info["failures"][0]) == (
-        f"test/Env-v0: reward 'each' failed on task {venv.tasks[0].id}: ZeroDivisionError: division by zero"
+    failure = info["failures"][0]
+    assert re.fullmatch(r".*test_scoring\.py, line \d+", failure.place)
+    assert str(failure) == (
+        f"test/Env-v0: reward 'each' failed on task {venv.tasks[0].id}: ZeroDivisionError: division by zero "
+        f"({failure.place})"
     )
 
 

@@ -73,10 +73,11 @@ def test_canonical_json_is_ascii_and_reads_back(value: Any) -> None:
 
 @given(st.lists(st.integers(0, 100), max_size=50), st.lists(st.integers(0, 100), max_size=50), st.floats(0, 1))
 def test_splits_share_no_task_however_the_tasks_were_drawn(one: list[int], other: list[int], share: float) -> None:
-    train = split_by_content([Task(str(n)) for n in one], "train", share)
-    held_out = split_by_content([Task(str(n)) for n in other], "eval", share)
+    train = split_by_content([Task(str(n)) for n in one], "train", share, repeated=True)
+    held_out = split_by_content([Task(str(n)) for n in other], "eval", share, repeated=True)
     assert not set(train) & set(held_out)
-    assert set(train) | set(split_by_content([Task(str(n)) for n in one], "eval", share)) == {Task(str(n)) for n in one}
+    rest = split_by_content([Task(str(n)) for n in one], "eval", share, repeated=True)
+    assert set(train) | set(rest) == {Task(str(n)) for n in one}
     assert len(train) == len(set(train))
 
 

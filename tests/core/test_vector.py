@@ -195,7 +195,7 @@ def test_task_ids_must_be_as_many_as_prompts_and_known(vec: Vec) -> None:
 def test_split_chooses_the_tasks_and_splits_share_none(vec: Vec) -> None:
     train, held_out = vec(Echo, split="train"), vec(Echo, split="eval")
     assert not {task.id for task in train.tasks} & {task.id for task in held_out.tasks}
-    with pytest.raises(UnknownNameError, match=r"split of Echo 'evaluation'.*Known: eval, train"):
+    with pytest.raises(UnknownNameError, match=r"split of test/Env-v0 'evaluation'.*Known: eval, train"):
         vec(Echo, split="evaluation")
 
 
@@ -206,7 +206,7 @@ def test_options_reach_the_environment_and_unknown_ones_do_not(vec: Vec) -> None
 
 
 def test_split_without_tasks_is_an_error(vec: Vec) -> None:
-    with pytest.raises(DeclarationError, match="split 'train' has no tasks"):
+    with pytest.raises(DeclarationError, match=r"tasks\('train'\) of test/Env-v0 has no tasks"):
         vec(Echo, size=0)
 
 

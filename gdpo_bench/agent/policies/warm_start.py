@@ -30,7 +30,8 @@ from gdpo_bench.agent.options import EmbeddedConfig
 from gdpo_bench.agent.policies.embedded import build_policy, conversation_text
 from gdpo_bench.agent.policy import Policy
 from gdpo_bench.core import Task, TextEnv, content_hash
-from gdpo_bench.core.env import Script, script_replies
+from gdpo_bench.core.blame import blaming
+from gdpo_bench.core.env import Script, demonstrations_of, script_replies
 from gdpo_bench.core.episodes import Episode
 from gdpo_bench.core.errors import DeclarationError
 from gdpo_bench.core.files import WriteError
@@ -59,11 +60,11 @@ def build_corpus(envs: Mapping[str, TextEnv[Any]], examples: int, seed: int) -> 
         The corpus.
 
     Raises:
-        DeclarationError: No environment has demonstrations, or those of one end.
+        DeclarationError: No environment has demonstrations, or those of one end or raise.
     """
     streams = []
     for env_id, env in sorted(envs.items()):
-        stream = iter(env.demonstrations(Random(f"{env_id} {seed}")))
+        stream = demonstrations_of(env, Random(f"{env_id} {seed}"), env_id)
         first = next(stream, None)
         if first is not None:
             streams.append((env_id, env, itertools.chain([first], stream)))
@@ -80,7 +81,8 @@ def build_corpus(envs: Mapping[str, TextEnv[Any]], examples: int, seed: int) -> 
                 f"{env_id}: the demonstrations ended after {number // len(streams)}; they must be endless, "
                 "repeating themselves if need be."
             )
-        corpus.extend(_turns(env, *demonstration))
+        with blaming(f"A demonstration of {env_id} cannot be played"):
+            corpus.extend(_turns(env, *demonstration))
     return corpus
 
 

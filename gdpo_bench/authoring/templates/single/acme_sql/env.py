@@ -36,16 +36,16 @@ class SqlEnv(TextEnv[SqlTask]):
         """Random tasks, the same in every process; one in ten, by content, is for evaluation."""
         rng = Random(0)
         drawn = (tuple(rng.choices(range(10), k=self.length)) for _ in range(2000))
-        return split_by_content((SqlTask(f"{_text(digits)}\n", digits) for digits in drawn), split)
+        return split_by_content((SqlTask(f"{_text(digits)}\n", digits) for digits in drawn), split, repeated=True)
 
     @reward(low=0, high=1, metric="accuracy")
-    def sorted(self, task: SqlTask, reply: str) -> float:
+    def ordered(self, task: SqlTask, reply: str) -> float:
         """Share of the digits that stand where they belong."""
         expected = _text(sorted(task.digits)).split()
         found = reply.split()[: len(expected)]
         return sum(a == b for a, b in zip(expected, found, strict=False)) / len(expected)
 
-    @reward(low=0, high=1, kind="binary", gate=Gate(on="sorted", at_least=1), metric="format_rate")
+    @reward(low=0, high=1, kind="binary", gate=Gate(on="ordered", at_least=1), metric="format_rate")
     def bare(self, task: SqlTask, reply: str) -> bool:
         """1 if the reply is digits with single spaces, and no more; counts only if all are right."""
         return reply == _text(sorted(task.digits))

@@ -49,7 +49,7 @@ class SqlEnv(DialogEnv[SqlTask, Progress]):
     def tasks(self, split: str) -> Sequence[SqlTask]:
         """Random stocks, the same in every process; one in ten, by content, is for evaluation."""
         rng = Random(0)
-        return split_by_content((_task(rng) for _ in range(500)), split)
+        return split_by_content((_task(rng) for _ in range(500)), split, repeated=True)
 
     def messages(self, task: SqlTask) -> list[Message]:
         """The tools as JSON Schema, and the question."""
