@@ -7,7 +7,7 @@ python -m gdpo_bench.leaderboard validate
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import tyro
@@ -20,9 +20,9 @@ from gdpo_bench.core.errors import DataError, GdpoBenchError
 from gdpo_bench.core.files import write_atomically
 from gdpo_bench.leaderboard.compare.pair import compare_pair
 from gdpo_bench.leaderboard.compare.pooled import pool
-from gdpo_bench.leaderboard.files.attestation import attestation_problems, read_attestations
+from gdpo_bench.leaderboard.files.attestation import Attestation, attestation_problems, read_attestations
 from gdpo_bench.leaderboard.files.entries import EntryError
-from gdpo_bench.leaderboard.files.history import broken_promises
+from gdpo_bench.leaderboard.files.history import broken_promises, committed_files
 from gdpo_bench.leaderboard.files.schema import Entry, Track, json_schema_text
 from gdpo_bench.leaderboard.files.store import (
     ROOT,
@@ -32,6 +32,7 @@ from gdpo_bench.leaderboard.files.store import (
     Measured,
     board_of,
     entry_files,
+    entry_path,
     find_entry_file,
     read_entry,
     read_filed_entry,
@@ -44,8 +45,12 @@ from gdpo_bench.leaderboard.show.pair import render_pair
 from gdpo_bench.leaderboard.show.plots import plot_profiles
 from gdpo_bench.leaderboard.show.pooled_table import render_pooled
 from gdpo_bench.leaderboard.show.table import render_markdown
+from gdpo_bench.leaderboard.show.trial import unshowable
 
 TABLE_FILE = "README.md"
+_OLD_FORMAT = (
+    "An entry of format 1, which comes without the reward vectors behind it, is no longer taken. Run it again."
+)
 _HELP = "Check leaderboard entries, file them, and regenerate the table."
 
 
@@ -58,31 +63,42 @@ def validate(paths: tyro.conf.Positional[tuple[Path, ...]] = (ROOT,), base: str 
 
     Returns:
         1 if there are problems, else 0.
+
+    Raises:
+        DataError: A folder holds no entry: a check of nothing says nothing.
     """
-    fine, old, problems = 0, 0, []
+    old, problems = 0, []
+    shown: dict[Path, Entry] = {}
+    attestations: dict[str, list[Attestation]] = {}
     for path in paths:
         is_run = (path / RUN_FOLDER).is_dir() or path.name == RUN_FOLDER
         root = board_of(path) or (path if path.is_dir() and not is_run else None)
-        for file in _entries_below(path):
+        committed = committed_files(path, base) if root is not None and path.is_dir() else None
+        for file in _entries_below(path, required=True):
             try:
                 entry = read_measured(file, read_filed_entry(file, root)).entry
             except GdpoBenchError as error:
                 problems.append(str(error))
-            else:
-                fine += 1
-                old += entry.sidecar is None
+                continue
+            if entry.sidecar is None and committed is not None and file not in committed:
+                problems.append(f"{file}: {_OLD_FORMAT}")
+            shown[file] = entry
+            old += entry.sidecar is None
         if root is not None and path.is_dir():
-            problems += attestation_problems(path)
+            wrong = attestation_problems(path)
+            problems += wrong
+            attestations |= {} if wrong else read_attestations(path)
             changed = broken_promises(path, base)
             if changed is None:
                 print(f"{path} is in no git checkout: whether an entry was changed or deleted cannot be seen.")
             problems += changed or []
+    problems += unshowable(shown, attestations)
     for problem in problems:
         print(problem, file=sys.stderr)
     if old:
         told = _count(old, "entry of format 1 has", "entries of format 1 have")
         print(f"{told} no sidecar: whether the statistics follow from the rewards cannot be checked.")
-    print(f"{_count(fine, 'valid entry', 'valid entries')}, {_count(len(problems), 'problem', 'problems')}.")
+    print(f"{_count(len(shown), 'valid entry', 'valid entries')}, {_count(len(problems), 'problem', 'problems')}.")
     return 1 if problems else 0
 
 
@@ -126,7 +142,9 @@ def html(out: Path, root: Path = ROOT) -> None:
     """
     board = Board.read(root)
     _refuse_damaged(board)
-    write_atomically(out, render_page(board.entries.values(), read_attestations(root)))
+    attestations = read_attestations(root)
+    _refuse_unshowable(board, attestations)
+    write_atomically(out, render_page(board.entries.values(), attestations))
     print(f"Wrote {out}.")
 
 
@@ -154,12 +172,13 @@ def submit(paths: tyro.conf.Positional[tuple[Path, ...]], root: Path = ROOT, sup
     measured = []
     for file, entry in files.items():
         if entry.sidecar is None and entry.id not in board.entries:
-            raise EntryError(
-                f"{file}: An entry of format 1, which comes without the reward vectors behind it, is no longer taken. "
-                "Run it again."
-            )
+            raise EntryError(f"{file}: {_OLD_FORMAT}")
         found = read_measured(file, entry)
         measured.append(found if not supersede else Measured(superseding(entry, board), found.sidecar))
+    new = {file: one.entry for file, one in zip(files, measured, strict=True)}
+    known = {entry_path(entry, root): entry for entry in board.entries.values()}
+    if problems := unshowable(known | new):
+        raise EntryError("Nothing was filed:\n" + "\n".join(problems))
     for one in sorted(measured, key=lambda one: one.entry.supersedes is not None):
         path = board.file(one.entry, one.sidecar)
         what = f"{one.entry.normalizer.name} on {one.entry.environment.id}"
@@ -261,12 +280,22 @@ def _current(root: Path) -> list[Entry]:
 def _render(root: Path) -> str:
     board = Board.read(root)
     _refuse_damaged(board)
-    return render_markdown(board.current(), attestations=read_attestations(root))
+    attestations = read_attestations(root)
+    try:
+        return render_markdown(board.current(), attestations=attestations)
+    except Exception:  # whatever an entry stops it with is said with the entry's name
+        _refuse_unshowable(board, attestations)
+        raise
 
 
 def _refuse_damaged(board: Board) -> None:
     if problems := [*board.problems, *attestation_problems(board.root)]:
         raise EntryError("The leaderboard has damaged files; mend them first.\n" + "\n".join(problems))
+
+
+def _refuse_unshowable(board: Board, attestations: Mapping[str, Sequence[Attestation]]) -> None:
+    if problems := unshowable({entry_path(one, board.root): one for one in board.entries.values()}, attestations):
+        raise EntryError("\n".join(problems))
 
 
 def _count(n: int, one: str, many: str) -> str:

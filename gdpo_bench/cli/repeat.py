@@ -42,8 +42,15 @@ def recompute(root: Path = ROOT, allow_code: bool = False) -> int:
 
     Returns:
         1 if an advantage moved, else 0.
+
+    Raises:
+        DataError: There is no such folder, or no entry of the track in it: a check of nothing says nothing.
     """
+    if not root.is_dir():
+        raise DataError(f"There is no folder {root}; name a leaderboard's with --root.")
     files = {file: entry for file in entry_files(root) if (entry := read_entry(file)).track == "advantage"}
+    if not files:
+        raise DataError(f"No entries of the advantage track under {root}: nothing was computed again.")
     superseded = {entry.supersedes for entry in files.values()}
     files = {file: entry for file, entry in files.items() if entry.sidecar or entry.id not in superseded}
     checked, moved = 0, 0

@@ -182,7 +182,7 @@ def test_an_attestation_stands_beside_its_entry_is_shown_and_checked(tmp_path, m
         entry=one.entry.id,
         seeds=[result.seed for result in one.entry.results],
         criterion="equal",
-        largest_difference={"format": 0.0},
+        largest_difference={"format": 0.0, "correct": 0.0},
         provenance=make_provenance(author="another", status="reproduced", cost=Cost(wall_s=1, tokens=None)),
     )
     assert status(one.entry, {one.entry.id: [attestation]}) == "reproduced"

@@ -191,9 +191,9 @@ def test_rewards_outside_their_range_or_changed_without_a_gate_are_refused(measu
 def test_a_file_that_would_fill_the_memory_is_refused(tmp_path, monkeypatch):
     from gdpo_bench.leaderboard.files import sidecar
 
-    monkeypatch.setattr(sidecar, "_LARGEST", 1 << 20)
+    monkeypatch.setattr(sidecar, "LARGEST", 1 << 20)
     path = tmp_path / "bomb.json.gz"
     content = b" " * (2 << 20)
     path.write_bytes(gzip.compress(content))
-    with pytest.raises(EntryError, match="more than 1 MiB"):
+    with pytest.raises(EntryError, match="more than 1,048,576 bytes"):
         read_sidecar(path, hashlib.sha256(content).hexdigest())

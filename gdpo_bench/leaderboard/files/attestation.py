@@ -7,16 +7,21 @@ a file that names the entry, the seeds, what was required and what came out; its
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, ValidationError
 
+from gdpo_bench.core.errors import DataError
 from gdpo_bench.core.files import create_atomically
+from gdpo_bench.core.reading import parse_json, read_plain
 from gdpo_bench.core.task import content_hash
-from gdpo_bench.leaderboard.files.schema import Entry, Finite, Hash, Provenance, Seed
-from gdpo_bench.leaderboard.files.store import ATTESTATION
+from gdpo_bench.leaderboard.files.entries import EntryError
+from gdpo_bench.leaderboard.files.schema import Entry, Hash, Provenance, Seed
+from gdpo_bench.leaderboard.files.store import ATTESTATION, LARGEST_ENTRY, read_entry
+from gdpo_bench.leaderboard.files.verification import TOLERANCE
 
 Criterion = Literal["equal", "1e-9", "within the interval"]
 """What the numbers were held to, from the strictest on."""
@@ -30,11 +35,11 @@ class Attestation(BaseModel):
     attestation_version: Literal[1] = 1
     entry: Hash
     """Id of the entry."""
-    seeds: list[Seed | None]
+    seeds: Annotated[list[Seed | None], Field(min_length=1)]
     """Those that were run again."""
     criterion: Criterion
     """What their numbers fulfil."""
-    largest_difference: dict[str, Finite]
+    largest_difference: Annotated[dict[str, NonNegativeFloat], Field(min_length=1)]
     """Reward → largest difference between final values of a seed."""
     provenance: Provenance
     """Who repeated it, when and where."""
@@ -65,20 +70,23 @@ def read_attestations(folder: Path) -> dict[str, list[Attestation]]:
     """Entry id → the attestations under a folder that are about it, the oldest first.
 
     Raises:
-        ValidationError: One is damaged; `attestation_problems` says which.
+        EntryError: One is damaged.
     """
     found: dict[str, list[Attestation]] = {}
     for path in _files(folder):
-        attestation = Attestation.model_validate_json(path.read_bytes())
+        attestation = _read(path)
         found.setdefault(attestation.entry, []).append(attestation)
     return {entry: sorted(those, key=lambda one: one.provenance.date) for entry, those in found.items()}
 
 
 def status(entry: Entry, attestations: Mapping[str, Sequence[Attestation]]) -> str:
-    """`reproduced` where somebody else has repeated the entry, else what it says of itself."""
+    """`reproduced` where somebody else has repeated the entry, whatever it says of itself."""
     own = entry.provenance
-    by_others = any(one.provenance.author != own.author for one in attestations.get(entry.id, ()))
-    return "reproduced" if by_others else own.status
+    by_others = any(
+        one.provenance.author != own.author and not any(_contradictions(one, entry))
+        for one in attestations.get(entry.id, ())
+    )
+    return "reproduced" if by_others else "self-reported"
 
 
 def attestation_problems(folder: Path) -> list[str]:
@@ -86,15 +94,47 @@ def attestation_problems(folder: Path) -> list[str]:
     problems = []
     for path in _files(folder):
         try:
-            found = Attestation.model_validate_json(path.read_bytes())
-        except (OSError, ValidationError) as error:
-            problems.append(f"{path}: Not an attestation: {str(error).splitlines()[0]}")
-            continue
-        if found.name != path.name:
-            problems.append(f"{path}: Its name does not follow from its content, which was changed or is another's.")
-        if not path.with_name(f"{found.entry}.json").is_file():
+            found = _read(path)
+            entry = read_entry(path.with_name(f"{found.entry}.json"))
+        except EntryError as error:
+            problems.append(str(error))
+        except DataError:
             problems.append(f"{path}: It is about {found.entry}, which is not in the same folder.")
+        else:
+            problems += [f"{path}: {problem}" for problem in _contradictions(found, entry)]
     return problems
+
+
+def _read(path: Path) -> Attestation:
+    """One attestation, whose text and name follow from it.
+
+    Raises:
+        EntryError: It is damaged, altered, or something else.
+    """
+    try:
+        content = read_plain(path, LARGEST_ENTRY)
+        found = Attestation.model_validate(parse_json(content, LARGEST_ENTRY))
+    except ValidationError as error:
+        raise EntryError(f"{path}: Not an attestation: {error.errors()[0]['msg']}") from error
+    except DataError as error:
+        told = str(error).removeprefix(f"{path}: ")
+        raise EntryError(f"{path}: Not an attestation: {told}") from error
+    if found.name != path.name or found.text.encode() != content:
+        raise EntryError(f"{path}: Its name does not follow from its content, which was changed or is another's.")
+    return found
+
+
+def _contradictions(attestation: Attestation, entry: Entry) -> Iterator[str]:
+    """What an attestation says that its entry cannot bear out."""
+    if any(seed not in [result.seed for result in entry.results] for seed in attestation.seeds):
+        yield "It is about seeds that the entry does not have."
+    if attestation.largest_difference.keys() != {reward.name for reward in entry.environment.rewards}:
+        yield "It must hold a difference for each reward of the entry, and no other."
+    bound = {"equal": 0.0, "1e-9": TOLERANCE, "within the interval": math.inf}[attestation.criterion]
+    scale = {reward.name: max(1.0, abs(reward.low), abs(reward.high)) for reward in entry.environment.rewards}
+    for name, difference in attestation.largest_difference.items():
+        if difference > bound * scale.get(name, 1.0):
+            yield f"It says that the numbers are {attestation.criterion!r}, but {name} differs by {difference:g}."
 
 
 def _files(folder: Path) -> list[Path]:

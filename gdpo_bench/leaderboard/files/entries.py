@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NoReturn
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
 from gdpo_bench.core.errors import GdpoBenchError
-from gdpo_bench.core.task import content_hash
+from gdpo_bench.core.reading import FormatError, parse_json
+from gdpo_bench.core.task import canonical_json, content_hash
 from gdpo_bench.leaderboard.files.schema import (
     SCHEMA_VERSION,
     Entry,
@@ -47,6 +48,8 @@ _WRITTEN_WHERE_KNOWN: tuple[tuple[str, ...], ...] = (
     ("provenance", "hardware", "processor"),
 )
 """Fields that older entries of the same format lack, and keep lacking when they are written again."""
+_MEMORY = 32 << 20
+"""Bytes for the values of an entry's JSON, of which checking makes a few copies."""
 _FIRST_GRADER = 1
 """Revision of a grader that is not written, so that entries from before there were revisions keep text and id."""
 
@@ -128,11 +131,12 @@ def entry_fields(entry: Entry) -> dict[str, Any]:
     return fields
 
 
-def parse_entry(text: str) -> Entry:
+def parse_entry(text: str | bytes) -> Entry:
     """Read an entry from its file's text, whatever format version it was written in.
 
     Raises:
-        EntryError: Not JSON, of a newer format, altered after it was written, or contradictory.
+        EntryError: Not JSON, of a newer format, altered after it was written, contradictory, or not as it would be
+            written again.
     """
     fields = _parse_json(text)
     version = fields.get("schema_version")
@@ -143,27 +147,42 @@ def parse_entry(text: str) -> Entry:
             f"Written by a newer gdpo-bench (entry format {version}; this one reads up to {SCHEMA_VERSION}). "
             "Update gdpo-bench."
         )
-    entry = _validated(_migrated(fields, version))
+    migrated = _migrated(fields, version)
+    entry = _validated(migrated)
     expected = content_id(fields)
     if entry.id != expected:
         raise EntryError(
             f"The id {entry.id} does not follow from the content, whose id is {expected}: it was changed after "
             "it was written. Entries are immutable; run it again, or submit a correction that supersedes it."
         )
+    # What is filed must be what was hashed: validation takes 0 for 0.0, "0.5" for 0.5 and true for 1.
+    written = entry_fields(entry)
+    if canonical_json(written) != canonical_json(migrated):
+        raise EntryError("Not as gdpo-bench writes it: " + next(_differences(migrated, written)))
     return entry
 
 
-def _parse_json(text: str) -> dict[str, Any]:
-    def refuse(constant: str) -> NoReturn:
-        raise EntryError(f"{constant} is not a number that an entry may hold; all values must be finite.")
+def _differences(found: Any, expected: Any, where: str = "") -> Iterator[str]:
+    """What differs between two JSON values, each as a sentence with its place."""
+    if isinstance(found, dict) and isinstance(expected, dict):
+        for name in sorted(found.keys() | expected.keys()):
+            inner = f"{where}.{name}".lstrip(".")
+            if name not in found or name not in expected:
+                yield f"{inner} {'is missing' if name not in found else 'is written only where it is known'}."
+            else:
+                yield from _differences(found[name], expected[name], inner)
+    elif isinstance(found, list) and isinstance(expected, list) and len(found) == len(expected):
+        for i, (one, other) in enumerate(zip(found, expected, strict=True)):
+            yield from _differences(one, other, f"{where}[{i}]")
+    elif canonical_json(found) != canonical_json(expected):
+        yield f"{where} is {json.dumps(found)[:100]}, expected {json.dumps(expected)[:100]}."
 
+
+def _parse_json(text: str | bytes) -> dict[str, Any]:
     try:
-        fields = json.loads(text, parse_constant=refuse)
-    except json.JSONDecodeError as error:
-        cut = "" if text[error.pos :].strip() else " The file ends too early: was it cut off?"
-        raise EntryError(f"Not JSON: line {error.lineno}, column {error.colno}: {error.msg}.{cut}") from error
-    except RecursionError as error:
-        raise EntryError("Not an entry: the JSON is nested too deeply.") from error
+        fields = parse_json(text.encode("utf-8") if isinstance(text, str) else text, _MEMORY)
+    except FormatError as error:
+        raise EntryError(str(error)) from error
     if not isinstance(fields, dict):
         raise EntryError(f"Expected an entry, a JSON object; got {type(fields).__name__}.")
     return fields

@@ -25,6 +25,32 @@ def broken_promises(root: Path, base: str) -> list[str] | None:
     Raises:
         DataError: There is no such commit.
     """
+    start = _start(root, base)
+    if start is None:
+        return None
+    changed = _git(root, "diff", "--name-status", "--no-renames", "--relative", "-z", start, "--", ".").split("\0")
+    return [
+        f"{root / path}: It {_WORDS.get(status, 'was changed')} since {base}. Entries are immutable: restore it, and "
+        "submit a correction that supersedes it."
+        for status, path in zip(changed[::2], changed[1::2], strict=False)
+        if status != "A" and _IMMUTABLE.fullmatch(Path(path).name)
+    ]
+
+
+def committed_files(root: Path, base: str) -> set[Path] | None:
+    """Files under a folder that were there at a commit; `None` where there is no git, or the folder is in no checkout.
+
+    Raises:
+        DataError: There is no such commit.
+    """
+    start = _start(root, base)
+    if start is None:
+        return None
+    return {root / name for name in _git(root, "ls-tree", "-r", "-z", "--name-only", start, "--", ".").split("\0")}
+
+
+def _start(root: Path, base: str) -> str | None:
+    """Where the branches parted: what others filed on the base meanwhile is not missing here."""
     try:
         _git(root, "rev-parse", "--show-toplevel")
     except (OSError, subprocess.SubprocessError):
@@ -33,15 +59,7 @@ def broken_promises(root: Path, base: str) -> list[str] | None:
         commit = _git(root, "rev-parse", "--verify", "--quiet", f"{base}^{{commit}}").strip()
     except subprocess.SubprocessError as error:
         raise DataError(f"There is no commit {base} here to compare with; fetch it, or name another one.") from error
-    # Against the point where the branches parted: what others filed on the base meanwhile is not missing here.
-    start = _git(root, "merge-base", commit, "HEAD").strip()
-    changed = _git(root, "diff", "--name-status", "--no-renames", "--relative", "-z", start, "--", ".").split("\0")
-    return [
-        f"{root / path}: It {_WORDS.get(status, 'was changed')} since {base}. Entries are immutable: restore it, and "
-        "submit a correction that supersedes it."
-        for status, path in zip(changed[::2], changed[1::2], strict=False)
-        if status != "A" and _IMMUTABLE.fullmatch(Path(path).name)
-    ]
+    return _git(root, "merge-base", commit, "HEAD").strip()
 
 
 def _git(folder: Path, *arguments: str) -> str:

@@ -15,7 +15,6 @@ or the versions in it, every unrelated change would make every result look new.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from itertools import pairwise
@@ -30,6 +29,7 @@ from pydantic import (
     NonNegativeFloat,
     NonNegativeInt,
     PositiveInt,
+    ValidationError,
     model_validator,
 )
 
@@ -62,12 +62,23 @@ def _as_json_returns_it(value: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
-Finite = Annotated[float, Field(allow_inf_nan=False), AfterValidator(lambda x: x + 0.0)]  # -0.0 becomes 0.0
+def _bounded(value: float) -> float:
+    if abs(value) > _LARGEST:
+        raise ValueError(f"must lie within ±{_LARGEST:g}")
+    return value + 0.0  # -0.0 becomes 0.0
+
+
+_LARGEST = 1e100
+"""No measured number may be larger, so that squares and sums stay finite."""
+_RANGES = 1e-9, 1e12
+"""Widths of rewards' ranges, and their largest bound, that tables and charts can show."""
+Finite = Annotated[float, Field(allow_inf_nan=False), AfterValidator(_bounded)]
 Share = Annotated[Finite, Field(ge=0, le=1)]
 JsonDict = Annotated[dict[str, Any], AfterValidator(_as_json_returns_it)]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Text = Annotated[str, Field(min_length=1)]
+EnvId = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*/[A-Za-z][A-Za-z0-9_.]*-v[0-9]+$", max_length=200)]
 
 
 class _Part(BaseModel):
@@ -98,15 +109,20 @@ class RewardDeclaration(_Part):
 
     @model_validator(mode="after")
     def _range_is_one(self) -> Self:
-        if not 0 < self.high - self.low < math.inf:
+        if not self.low < self.high:
             raise ValueError(f"low must be below high; got [{self.low:g}, {self.high:g}]")
+        narrowest, largest = _RANGES
+        if self.high - self.low < narrowest or max(abs(self.low), abs(self.high)) > largest:
+            raise ValueError(
+                f"a range is at least {narrowest:g} wide and within ±{largest:g}; got [{self.low:g}, {self.high:g}]"
+            )
         return self
 
 
 class Environment(_Part):
     """What was asked, and what it was judged by."""
 
-    id: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*/[A-Za-z][A-Za-z0-9_.]*-v[0-9]+$")]
+    id: EnvId
     options: JsonDict
     """Everything that was passed to the environment."""
     rewards: Annotated[list[RewardDeclaration], Field(min_length=1)]
@@ -189,12 +205,52 @@ class NormalizerConfig(_Part):
         return without_removed(self.name, self.options)
 
 
+class _Imitated(BaseModel):
+    """An environment whose demonstrations a warm start imitated."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: EnvId
+    options: dict[str, Any]
+
+
+class _Config(BaseModel):
+    """Options of a policy; which there are depends on its kind."""
+
+    model: Text | None = None
+    revision: Text | None = None
+    chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
+
+
+class _Details(BaseModel):
+    """Shapes of those details of a policy that are read, by tables or to run it again; others may be anything."""
+
+    config: _Config = _Config()
+    rollout: Text = "transformers"
+    warm_start_envs: list[_Imitated] = Field(default_factory=list)
+    warm_start_corpus: dict[Annotated[str, Field(pattern=r"^[0-9]{1,20}$")], Text] = Field(default_factory=dict)
+    chat_template: Text | None = None
+    commit: Text | None = None
+    processes: PositiveInt = 1
+    rollouts: PositiveInt = 1
+    completions: Text | None = None
+
+
+def _shaped(details: dict[str, Any]) -> dict[str, Any]:
+    try:
+        _Details.model_validate(details, strict=True)
+    except ValidationError as error:
+        problems = ("".join(f".{part}" for part in one["loc"]) + f": {one['msg']}" for one in error.errors())
+        raise ValueError("; ".join(problems).lstrip(".")) from error
+    return details
+
+
 class PolicyConfig(_Part):
     """Who replied."""
 
     name: Text
     """`mini`, `oracle`, `replay:<what>`, …"""
-    details: JsonDict
+    details: Annotated[JsonDict, AfterValidator(_shaped)]
     """What pins it: configuration, warm start, hash of the corpus, sampling, …"""
 
 
@@ -359,6 +415,8 @@ class Entry(_Part):
             raise ValueError("an entry cannot supersede itself")
         declared = {reward.name: reward for reward in self.environment.rewards}
         _check_names("normalizer.weights", self.normalizer.weights, declared)
+        if any(result.seed is None for result in self.results) and (self.training is not None or len(self.results) > 1):
+            raise ValueError("results have a seed each; only a single one on the advantage track has none")
         order = [seed_order(result.seed) for result in self.results]
         if any(later <= earlier for earlier, later in pairwise(order)):
             raise ValueError("results must be sorted by seed, each seed once")

@@ -9,10 +9,7 @@ An evaluation's columns are those of `core.vectors.RewardVectors.as_json`. The e
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import json
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +19,7 @@ from typing import Any, Self
 from pydantic import ValidationError
 
 from gdpo_bench.core.errors import DataError
+from gdpo_bench.core.reading import FormatError, gunzip, parse_json, read_plain
 from gdpo_bench.core.task import canonical_json
 from gdpo_bench.core.vectors import RewardVectors, compress
 from gdpo_bench.leaderboard.files.entries import EntryError
@@ -29,8 +27,10 @@ from gdpo_bench.leaderboard.files.schema import Seed, seed_order
 
 SUFFIX = ".json.gz"
 _FORMAT = 1
-_LARGEST = 1 << 30
-"""Bytes of content at most, so that a small file cannot fill the memory."""
+LARGEST = 16 << 20
+"""Bytes of content at most, and of the file: reading one takes at most 256 MB, whatever it holds."""
+_MEMORY = 192 << 20
+"""Bytes for the values of its JSON and the columns made of them."""
 
 
 @dataclass(frozen=True)
@@ -97,16 +97,17 @@ def read_sidecar(path: Path, sha256: str) -> Sidecar:
         DataError: It cannot be read.
     """
     try:
-        with gzip.open(path) as file:
-            content = file.read(_LARGEST + 1)
-    except FileNotFoundError as error:
+        file = read_plain(path, LARGEST)
+    except FormatError as error:
+        raise EntryError(str(error)) from error
+    except DataError as error:
+        if path.exists():
+            raise
         raise EntryError(f"{path}: The sidecar is missing: entries come with their reward vectors.") from error
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise EntryError(f"{path}: The sidecar is damaged: {error}. Was it cut off?") from error
-    except OSError as error:
-        raise DataError(f"Cannot read {path}: {error.strerror or error}.") from error
-    if len(content) > _LARGEST:
-        raise EntryError(f"{path}: The sidecar holds more than {_LARGEST >> 20} MiB.")
+    try:
+        content = gunzip(file, LARGEST)
+    except FormatError as error:
+        raise EntryError(f"{path}: The sidecar is damaged: {error}") from error
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
         raise EntryError(
@@ -126,7 +127,7 @@ def parse_sidecar(content: bytes) -> Sidecar:
         EntryError: It is of a newer format, or something else.
     """
     try:
-        fields: Any = json.loads(content)
+        fields: Any = parse_json(content, _MEMORY)
         version = fields["format"]
         if version != _FORMAT:
             raise EntryError(f"A sidecar of format {version}; this gdpo-bench reads {_FORMAT}. Update gdpo-bench.")
@@ -140,5 +141,7 @@ def parse_sidecar(content: bytes) -> Sidecar:
         return Sidecar([str(name) for name in fields["rewards"]], runs)
     except EntryError:
         raise
-    except (ValueError, KeyError, TypeError, RecursionError, ValidationError) as error:
+    except FormatError as error:
+        raise EntryError(f"Not a sidecar: {error}") from error
+    except (ValueError, KeyError, TypeError, ValidationError) as error:
         raise EntryError(f"Not a sidecar: {type(error).__name__}: {error}") from error

@@ -14,6 +14,7 @@ from typing import get_args
 
 from gdpo_bench.core.errors import DataError
 from gdpo_bench.core.files import create_atomically, write_atomically
+from gdpo_bench.core.reading import FormatError, read_plain
 from gdpo_bench.leaderboard.files.entries import EntryError, entry_text, parse_entry
 from gdpo_bench.leaderboard.files.schema import Entry, Track
 from gdpo_bench.leaderboard.files.sidecar import Sidecar, read_sidecar, sidecar_path
@@ -25,6 +26,8 @@ SCHEMA_FILE = "schema.json"
 """Name of the exported JSON Schema, the one file of a board that is not an entry."""
 RUN_FOLDER = "entries"
 """Where the folder of a run keeps its entries, all side by side."""
+LARGEST_ENTRY = 4 << 20
+"""Bytes of an entry's or attestation's file at most: some 600 seeds."""
 ATTESTATION = re.compile(r"(?P<entry>[0-9a-f]{16})\.attested-(?P<hash>[0-9a-f]{16})\.json")
 """Names of files that say that somebody repeated an entry; see `attestation`."""
 
@@ -65,13 +68,11 @@ def read_entry(path: Path) -> Entry:
         DataError: There is no such file, or it cannot be read.
     """
     try:
-        return parse_entry(path.read_bytes().decode("utf-8"))
+        return parse_entry(read_plain(path, LARGEST_ENTRY))
+    except FormatError as error:
+        raise EntryError(str(error)) from error
     except EntryError as error:
         raise EntryError(f"{path}: {error}") from error
-    except UnicodeDecodeError as error:
-        raise EntryError(f"{path}: Not text in UTF-8 (byte {error.start}).") from error
-    except OSError as error:
-        raise DataError(f"Cannot read {path}: {error.strerror or error}.") from error
 
 
 def read_filed_entry(path: Path, root: Path | None) -> Entry:
@@ -189,6 +190,7 @@ class Board:
             return None
         path = entry_path(entry, self.root)
         _check_supersedes(entry, path)
+        _check_no_link(path, self.root)
         if entry.sidecar != (sidecar and sidecar.sha256):
             raise EntryError(f"Entry {entry.id} cannot be filed without its own sidecar.")
         if sidecar is not None and not path.exists():
@@ -253,6 +255,13 @@ def superseding(entry: Entry, board: Board) -> Entry:
             "is made."
         )
     return entry.model_copy(update={"supersedes": same[0].id}) if same else entry
+
+
+def _check_no_link(path: Path, root: Path) -> None:
+    """Refuse to write where a link on the board leads."""
+    for folder in path.relative_to(root).parents:
+        if (root / folder).is_symlink() and root / folder != root:
+            raise EntryError(f"{root / folder} is a link; entries are filed in plain folders only.")
 
 
 def _check_supersedes(entry: Entry, path: Path) -> None:
