@@ -22,7 +22,7 @@ from gdpo_bench.agent.loss import Batch, Totals, added, minibatch_loss
 from gdpo_bench.agent.options import TrainingOptions
 from gdpo_bench.agent.policy import Policy
 from gdpo_bench.agent.rollouts import Replies, Rollouts, Score, Tally, draw
-from gdpo_bench.agent.scale.sharding import Weights
+from gdpo_bench.agent.weights import Weights
 from gdpo_bench.core import GroupVectorEnv
 
 Measures = dict[str, float]

@@ -1,4 +1,4 @@
-"""A model's weights as the optimizer sees them: all in this process, or spread over several by FSDP2.
+"""A model's weights spread over several processes by FSDP2, as the optimizer sees them.
 
 Spread weights are whole again but for the moment in which the optimizer steps. So rollouts and passes over
 micro-batches are those of a single process, and processes may take different numbers of them, stop at different
@@ -18,49 +18,8 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from gdpo_bench.agent.scale.processes import World
+from gdpo_bench.agent.weights import Weights
 from gdpo_bench.core import GdpoBenchError
-
-
-class Weights:
-    """The weights of a model in one process."""
-
-    def __init__(self, model: Any) -> None:
-        """Take a model as it is.
-
-        Args:
-            model: A transformers model, perhaps with adapters.
-        """
-        self.model = model
-        self.trained: list[Any] = [weights for weights in model.parameters() if weights.requires_grad]
-        """What the optimizer changes."""
-
-    def named(self) -> dict[str, Any]:
-        """The whole weights that are trained, by name, each once where two names share one."""
-        return {name: value.data for name, value in self.model.named_parameters() if value.requires_grad}
-
-    @torch.no_grad()
-    def assign(self, value_of: Callable[[str], torch.Tensor]) -> None:
-        """Overwrite the weights that are trained with whole values by name."""
-        for name, weights in self.named().items():
-            weights.copy_(value_of(name))
-
-    def reduce_gradients(self) -> None:
-        """Add up the processes' gradients, for the optimizer to step."""
-
-    def renew(self) -> None:
-        """Compute with the weights that the optimizer made."""
-
-    def discard_gradients(self) -> None:
-        """Forget the gradients of passes of which one failed."""
-        self.model.zero_grad(set_to_none=True)
-
-    def whole(self, value: torch.Tensor) -> torch.Tensor:
-        """All of a tensor of the optimizer."""
-        return value
-
-    def spread(self, value: torch.Tensor, number: int) -> torch.Tensor:
-        """A whole tensor laid out like the optimizer's weights of that number."""
-        return value
 
 
 class ShardedWeights(Weights):
