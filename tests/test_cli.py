@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import gdpo_bench
 from gdpo_bench.cli import run as run_module
 from gdpo_bench.cli.main import main
-from gdpo_bench.core.choices import parse_choice
+from gdpo_bench.core.choices import parse_choice, split_words
 from gdpo_bench.jobs.job import Job
 from gdpo_bench.leaderboard.files.store import read_entry
 
@@ -79,7 +79,7 @@ def test_misuse_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run", "nope.yaml"], "no job file 'nope.yaml', nor a preset of that name: baselines, default, normalizers,"),
+        (["run", "nope.yaml"], "no job file 'nope.yaml', nor a preset of that name: baselines, bits, default, n"),
         ([*ORACLE, "--envs", "gdpo/MathMin-v0"], "Did you mean 'gdpo/MathMini-v1'"),
         ([*ORACLE, "--envs", "no_such_module:me/Env-v0"], "importing 'no_such_module' failed: ModuleNotFoundError"),
         ([*ORACLE, "--envs", f"{ENV}:max_digit=many"], "option max_digit must be int; got 'many'"),
@@ -147,7 +147,7 @@ def test_lists_are_split_at_spaces_and_commas_but_options_stay_with_their_name(
             words[-1] += f",{text}"
         else:
             words.append(text)
-    assert [parse_choice(word) for word in run_module._split(words)] == choices
+    assert [parse_choice(word) for word in split_words(words)] == choices
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_lists_are_split_at_spaces_and_commas_but_options_stay_with_their_name(
     ],
 )
 def test_lists_of_the_command_line(words: list[str], split: list[str]) -> None:
-    assert run_module._split(words) == split
+    assert split_words(words) == split
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from gdpo_bench.cli.leaderboard import build_app as leaderboard_app
 from gdpo_bench.cli.normalizers import collapse, conformance
 from gdpo_bench.cli.run import run
 from gdpo_bench.cli.sandbox import build_app as sandbox_app
+from gdpo_bench.cli.simulate import simulate
 
 
 def build_app() -> SubcommandApp:
@@ -26,6 +27,7 @@ def build_app() -> SubcommandApp:
     app.command(check)
     app.command(conformance)
     app.command(collapse)
+    app.command(simulate)
     app.command(sandbox_app(), name="sandbox")
     return app
 

@@ -9,7 +9,6 @@ torchrun --nproc-per-node 2 -m gdpo_bench.run my_job.yaml
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ import tyro
 
 from gdpo_bench.cli.exits import run_cli
 from gdpo_bench.cli.terminal import make_console
+from gdpo_bench.core.choices import parse_assignment, split_words
 from gdpo_bench.jobs.engines.torchrun import run_together, torchrun_words, under_torchrun
 
 if TYPE_CHECKING:
@@ -54,9 +54,9 @@ def run(
     Options given here replace those of the job file. Lists are separated by spaces or commas.
 
     Args:
-        job: A job file (YAML) or a bundled preset: default, baselines, normalizers, tiny; sweep-scale, sweep-rarity,
-            sweep-gates, sweep-group-size, sweep-rewards; paper-tool, paper-math, paper-code. Without it and without
-            options, `default` runs.
+        job: A job file (YAML) or a bundled preset: default, baselines, normalizers, bits, tiny; sweep-scale,
+            sweep-rarity, sweep-gates, sweep-group-size, sweep-rewards; paper-tool, paper-math, paper-code. Without it
+            and without options, `default` runs.
         envs: Environment ids, with options: gdpo/ToolCallingMini-v1:format_rate=0.04.
         normalizers: Names, with options: gdpo:eps=1e-4, or module:function of your own.
         seeds: Seeds of the runs; warm_start:rl for another warm start than 0.
@@ -84,7 +84,7 @@ def run(
 
     lists = {"envs": envs, "normalizers": normalizers, "seeds": seeds}
     texts = {"policy": policy, "rollout": rollout, "data_dir": data_dir}
-    given: dict[str, Any] = {name: _split(words) for name, words in lists.items() if words}
+    given: dict[str, Any] = {name: split_words(words) for name, words in lists.items() if words}
     place = parse_engine(engine)
     given |= {name: text for name, text in texts.items() if text is not None}
     options = {"training": ({"steps": steps} if steps is not None else {}) | _assignments(training)}
@@ -114,8 +114,6 @@ def run(
 
 def _assignments(words: Sequence[str]) -> dict[str, Any]:
     """`["a=1", "b=[x,y]"]` as a mapping, values read as YAML."""
-    from gdpo_bench.core.choices import parse_assignment  # noqa: PLC0415
-
     return dict(map(parse_assignment, words))
 
 
@@ -141,18 +139,6 @@ def _job(source: str | None, given: dict[str, Any], options: dict[str, dict[str,
             env["training"] = {name: value for name, value in env.get("training", {}).items() if name not in changed}
         values["envs"] = [env for i, env in enumerate(values["envs"]) if env not in values["envs"][:i]]
     return check(values)
-
-
-def _split(values: Sequence[str]) -> list[str]:
-    """The words of a list; `a,b` is two, but in `gdpo:eps=1e-4,ddof=0` the comma parts options."""
-    words: list[str] = []
-    for value in values:
-        for part in value.split(","):
-            if words and "=" in words[-1] and re.match(r"[\w.]+=", part):
-                words[-1] += f",{part}"
-            elif part:
-                words.append(part)
-    return words
 
 
 def _write_report(measured: Sequence[Measured], folder: RunFolder, console: Console) -> None:

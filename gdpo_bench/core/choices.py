@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from gdpo_bench.core import yaml
@@ -42,3 +43,15 @@ def parse_assignment(text: str) -> tuple[str, Any]:
         return key, yaml.parse(value).value
     except yaml.NotYAMLError as error:
         raise ChoiceError(f"cannot read the value of {key}, {value!r:.80}: {error}.") from error
+
+
+def split_words(values: Sequence[str]) -> list[str]:
+    """The words of a list; `a,b` is two, but in `gdpo:eps=1e-4,ddof=0` the comma parts options."""
+    words: list[str] = []
+    for value in values:
+        for part in value.split(","):
+            if words and "=" in words[-1] and re.match(r"[\w.]+=", part):
+                words[-1] += f",{part}"
+            elif part:
+                words.append(part)
+    return words

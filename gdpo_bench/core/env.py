@@ -80,6 +80,9 @@ class TextEnv(Generic[TaskT]):
     scored_elsewhere: ClassVar[bool] = False
     """Whether reward functions mostly wait for other processes or machines. Training then calls them in a thread of its
     own, and draws and updates meanwhile; they must not need the main thread, as signal handlers do."""
+    warm_starts_alone: ClassVar[bool] = False
+    """Whether the embedded policy imitates this environment only before it is trained on it, and not the Mini ones too;
+    then its options may decide what the policy can do at the start."""
     reward_functions: ClassVar[tuple[RewardFunction, ...]] = ()
     """The methods marked with `@reward`, as they were marked; `reward_functions_of` has an instance's."""
 

@@ -135,7 +135,7 @@ def score(
             elif outcome is not None:
                 scores.applicable[i, k] = True
                 scores.raw[i, k] = _checked(outcome, function.spec, name, tasks[i])
-    _apply_gates(scores, [function.spec for function in functions])
+    apply_gates(scores, [function.spec for function in functions])
     return scores
 
 
@@ -213,7 +213,7 @@ def _place(spec: RewardSpec, name: str, task: Task) -> str:
     return f"{name}: reward {spec.name!r} on task {task.id}"
 
 
-def _apply_gates(scores: Scores, specs: Sequence[RewardSpec]) -> None:
+def apply_gates(scores: Scores, specs: Sequence[RewardSpec]) -> None:
     """Fill `values` from `raw`. A condition that cannot be judged leaves its reward unjudged too."""
     index = {spec.name: k for k, spec in enumerate(specs)}
     scores.values[:] = scores.raw

@@ -135,12 +135,14 @@ class Plan:
         """Whose demonstrations the policy imitates before it is trained on `env`.
 
         The job's environments and all Mini ones; where the job holds two variants of one
-        environment, the variant that is trained on stands for it.
+        environment, the variant that is trained on stands for it. One that `warm_starts_alone` does so.
         """
         if self.imitated is not None:
             return self.imitated
+        if env.env.warm_starts_alone:
+            return (env.choice,)
         chosen = {id: EnvChoice(id=id) for id in WARM_START_ENVS if id in list_envs()}
-        for planned in (*self.envs[::-1], env):
+        for planned in (*(one for one in self.envs[::-1] if not one.env.warm_starts_alone), env):
             chosen[planned.description.id] = planned.choice
         return tuple(chosen[id] for id in sorted(chosen))
 

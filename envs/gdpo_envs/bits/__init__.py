@@ -1,0 +1,1 @@
+"""A designed environment: rewards whose number, scales, rarity and dependence are options."""
