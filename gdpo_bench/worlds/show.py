@@ -58,7 +58,7 @@ def effect_tables(design: Factorial, effects: Sequence[Effect]) -> Iterator[Tabl
     for factor in dict.fromkeys(effect.factor for effect in effects):
         for first in range(0, len(design.learning_rates), _RATES_ACROSS):
             rates = design.learning_rates[first : first + _RATES_ACROSS]
-            title = f"{factor}: k of n that learned (95 %); mean share of right replies"
+            title = f"{factor}: k of n that learned, 95 %; mean right"
             table = Table(box=SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
             table.add_column(factor)
             table.add_column("normalizer", overflow="fold")
