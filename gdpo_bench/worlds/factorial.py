@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
 from pydantic import Field, JsonValue, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError, model_validator
 
 from gdpo_bench.advantages import DomainError, make_normalizer
 from gdpo_bench.advantages.choice import NormalizerChoice
-from gdpo_bench.core.choices import YAMLLoader, parse_choice
+from gdpo_bench.core import yaml
+from gdpo_bench.core.choices import parse_choice
 from gdpo_bench.core.errors import GdpoBenchError, UnknownNameError
 from gdpo_bench.core.models import Options, StrictModel
 from gdpo_bench.core.rewards import RewardSpec
@@ -99,13 +99,13 @@ class Factorial(StrictModel):
         if not path.is_file() and (DESIGNS / f"{source}.yaml").is_file():
             path = DESIGNS / f"{source}.yaml"
         try:
-            content = yaml.load(path.read_text(encoding="utf-8"), YAMLLoader)
+            content = yaml.parse(path.read_text(encoding="utf-8")).value
         except FileNotFoundError:
             known = ", ".join(sorted(file.stem for file in DESIGNS.glob("*.yaml")))
             raise DesignError(
                 f"There is no design file {source!r}, nor a bundled design of that name: {known}."
             ) from None
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        except (OSError, UnicodeDecodeError, yaml.NotYAMLError) as error:
             raise DesignError(f"Cannot read the design {path}: {error}") from error
         if not isinstance(content, dict):
             raise DesignError(
