@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[1]
 make_api = SimpleNamespace(**runpy.run_path(str(ROOT / "docs/make_api.py")))
 _PYTHON = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _PYTHON_OR_BASH = re.compile(r"^```(python|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_IMPORT = re.compile(r"^from ((?:gdpo_bench|gdpo_sandbox)[\w.]*) import ([\w, ]+)$", re.MULTILINE)
 _LINK = re.compile(r"\]\(([^)#\s]+)")
 _FILE_NAME = re.compile(r"# (\w+\.py)\n")
 
@@ -81,6 +82,25 @@ def test_tables_of_options_say_what_the_code_says(name: str) -> None:
 
 def test_the_list_of_what_is_public_says_what_the_packages_say() -> None:
     assert (ROOT / "docs/api.md").read_text(encoding="utf-8") == make_api.render(), "run: python docs/make_api.py"
+
+
+def test_what_docs_and_templates_import_is_public() -> None:
+    public = {(module, name) for module in make_api.PACKAGES for name in make_api.public_names(module)}
+    modules = set(make_api.PACKAGES)
+    pages = [
+        ROOT / "README.md",
+        *(ROOT / "docs").glob("*.md"),
+        *(ROOT / "gdpo_bench/authoring/templates").rglob("*.py"),
+    ]
+    imported = {
+        (page.name, module, name)
+        for page in pages
+        for module, names in _IMPORT.findall(page.read_text(encoding="utf-8"))
+        for name in names.split(", ")
+        if f"{module}.{name}" not in modules
+    }
+    assert len(imported) > 10
+    assert [one for one in sorted(imported) if one[1:] not in public] == []
 
 
 @pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")], ids=lambda page: page.name)
