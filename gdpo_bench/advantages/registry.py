@@ -23,6 +23,7 @@ from gdpo_bench.advantages.errors import OptionError
 from gdpo_bench.advantages.presets import preset_options
 from gdpo_bench.core.choices import parse_choice
 from gdpo_bench.core.errors import GdpoBenchError, RegistrationError, UnknownNameError
+from gdpo_bench.core.models import problems
 from gdpo_bench.core.plugins import import_plugin
 
 ENTRY_POINT_GROUP = "gdpo_bench.normalizers"
@@ -259,8 +260,7 @@ def _check_options(name: str, cls: type, options: Mapping[str, Any]) -> dict[str
         try:
             checked[key] = TypeAdapter(types[key]).validate_python(value)
         except ValidationError as error:
-            problem = "; ".join(str(detail["msg"]) for detail in error.errors())
-            raise OptionError(f"Option {key} of normalizer {name!r}: {problem}; got {value!r}.") from error
+            raise OptionError(f"Option {key} of normalizer {name!r}: {problems(error)}; got {value!r}.") from error
     return checked
 
 

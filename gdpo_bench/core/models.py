@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, JsonValue
+from pydantic import AfterValidator, BaseModel, ConfigDict, JsonValue, ValidationError
 
 from gdpo_bench.core.task import canonical_json
 
@@ -30,3 +31,19 @@ Options = Annotated[dict[str, JsonValue], AfterValidator(_finite)]
 def options_suffix(options: dict[str, Any]) -> str:
     """Options as they follow a name: `:option=value,option=value`, or nothing."""
     return ":" + ",".join(f"{key}={value}" for key, value in options.items()) if options else ""
+
+
+def problems(error: ValidationError) -> str:
+    """What pydantic complains of, one after the other: place, expectation, and what came."""
+    return "; ".join(map(describe_problem, error.errors(include_url=False)))
+
+
+def describe_problem(problem: Mapping[str, Any]) -> str:
+    """One complaint of pydantic in our words, such as `training.steps: Input should be a valid integer (got 'x')`."""
+    place = ".".join(map(str, problem["loc"]))
+    expected = problem["msg"].removeprefix("Value error, ").replace("valid tuple", "list").replace("Tuple", "List")
+    if not place:
+        return str(expected)
+    told = problem["type"] == "missing" or "; got " in expected
+    got = "" if told else f" (got {problem['input']!r:.80})"
+    return f"{place}: {expected}{got}"

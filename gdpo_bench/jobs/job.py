@@ -24,7 +24,7 @@ from gdpo_bench.agent.options import TrainingOptions
 from gdpo_bench.core import yaml
 from gdpo_bench.core.choices import parse_choice
 from gdpo_bench.core.errors import GdpoBenchError, UnknownNameError
-from gdpo_bench.core.models import Options, StrictModel, options_suffix
+from gdpo_bench.core.models import Options, StrictModel, describe_problem, options_suffix, problems
 from gdpo_bench.core.task import content_hash
 
 PRESETS = Path(__file__).parent / "presets"
@@ -56,8 +56,7 @@ def read_options(cls: type[OptionsT], what: str, values: dict[str, Any]) -> Opti
     try:
         return TypeAdapter(cls).validate_python(values)
     except ValidationError as error:
-        problems = "; ".join(map(describe_problem, error.errors()))
-        raise JobError(f"{what[0].upper()}{what[1:]}: {problems}.") from error
+        raise JobError(f"{what[0].upper()}{what[1:]}: {problems(error)}.") from error
 
 
 class EnvChoice(StrictModel):
@@ -243,10 +242,8 @@ class Job(StrictModel):
         try:
             return cls.model_validate(content)
         except ValidationError as error:
-            problems = "\n".join(
-                f"  line {document.line(problem['loc'])}: {describe_problem(problem)}" for problem in _problems(error)
-            )
-            raise JobError(f"{where} is not a job:\n{problems}") from error
+            lines = (f"  line {document.line(problem['loc'])}: {_told(problem)}" for problem in _causes(error))
+            raise JobError("\n".join([f"{where} is not a job:", *lines])) from error
 
 
 def presets() -> list[str]:
@@ -263,24 +260,22 @@ def check(values: dict[str, Any]) -> Job:
     try:
         return Job.model_validate(values)
     except ValidationError as error:
-        raise JobError("\n".join(map(describe_problem, _problems(error)))) from error
+        raise JobError("\n".join(map(_told, _causes(error)))) from error
 
 
-def _problems(error: ValidationError) -> list[Any]:
+def _causes(error: ValidationError) -> list[Any]:
     """What is wrong, without a list's being too short only because its items are wrong."""
-    problems = error.errors()
-    places = {problem["loc"][:1] for problem in problems if problem["type"] != "too_short"}
-    return [problem for problem in problems if problem["type"] != "too_short" or problem["loc"][:1] not in places]
+    found = error.errors()
+    places = {problem["loc"][:1] for problem in found if problem["type"] != "too_short"}
+    return [problem for problem in found if problem["type"] != "too_short" or problem["loc"][:1] not in places]
 
 
-def describe_problem(problem: Any) -> str:
-    """One of pydantic's complaints in our words: the place, what was expected, what came."""
+def _told(problem: Any) -> str:
+    """A complaint, with the fields that there are where one is unknown."""
+    if problem["type"] != "extra_forbidden":
+        return describe_problem(problem)
     place = ".".join(map(str, problem["loc"]))
-    got = "" if problem["type"] == "missing" else f" (got {problem['input']!r:.80})"
-    if problem["type"] == "extra_forbidden":
-        return f"{place}: unknown field; known here: {', '.join(_fields_at(problem['loc'][:-1]))}"
-    expected = problem["msg"].removeprefix("Value error, ").replace("valid tuple", "list").replace("Tuple", "List")
-    return f"{place}: {expected}{got}" if place else expected
+    return f"{place}: unknown field; known here: {', '.join(_fields_at(problem['loc'][:-1]))}"
 
 
 def _fields_at(loc: tuple[Any, ...]) -> list[str]:

@@ -148,7 +148,7 @@ def test_the_order_of_tasks_does_not_change_their_hash_and_their_number_counts_e
         (lambda f: f["results"][0]["metrics"].update(speed={"curve": [1.0] * 3, "final": 1.0}), "metrics.speed"),
         (
             lambda f: f["environment"]["rewards"][0].update(high=0),
-            r"rewards\[0\]: low must be below high; got \[0, 0\]",
+            r"rewards\.0: low must be below high; got \[0, 0\]",
         ),
         (lambda f: f["environment"]["rewards"][0].update(high=0.5), "reward_spec_hash does not follow"),
         (lambda f: f["environment"].update(id="../../etc/passwd"), "environment.id: String should match pattern"),

@@ -11,6 +11,7 @@ from torch import Tensor
 from gdpo_bench.advantages import Normalizer, OptionError, RewardBatch, make_normalizer
 from gdpo_bench.advantages.choice import NormalizerChoice
 from gdpo_bench.core.errors import UnknownNameError
+from gdpo_bench.core.models import problems
 from gdpo_bench.integrations.errors import IntegrationError
 from gdpo_bench.integrations.trl.rewards import RewardComponent
 
@@ -33,8 +34,7 @@ def read_normalizer(normalizer: AnyNormalizer) -> tuple[Any, dict[str, float]]:
     try:
         choice = NormalizerChoice.model_validate(normalizer)
     except ValidationError as error:
-        problems = "; ".join(problem["msg"].removeprefix("Value error, ") for problem in error.errors())
-        raise OptionError(f"normalizer={normalizer!r}: {problems}") from error
+        raise OptionError(f"normalizer={normalizer!r}: {problems(error)}") from error
     return make_normalizer(choice.normalizer, **choice.options), dict(choice.weights)
 
 

@@ -32,6 +32,7 @@ from torch import Tensor
 from gdpo_bench.advantages import Normalizer, OptionError, compute_advantages, list_normalizers, make_normalizer
 from gdpo_bench.advantages.choice import NormalizerChoice
 from gdpo_bench.core.errors import UnknownNameError
+from gdpo_bench.core.models import problems
 from gdpo_bench.core.registry import make_env, spec
 from gdpo_bench.core.rewards import RewardSpec
 from gdpo_bench.core.task import canonical_json
@@ -171,8 +172,7 @@ def _choice(name: str | None, settings: Any) -> tuple[Normalizer, dict[str, floa
     try:
         choice = NormalizerChoice.model_validate(({"normalizer": name} if name else {}) | given)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, at['loc']))}: {at['msg']}" for at in error.errors())
-        raise OptionError(f"algorithm.{PREFIX}: {problems}") from error
+        raise OptionError(f"algorithm.{PREFIX}: {problems(error)}") from error
     if name and choice.normalizer != name:
         raise OptionError(
             f"algorithm.{PREFIX}.normalizer is {choice.normalizer!r} and algorithm.adv_estimator says {name!r}; "

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, ValidationE
 
 from gdpo_bench.core.errors import DataError
 from gdpo_bench.core.files import create_atomically
+from gdpo_bench.core.models import problems
 from gdpo_bench.core.reading import parse_json, read_plain
 from gdpo_bench.core.task import content_hash
 from gdpo_bench.leaderboard.files.entries import EntryError
@@ -91,18 +92,18 @@ def status(entry: Entry, attestations: Mapping[str, Sequence[Attestation]]) -> s
 
 def attestation_problems(folder: Path) -> list[str]:
     """What is wrong with the attestations under a folder, a sentence each with the file's path."""
-    problems = []
+    wrong = []
     for path in _files(folder):
         try:
             found = _read(path)
             entry = read_entry(path.with_name(f"{found.entry}.json"))
         except EntryError as error:
-            problems.append(str(error))
+            wrong.append(str(error))
         except DataError:
-            problems.append(f"{path}: It is about {found.entry}, which is not in the same folder.")
+            wrong.append(f"{path}: It is about {found.entry}, which is not in the same folder.")
         else:
-            problems += [f"{path}: {problem}" for problem in _contradictions(found, entry)]
-    return problems
+            wrong += [f"{path}: {problem}" for problem in _contradictions(found, entry)]
+    return wrong
 
 
 def _read(path: Path) -> Attestation:
@@ -115,7 +116,7 @@ def _read(path: Path) -> Attestation:
         content = read_plain(path, LARGEST_ENTRY)
         found = Attestation.model_validate(parse_json(content, LARGEST_ENTRY))
     except ValidationError as error:
-        raise EntryError(f"{path}: Not an attestation: {error.errors()[0]['msg']}") from error
+        raise EntryError(f"{path}: Not an attestation: {problems(error)}") from error
     except DataError as error:
         told = str(error).removeprefix(f"{path}: ")
         raise EntryError(f"{path}: Not an attestation: {told}") from error

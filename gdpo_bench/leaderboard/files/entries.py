@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from gdpo_bench.core.errors import GdpoBenchError
+from gdpo_bench.core.models import problems
 from gdpo_bench.core.reading import FormatError, parse_json
 from gdpo_bench.core.task import canonical_json, content_hash
 from gdpo_bench.leaderboard.files.schema import (
@@ -192,12 +193,7 @@ def _validated(fields: dict[str, Any]) -> Entry:
     try:
         return Entry.model_validate(fields)
     except ValidationError as error:
-        complaints = []
-        for problem in error.errors(include_url=False):
-            where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem["loc"])
-            message = problem["msg"].removeprefix("Value error, ")
-            complaints.append(f"{where.lstrip('.')}: {message}" if where else message)
-        raise EntryError("Not a valid entry: " + "; ".join(complaints)) from error
+        raise EntryError(f"Not a valid entry: {problems(error)}") from error
 
 
 def _migrated(fields: dict[str, Any], version: int) -> dict[str, Any]:
