@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from gdpo_bench.authoring.subject import Subject
+    from gdpo_bench.authoring.env_under_check import EnvUnderCheck
 
 MARK = "gdpo_conformance"
 ENV_MARK = "gdpo_env"
-_subjects = pytest.StashKey[dict[str, "Subject"]]()
+_subjects = pytest.StashKey[dict[str, "EnvUnderCheck"]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -97,7 +97,7 @@ def gdpo_env_check(request: pytest.FixtureRequest) -> Callable[[], None]:
 
 def _run_check(config: pytest.Config, check: str, *args: Any, **kwargs: Any) -> None:
     from gdpo_bench.authoring.checks import examine  # noqa: PLC0415
-    from gdpo_bench.authoring.subject import Subject  # noqa: PLC0415
+    from gdpo_bench.authoring.env_under_check import EnvUnderCheck  # noqa: PLC0415
     from gdpo_bench.core.errors import GdpoBenchError  # noqa: PLC0415
 
     # All checks of an environment share what it makes of the replies.
@@ -106,7 +106,7 @@ def _run_check(config: pytest.Config, check: str, *args: Any, **kwargs: Any) -> 
     problem = None
     try:
         if key not in subjects:
-            subjects[key] = Subject(*args, **kwargs)
+            subjects[key] = EnvUnderCheck(*args, **kwargs)
     except GdpoBenchError as error:
         problem = str(error)
     if problem is not None:

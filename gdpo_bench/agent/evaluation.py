@@ -11,8 +11,8 @@ from gdpo_bench.agent.policy import Policy
 from gdpo_bench.agent.rollouts import Rollouts, concatenate_replies, draw
 from gdpo_bench.agent.scale.processes import World
 from gdpo_bench.core import GroupVectorEnv, make_vec
+from gdpo_bench.core.measurements import Evaluation, evaluate
 from gdpo_bench.core.scoring import Scores
-from gdpo_bench.core.vectors import Evaluation, evaluate
 
 EVAL_SEED = 777
 """The held-out tasks and their sampling noise are the same for all runs, which are compared in pairs."""

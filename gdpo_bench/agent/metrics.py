@@ -14,7 +14,7 @@ from gdpo_bench.advantages import diagnose
 from gdpo_bench.agent.rollouts import Rollouts
 from gdpo_bench.core import GdpoBenchError, RewardSpec
 from gdpo_bench.core.files import WriteError, write_atomically
-from gdpo_bench.core.vectors import Evaluation, evaluate
+from gdpo_bench.core.measurements import Evaluation, evaluate
 
 Logger = Literal["tensorboard", "wandb"]
 

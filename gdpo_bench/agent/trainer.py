@@ -37,8 +37,8 @@ from gdpo_bench.agent.scale.processes import World
 from gdpo_bench.agent.scale.shared_step import SharedStep
 from gdpo_bench.agent.step import TrainingStep
 from gdpo_bench.core import DataError, GroupVectorEnv
+from gdpo_bench.core.measurements import Evaluation, RewardVectors, evaluate
 from gdpo_bench.core.scoring import check_failures
-from gdpo_bench.core.vectors import Evaluation, RewardVectors, evaluate
 
 _VECTORS = "vectors.safetensors"
 

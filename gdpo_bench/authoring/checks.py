@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from gdpo_bench.authoring.subject import Subject
-from gdpo_bench.core.blame import blaming
+from gdpo_bench.authoring.env_under_check import EnvUnderCheck
 from gdpo_bench.core.env import TextEnv
 from gdpo_bench.core.errors import GdpoBenchError, RewardError
+from gdpo_bench.core.foreign import blaming
 
 _SHOWN = 1500
 """Characters of what a check found; an exception may quote a reply of a megabyte."""
@@ -32,7 +32,7 @@ class Check:
     """What holds, in a line."""
     needs: tuple[str, ...]
     """Checks without which this one makes no sense."""
-    run: Callable[[Subject], None]
+    run: Callable[[EnvUnderCheck], None]
     """Raises `FailedError` or `SkippedError`."""
 
 
@@ -55,7 +55,7 @@ CHECKS: dict[str, Check] = {}
 """All checks by id, in the order in which they are reported."""
 
 
-def check(id: str, says: str, needs: tuple[str, ...] = ()) -> Callable[[Callable[[Subject], None]], None]:
+def check(id: str, says: str, needs: tuple[str, ...] = ()) -> Callable[[Callable[[EnvUnderCheck], None]], None]:
     """Enter a function into `CHECKS`.
 
     Args:
@@ -64,13 +64,13 @@ def check(id: str, says: str, needs: tuple[str, ...] = ()) -> Callable[[Callable
         needs: Checks without which this one makes no sense; they have been entered before.
     """
 
-    def enter(run: Callable[[Subject], None]) -> None:
+    def enter(run: Callable[[EnvUnderCheck], None]) -> None:
         CHECKS[id] = Check(id, says, needs, run)
 
     return enter
 
 
-def examine(subject: Subject, check: str) -> CheckResult:
+def examine(subject: EnvUnderCheck, check: str) -> CheckResult:
     """Run a check on a subject, once."""
     found = subject.results.get(check)
     if not isinstance(found, CheckResult):
@@ -78,7 +78,7 @@ def examine(subject: Subject, check: str) -> CheckResult:
     return found
 
 
-def _run(subject: Subject, check: Check) -> CheckResult:
+def _run(subject: EnvUnderCheck, check: Check) -> CheckResult:
     for needed in check.needs:
         if examine(subject, needed).status == "failed":
             return CheckResult(check.id, "skipped", f"That makes no sense before `{needed}` passes.")
@@ -111,5 +111,5 @@ def check_env(env: str | TextEnv[Any], tasks: int = 20, **options: Any) -> list[
     Raises:
         GdpoBenchError: The environment cannot be made, a split is empty, or data are missing.
     """
-    subject = Subject(env, tasks, **options)
+    subject = EnvUnderCheck(env, tasks, **options)
     return [examine(subject, check) for check in CHECKS]

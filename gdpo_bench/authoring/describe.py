@@ -11,9 +11,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from gdpo_bench.core.blame import blaming
 from gdpo_bench.core.env import TextEnv, reward_functions_of, tasks_of
 from gdpo_bench.core.errors import GdpoBenchError
+from gdpo_bench.core.foreign import blaming
 from gdpo_bench.core.registry import list_envs, make_env, spec
 from gdpo_bench.core.rewards import RewardSpec
 

@@ -13,10 +13,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from gdpo_bench.authoring.describe import first_paragraph, value_range
-from gdpo_bench.core.blame import blaming
 from gdpo_bench.core.env import TextEnv, reward_functions_of, script_replies, tasks_of
 from gdpo_bench.core.episodes import EpisodeBatch, TaskQueue, pick
 from gdpo_bench.core.errors import ReplyError
+from gdpo_bench.core.foreign import blaming
 from gdpo_bench.core.registry import make_env, spec
 from gdpo_bench.core.scoring import Scores
 from gdpo_bench.core.task import Task

@@ -10,20 +10,20 @@ from typing import Any
 import numpy as np
 
 from gdpo_bench.authoring.checks import FailedError, SkippedError, check
-from gdpo_bench.authoring.poison import PoisonedReply
-from gdpo_bench.authoring.subject import Subject
+from gdpo_bench.authoring.env_under_check import EnvUnderCheck
+from gdpo_bench.authoring.poisoned_reply import PoisonedReply
 from gdpo_bench.authoring.trials import Outcome, play
 from gdpo_bench.core.env import TextEnv, Turn, reward_functions_of
 from gdpo_bench.core.errors import RewardError
 from gdpo_bench.core.scoring import ScoringFailure
 from gdpo_bench.core.task import Task
-from gdpo_bench.core.vector import GroupVectorEnv
+from gdpo_bench.core.vector_env import GroupVectorEnv
 
 _PURE = "Reward methods must be pure: no random numbers, no clock, no network, no state that lasts."
 
 
 @check("values", "Every reward is one finite number within its declared range", needs=("json",))
-def _values(subject: Subject) -> None:
+def _values(subject: EnvUnderCheck) -> None:
     pairs = [
         *zip(subject.playable, subject.outcomes, strict=True),
         *zip(subject.references, subject.reference_outcomes, strict=True),
@@ -37,7 +37,7 @@ def _values(subject: Subject) -> None:
 
 
 @check("any-text", "Any text is a legal reply: empty, Unicode, lone surrogates, a megabyte", needs=("json",))
-def _any_text(subject: Subject) -> None:
+def _any_text(subject: EnvUnderCheck) -> None:
     for report in subject.reports:
         if report.started and report.problem:
             raise FailedError(
@@ -62,7 +62,7 @@ def _any_text(subject: Subject) -> None:
 
 
 @check("failures", "What a scorer raises goes to the `failed` mask, and never becomes a value", needs=("json",))
-def _failures(subject: Subject) -> None:
+def _failures(subject: EnvUnderCheck) -> None:
     _need_scores(subject)
     task = subject.references[0].task if subject.references else subject.sample[0]
     text = subject.references[0].replies[-1] if subject.references else "hello"
@@ -90,7 +90,7 @@ def _failures(subject: Subject) -> None:
 
 
 @check("repeatable", "The same replies earn the same, again and in another instance", needs=("json",))
-def _repeatable(subject: Subject) -> None:
+def _repeatable(subject: EnvUnderCheck) -> None:
     _need_scores(subject)
     trials, _ = subject.scored
     instances = [(subject.env, "played again")]
@@ -100,7 +100,7 @@ def _repeatable(subject: Subject) -> None:
         _compare(subject, subject.alone(trials, env), f"when {when}", _PURE)
 
 
-def _compare(subject: Subject, again: Sequence[Outcome], when: str, remedy: str) -> None:
+def _compare(subject: EnvUnderCheck, again: Sequence[Outcome], when: str, remedy: str) -> None:
     """Fail if the scored trials did not come out as before."""
     for trial, old, new in zip(*subject.scored, again, strict=True):
         if new.error:
@@ -119,7 +119,7 @@ def _shown(outcome: Outcome, k: int) -> str:
 
 
 @check("hash-seed", "Processes with different PYTHONHASHSEED agree", needs=("json", "tasks", "repeatable"))
-def _hash_seed(subject: Subject) -> None:
+def _hash_seed(subject: EnvUnderCheck) -> None:
     one, two = subject.reports
     if not (one.started and two.started):
         raise SkippedError("The environment cannot be made in another process; see `pickle`.")
@@ -142,7 +142,7 @@ def _hash_seed(subject: Subject) -> None:
     "What a rollout earns depends neither on its neighbours nor on their order",
     needs=("json", "repeatable"),
 )
-def _independent(subject: Subject) -> None:
+def _independent(subject: EnvUnderCheck) -> None:
     _need_scores(subject)
     together = subject.together
     if isinstance(together, RewardError):
@@ -155,7 +155,7 @@ def _independent(subject: Subject) -> None:
 
 
 @check("fresh", "Returned arrays and messages are the caller's to change", needs=("json", "repeatable"))
-def _fresh(subject: Subject) -> None:
+def _fresh(subject: EnvUnderCheck) -> None:
     _need_scores(subject)
     env, task = subject.env, subject.sample[0]
     before = copy.deepcopy(env.messages(task))
@@ -171,7 +171,7 @@ def _fresh(subject: Subject) -> None:
         raise FailedError("step() returns an array that it uses again; return a fresh one.")
 
 
-def _keep_buffers(subject: Subject) -> None:
+def _keep_buffers(subject: EnvUnderCheck) -> None:
     """Fail if a batched reward returns what its next call overwrites."""
     trials = [t for t, outcome in zip(*subject.scored, strict=True) if not any(outcome.failed)]
     tasks = [trial.task for trial in trials]
@@ -195,7 +195,7 @@ def _step(venv: GroupVectorEnv) -> Any:
 
 
 @check("reference", "The reference earns full marks on every reward that applies", needs=("json",))
-def _reference(subject: Subject) -> None:
+def _reference(subject: EnvUnderCheck) -> None:
     if not subject.references:
         raise SkippedError("reference(task) knows no reply; with one, `--policy oracle` shows what can be reached.")
     _need_scores(subject)
@@ -218,7 +218,7 @@ def _reference(subject: Subject) -> None:
 
 
 @check("varied", "Every reward takes at least two values", needs=("json", "values"))
-def _varied(subject: Subject) -> None:
+def _varied(subject: EnvUnderCheck) -> None:
     _need_scores(subject)
     values, seen = _column_values(subject)
     for k, name in enumerate(subject.names):
@@ -241,7 +241,7 @@ def _varied(subject: Subject) -> None:
 
 
 @check("distinct", "No reward repeats another", needs=("json", "values"))
-def _distinct(subject: Subject) -> None:
+def _distinct(subject: EnvUnderCheck) -> None:
     if len(subject.names) < 2:
         raise SkippedError("There is one reward only.")
     _need_scores(subject)
@@ -263,14 +263,14 @@ def _distinct(subject: Subject) -> None:
         raise SkippedError("Fewer than two rewards vary on the replies tried; see `varied`.")
 
 
-def _column_values(subject: Subject, raw: bool = False) -> tuple[Any, Any]:
+def _column_values(subject: EnvUnderCheck, raw: bool = False) -> tuple[Any, Any]:
     """Values (T, K) of all outcomes there are, and where they count."""
     outcomes = [o for o in (*subject.scored[1], *subject.reference_outcomes) if not o.error]
     values = np.array([outcome.raw if raw else outcome.values for outcome in outcomes])
     return values, np.array([outcome.applicable for outcome in outcomes]) & ~np.array([o.failed for o in outcomes])
 
 
-def _need_scores(subject: Subject) -> None:
+def _need_scores(subject: EnvUnderCheck) -> None:
     if not subject.scored[0]:
         raise SkippedError("No reply can be scored; see `api` and `values`.")
 

@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 
 from gdpo_bench.authoring.checks import FailedError, SkippedError, check
-from gdpo_bench.authoring.subject import Subject
+from gdpo_bench.authoring.env_under_check import EnvUnderCheck
 from gdpo_bench.authoring.trials import Trial, demonstration_trials, play_alone
 from gdpo_bench.core.episodes import EpisodeBatch
 from gdpo_bench.core.errors import GdpoBenchError
@@ -18,7 +18,7 @@ from gdpo_bench.core.task import Task, canonical_json
 
 
 @check("json", "Tasks are JSON-able, and their messages are texts")
-def _json(subject: Subject) -> None:
+def _json(subject: EnvUnderCheck) -> None:
     for split, tasks in subject.tasks.items():
         try:
             canonical_json([task.id for task in tasks])
@@ -35,7 +35,7 @@ def _json(subject: Subject) -> None:
 
 
 @check("tasks", "No task occurs twice, and all are the same in every instance", needs=("json",))
-def _tasks(subject: Subject) -> None:
+def _tasks(subject: EnvUnderCheck) -> None:
     twin = [(subject.twin, "called on another instance")] if subject.twin else []
     for split, tasks in subject.tasks.items():
         ids = [task.id for task in tasks]
@@ -51,7 +51,7 @@ def _tasks(subject: Subject) -> None:
 
 
 @check("splits", "Splits share no content", needs=("json",))
-def _splits(subject: Subject) -> None:
+def _splits(subject: EnvUnderCheck) -> None:
     for error in subject.missing.values():
         raise SkippedError(f"{error}")
     if len(subject.tasks) < 2:
@@ -71,7 +71,7 @@ def _splits(subject: Subject) -> None:
 
 
 @check("api", "Gymnasium's checker passes, through MO-Gymnasium's LinearReward", needs=("json",))
-def _api(subject: Subject) -> None:
+def _api(subject: EnvUnderCheck) -> None:
     task = subject.sample[0]
     first = play_alone(subject.env, subject.name, Trial(task, ("hello",), "one word"))
     if first.error and not first.is_reward_error:
@@ -83,7 +83,7 @@ def _api(subject: Subject) -> None:
     _pass_gymnasiums_checker(subject)
 
 
-def _pass_gymnasiums_checker(subject: Subject) -> None:
+def _pass_gymnasiums_checker(subject: EnvUnderCheck) -> None:
     try:
         from gdpo_bench.authoring.linear import FreshLinearReward  # noqa: PLC0415 (optional)
     except ImportError as error:
@@ -102,7 +102,7 @@ def _pass_gymnasiums_checker(subject: Subject) -> None:
 @check(
     "demonstrations", "Demonstrations are endless, of training tasks, and fixed by their seed", needs=("json", "tasks")
 )
-def _demonstrations(subject: Subject) -> None:
+def _demonstrations(subject: EnvUnderCheck) -> None:
     found = subject.demonstrated
     for error in subject.missing.values():
         raise SkippedError(f"{error}")
@@ -121,7 +121,7 @@ def _demonstrations(subject: Subject) -> None:
 
 
 @check("pickle", "It can be pickled in the middle of an episode, and made in a spawned process", needs=("json",))
-def _pickle(subject: Subject) -> None:
+def _pickle(subject: EnvUnderCheck) -> None:
     for report in subject.reports:
         if not report.started:
             raise FailedError(

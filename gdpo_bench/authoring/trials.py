@@ -10,10 +10,10 @@ from functools import reduce
 from random import Random
 from typing import Any
 
-from gdpo_bench.core.blame import described
 from gdpo_bench.core.env import TextEnv, demonstrations_of, script_replies
 from gdpo_bench.core.episodes import EpisodeBatch
 from gdpo_bench.core.errors import RewardError
+from gdpo_bench.core.foreign import described
 from gdpo_bench.core.scoring import Scores, ScoringFailure
 from gdpo_bench.core.task import Task, content_hash
 

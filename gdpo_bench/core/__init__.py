@@ -18,7 +18,7 @@ from gdpo_bench.core.registry import EnvSpec, list_envs, make_env, make_vec, reg
 from gdpo_bench.core.rewards import Gate, RewardSpec, reward
 from gdpo_bench.core.spaces import Unicode
 from gdpo_bench.core.task import Message, Task, content_hash, held_out, split_by_content
-from gdpo_bench.core.vector import GroupVectorEnv
+from gdpo_bench.core.vector_env import GroupVectorEnv
 
 __all__ = [
     "DataError",

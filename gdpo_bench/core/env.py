@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, ClassVar, Generic, TypeVar
 
-from gdpo_bench.core.blame import defined_at, described
 from gdpo_bench.core.errors import DeclarationError, GdpoBenchError, UnknownNameError
+from gdpo_bench.core.foreign import defined_at, described
 from gdpo_bench.core.rewards import RewardFunction, RewardSpec, check_methods, check_specs, declared_rewards
 from gdpo_bench.core.task import Message, Task, TaskT
 

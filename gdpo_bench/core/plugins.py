@@ -6,8 +6,8 @@ import importlib
 import sys
 from types import ModuleType
 
-from gdpo_bench.core.blame import described, raised_at
 from gdpo_bench.core.errors import GdpoBenchError, RegistrationError
+from gdpo_bench.core.foreign import described, raised_at
 
 
 def import_plugin(module: str, needed_by: str) -> ModuleType:

@@ -13,7 +13,7 @@ import gymnasium as gym
 from gdpo_bench.core.env import TextEnv, build_env
 from gdpo_bench.core.errors import DeclarationError, RegistrationError, UnknownNameError
 from gdpo_bench.core.plugins import import_plugin
-from gdpo_bench.core.vector import GroupVectorEnv
+from gdpo_bench.core.vector_env import GroupVectorEnv
 
 ENTRY_POINT_GROUP = "gdpo_bench.envs"
 """Packages declare `"namespace/Name-v0" = "module:Class"` in this group."""
@@ -91,7 +91,7 @@ def _add(spec: EnvSpec) -> None:
     if spec.id not in gym.registry:
         gym.register(
             spec.id,
-            entry_point="gdpo_bench.core.single:RolloutEnv",
+            entry_point="gdpo_bench.core.single_env:RolloutEnv",
             vector_entry_point="gdpo_bench.core.registry:_gymnasium_vector",
             disable_env_checker=True,
             kwargs={"env_id": spec.id},

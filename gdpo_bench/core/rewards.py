@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Never, TypeVar, get_args
 
-from gdpo_bench.core.blame import defined_at
 from gdpo_bench.core.errors import DeclarationError, UnknownNameError
+from gdpo_bench.core.foreign import defined_at
 
 RewardKind = Literal["binary", "graded", "penalty"]
 """`binary`: low or high and nothing between. `graded`: anything in the range. `penalty`: at most 0."""

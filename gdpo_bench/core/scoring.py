@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gdpo_bench.core.blame import raised_at, summary
 from gdpo_bench.core.env import TextEnv, reward_functions_of
 from gdpo_bench.core.errors import GdpoBenchError, RewardError, UnavailableError
+from gdpo_bench.core.foreign import raised_at, summary
 from gdpo_bench.core.rewards import RewardFunction, RewardSpec
 from gdpo_bench.core.task import Task
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 from functools import cache, cached_property
 from typing import Any, Self, TypedDict, TypeVar
 
-from gdpo_bench.core.blame import defined_at
 from gdpo_bench.core.errors import DeclarationError
+from gdpo_bench.core.foreign import defined_at
 
 
 class Message(TypedDict):

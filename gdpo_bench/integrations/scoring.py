@@ -19,7 +19,7 @@ from gdpo_bench.core.registry import make_env, spec
 from gdpo_bench.core.rewards import RewardSpec
 from gdpo_bench.core.scoring import Scores
 from gdpo_bench.core.task import Task, canonical_json
-from gdpo_bench.core.vector import check_replies
+from gdpo_bench.core.vector_env import check_replies
 from gdpo_bench.integrations.errors import IntegrationError
 
 

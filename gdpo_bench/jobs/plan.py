@@ -16,10 +16,10 @@ from gdpo_bench.agent.backends.vllm_options import VLLMOptions
 from gdpo_bench.agent.options import EMBEDDED_CONFIGS, EmbeddedConfig, PretrainedConfig, TrainingOptions
 from gdpo_bench.agent.policies.pretrained import check_pretrained, choose_device
 from gdpo_bench.core import RewardSpec, Task, TextEnv, UnknownNameError, list_envs, make_env, spec
-from gdpo_bench.core.blame import blaming
 from gdpo_bench.core.choices import parse_choice
 from gdpo_bench.core.env import demonstrations_of, tasks_of
 from gdpo_bench.core.errors import DeclarationError
+from gdpo_bench.core.foreign import blaming
 from gdpo_bench.jobs.conversations import conversations
 from gdpo_bench.jobs.job import EnvChoice, Job, JobError, read_options
 from gdpo_bench.leaderboard import Environment, NormalizerConfig

@@ -17,9 +17,9 @@ from gdpo_bench.agent.completions import read_completions
 from gdpo_bench.core import Task
 from gdpo_bench.core.env import Script, script_replies
 from gdpo_bench.core.episodes import EpisodeBatch
+from gdpo_bench.core.measurements import RewardVectors, curves, evaluate, label_agreement
 from gdpo_bench.core.scoring import SHOWN_CHARACTERS, Scores, check_failures
 from gdpo_bench.core.task import content_hash
-from gdpo_bench.core.vectors import RewardVectors, curves, evaluate, label_agreement
 from gdpo_bench.jobs.engines.local import single_thread
 from gdpo_bench.jobs.job import JobError
 from gdpo_bench.jobs.plan import Plan, PlannedEnv

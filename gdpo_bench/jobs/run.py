@@ -27,10 +27,10 @@ from gdpo_bench.agent.scale.processes import World, current_world
 from gdpo_bench.agent.trainer import RunResult, StepReport, Trainer
 from gdpo_bench.core import GdpoBenchError, RewardSpec, make_vec
 from gdpo_bench.core.files import write_atomically
+from gdpo_bench.core.measurements import Evaluation, curves
 from gdpo_bench.core.processor import arithmetic
 from gdpo_bench.core.rewards import Metric
 from gdpo_bench.core.task import content_hash
-from gdpo_bench.core.vectors import Evaluation, curves
 from gdpo_bench.jobs.job import EnvChoice, RuntimeOptions, SeedPair
 from gdpo_bench.jobs.start import Pretrained, WarmStarted
 from gdpo_bench.jobs.work import Report

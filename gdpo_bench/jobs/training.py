@@ -16,8 +16,8 @@ from gdpo_bench.agent.policies.pretrained import visible_gpus
 from gdpo_bench.agent.scale.processes import current_world
 from gdpo_bench.core import content_hash
 from gdpo_bench.core.errors import GdpoBenchError
+from gdpo_bench.core.measurements import unpack
 from gdpo_bench.core.processor import usable_cores
-from gdpo_bench.core.vectors import unpack
 from gdpo_bench.jobs.engines.choice import EngineChoice
 from gdpo_bench.jobs.engines.local import LocalEngine
 from gdpo_bench.jobs.engines.torchrun import TorchrunEngine

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from gdpo_bench.core import Gate, RewardSpec
+from gdpo_bench.core.measurements import curves, evaluate
 from gdpo_bench.core.scoring import Scores
-from gdpo_bench.core.vectors import curves, evaluate
 
 SPECS = [
     RewardSpec("correct", -3, 3, metric="accuracy"),

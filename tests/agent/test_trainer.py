@@ -26,8 +26,8 @@ from gdpo_bench.agent.policy import Policy
 from gdpo_bench.agent.step import TrainingStep
 from gdpo_bench.agent.trainer import RunResult, Trainer
 from gdpo_bench.core import DataError, GroupVectorEnv, RewardError, Task, TextEnv, reward
+from gdpo_bench.core.measurements import Evaluation
 from gdpo_bench.core.scoring import ScorerFailuresError
-from gdpo_bench.core.vectors import Evaluation
 
 Vec = Callable[..., GroupVectorEnv]
 TINY = TrainingOptions(

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from gdpo_envs.tool_dialog.errands import CALLS_A_TURN, TURNS, ToolDialog
+from gdpo_envs.tool_dialog.shop import ROWS_SHOWN, Shop, ToolError
 from gdpo_envs.tool_dialog.tasks import Errand
 from gdpo_envs.tool_dialog.tools import TOOLS, calculate, execute, signatures
-from gdpo_envs.tool_dialog.world import ROWS_SHOWN, ToolError, World
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,8 +21,8 @@ NAMES = [spec.name for spec in ENV.reward_specs]
 DONE = "<think></think><response>done</response>"
 
 
-def world() -> World:
-    return World.of(TASKS[0].world)
+def world() -> Shop:
+    return Shop.of(TASKS[0].world)
 
 
 def play(tasks: Sequence[Errand], scripts: Sequence[Sequence[str]]) -> tuple[dict[str, list[float]], EpisodeBatch]:

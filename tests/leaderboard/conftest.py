@@ -7,8 +7,8 @@ import pytest
 
 from gdpo_bench import Gate, RewardSpec
 from gdpo_bench.advantages import compute_advantages, diagnose, make_normalizer, normalizer_options
+from gdpo_bench.core.measurements import RewardVectors, evaluate, label_agreement
 from gdpo_bench.core.scoring import Scores
-from gdpo_bench.core.vectors import RewardVectors, evaluate, label_agreement
 from gdpo_bench.leaderboard import (
     Cost,
     Curve,

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gdpo_bench.core.vectors import RewardVectors, unpack
+from gdpo_bench.core.measurements import RewardVectors, unpack
 from gdpo_bench.leaderboard import EntryError, make_entry
 from gdpo_bench.leaderboard.files.sidecar import Sidecar, SidecarRun, parse_sidecar, read_sidecar, sidecar_path
 from gdpo_bench.leaderboard.files.store import read_measured, write_measured

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from gdpo_bench.leaderboard import Seed
-from gdpo_bench.leaderboard.compare.intervals import BOOTSTRAP_FROM, draw, holm, mean_interval
+from gdpo_bench.leaderboard.compare.intervals import BOOTSTRAP_FROM, holm, mean_interval, resample
 from gdpo_bench.leaderboard.compare.statistics import (
     PairedDifference,
     areas,
@@ -157,13 +157,13 @@ def test_on_normal_data_the_bootstrap_comes_near_students_t(m):
 def test_the_same_data_give_the_same_interval():
     values = np.random.default_rng(0).normal(size=12)
     first = mean_interval(values, (1,) * 12, 0.95)
-    draw.cache_clear()
+    resample.cache_clear()
     assert mean_interval(values, (1,) * 12, 0.95) == first
 
 
 def test_draws_take_clusters_and_then_runs_of_those_clusters():
     layout = (1, 3, 2)
-    draws = draw(layout, 500)
+    draws = resample(layout, 500)
     owner = np.repeat([0, 1, 2], layout)
     for place, drawn in enumerate(draws.runs):
         inside = place < np.array(layout)[draws.clusters]

@@ -21,9 +21,9 @@ from gdpo_bench.core import DialogEnv, Gate, Message, Turn, reward, split_by_con
 from gdpo_envs.options import checked_count, checked_share
 from gdpo_envs.tags import has_blocks, tag_pattern
 from gdpo_envs.tool_calling.toolrl import Call, parse_calls
+from gdpo_envs.tool_dialog.shop import Shop, ToolError
 from gdpo_envs.tool_dialog.tasks import Errand, errands
 from gdpo_envs.tool_dialog.tools import execute, signatures
-from gdpo_envs.tool_dialog.world import ToolError, World
 
 CALLS_A_TURN = 8
 """Calls of one reply that are carried out."""
@@ -49,7 +49,7 @@ _NUMBER = re.compile(r"-?\d+(?:,\d{3})*(?:\.\d+)?")
 class Dialog:
     """How far an episode is."""
 
-    world: World
+    world: Shop
     calls: int = 0
     errors: int = 0
     well_formed: bool = True
@@ -96,7 +96,7 @@ class ToolDialog(DialogEnv[Errand, Dialog]):
 
     def begin(self, task: Errand) -> Dialog:
         """A fresh world."""
-        return Dialog(World.of(task.world))
+        return Dialog(Shop.of(task.world))
 
     def respond(self, task: Errand, state: Dialog, reply: str) -> Message | None:
         """Run the calls and tell their results, one a line; without a call the episode ends."""
@@ -192,7 +192,7 @@ def _says(response: str | None, answer: float) -> bool:
 
 def _goal(task: Errand) -> dict[str, object]:
     """The world after the reference calls."""
-    world = World.of(task.world)
+    world = Shop.of(task.world)
     for call in task.calls:
         execute(world, call["name"], call["parameters"])
     return world.snapshot()

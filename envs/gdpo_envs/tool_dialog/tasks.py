@@ -9,8 +9,8 @@ from typing import Any
 
 from gdpo_bench.core import Task
 from gdpo_envs.tool_calling.toolrl import Call
+from gdpo_envs.tool_dialog.shop import Shop
 from gdpo_envs.tool_dialog.tools import DAYS, execute
-from gdpo_envs.tool_dialog.world import World
 
 PRODUCTS = ("pen", "cup", "lamp", "rope", "kite", "drum", "saw", "bell")
 CUSTOMERS = ("Ada", "Bo", "Cy", "Di")
@@ -57,7 +57,7 @@ def _ask(rng: Random, *wordings: str) -> str:
 
 def _result(world: dict[str, Any], *calls: Call) -> Any:
     """What the last of these calls answers."""
-    state = World.of(world)
+    state = Shop.of(world)
     return [execute(state, call["name"], call["parameters"]) for call in calls][-1]
 
 

@@ -1,4 +1,4 @@
-"""The tools: each is a typed set of parameters and what it does to the world."""
+"""The tools: each is a typed set of parameters and what it does to the shop."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from gdpo_envs.tool_dialog.world import Event, ToolError, World
+from gdpo_envs.tool_dialog.shop import Event, Shop, ToolError
 
 Day = Literal["mon", "tue", "wed", "thu", "fri"]
 DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri")
 _FILES, _CHARACTERS, _EVENTS = 20, 2000, 50
-"""What a world holds at most."""
+"""What a shop holds at most."""
 
 _FACTORS = {"km": 1000.0, "mi": 1609.344, "m": 1.0, "ft": 0.3048, "kg": 1.0, "lb": 0.45359237}
 _KINDS = ({"km", "mi", "m", "ft"}, {"kg", "lb"})
@@ -28,7 +28,7 @@ class Tool(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
 
-    def _run(self, world: World) -> Any:
+    def _run(self, shop: Shop) -> Any:
         """Do it; returns something JSON-able, or raises `ToolError`."""
         raise NotImplementedError
 
@@ -38,8 +38,8 @@ class Sql(Tool):
 
     statement: str
 
-    def _run(self, world: World) -> Any:
-        return world.query(self.statement)
+    def _run(self, shop: Shop) -> Any:
+        return shop.query(self.statement)
 
 
 class Calculate(Tool):
@@ -47,7 +47,7 @@ class Calculate(Tool):
 
     expression: str = Field(max_length=200)
 
-    def _run(self, world: World) -> Any:
+    def _run(self, shop: Shop) -> Any:
         return calculate(self.expression)
 
 
@@ -58,7 +58,7 @@ class Convert(Tool):
     source: Unit
     target: Unit
 
-    def _run(self, world: World) -> Any:
+    def _run(self, shop: Shop) -> Any:
         if not any({self.source, self.target} <= kind for kind in _KINDS):
             raise ToolError(f"{self.source} cannot be converted to {self.target}")
         return round(self.value * _FACTORS[self.source] / _FACTORS[self.target], 2)
@@ -69,8 +69,8 @@ class ListEvents(Tool):
 
     day: Day
 
-    def _run(self, world: World) -> Any:
-        return sorted([event["hour"], event["title"]] for event in world.events if event["day"] == self.day)
+    def _run(self, shop: Shop) -> Any:
+        return sorted([event["hour"], event["title"]] for event in shop.events if event["day"] == self.day)
 
 
 class AddEvent(Tool):
@@ -80,13 +80,13 @@ class AddEvent(Tool):
     day: Day
     hour: int = Field(ge=8, le=18)
 
-    def _run(self, world: World) -> Any:
-        if len(world.events) >= _EVENTS:
+    def _run(self, shop: Shop) -> Any:
+        if len(shop.events) >= _EVENTS:
             raise ToolError("the calendar is full")
-        for event in world.events:
+        for event in shop.events:
             if (event["day"], event["hour"]) == (self.day, self.hour):
                 raise ToolError(f"{event['title']} is on {self.day} at {self.hour} already")
-        world.events.append(Event(title=self.title, day=self.day, hour=self.hour))
+        shop.events.append(Event(title=self.title, day=self.day, hour=self.hour))
         return "added"
 
 
@@ -95,10 +95,10 @@ class RemoveEvent(Tool):
 
     title: str
 
-    def _run(self, world: World) -> Any:
-        for event in world.events:
+    def _run(self, shop: Shop) -> Any:
+        for event in shop.events:
             if event["title"] == self.title:
-                world.events.remove(event)
+                shop.events.remove(event)
                 return "removed"
         raise ToolError(f"there is no event {self.title:.60}")
 
@@ -108,10 +108,10 @@ class ReadFile(Tool):
 
     name: str
 
-    def _run(self, world: World) -> Any:
-        if self.name not in world.files:
-            raise ToolError(f"there is no file {self.name:.60}; there are {', '.join(sorted(world.files)) or 'none'}")
-        return world.files[self.name]
+    def _run(self, shop: Shop) -> Any:
+        if self.name not in shop.files:
+            raise ToolError(f"there is no file {self.name:.60}; there are {', '.join(sorted(shop.files)) or 'none'}")
+        return shop.files[self.name]
 
 
 class WriteFile(Tool):
@@ -120,10 +120,10 @@ class WriteFile(Tool):
     name: str = Field(min_length=1, max_length=100)
     text: str = Field(max_length=_CHARACTERS)
 
-    def _run(self, world: World) -> Any:
-        if self.name not in world.files and len(world.files) >= _FILES:
+    def _run(self, shop: Shop) -> Any:
+        if self.name not in shop.files and len(shop.files) >= _FILES:
             raise ToolError("the file store is full")
-        world.files[self.name] = self.text
+        shop.files[self.name] = self.text
         return "written"
 
 
@@ -139,11 +139,11 @@ TOOLS: dict[str, type[Tool]] = {
 }
 
 
-def execute(world: World, name: str, parameters: dict[str, Any]) -> Any:
+def execute(shop: Shop, name: str, parameters: dict[str, Any]) -> Any:
     """Run a tool.
 
     Args:
-        world: What it works on.
+        shop: What it works on.
         name: Of the tool.
         parameters: As parsed from JSON.
 
@@ -160,7 +160,7 @@ def execute(world: World, name: str, parameters: dict[str, Any]) -> Any:
     except ValidationError as error:
         problems = (f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()[:3])
         raise ToolError(f"{name}: {'; '.join(problems)}") from error
-    return tool._run(world)
+    return tool._run(shop)
 
 
 def signatures() -> str:

@@ -30,11 +30,11 @@ from gdpo_bench.agent.options import EmbeddedConfig
 from gdpo_bench.agent.policies.embedded import build_policy, conversation_text
 from gdpo_bench.agent.policy import Policy
 from gdpo_bench.core import Task, TextEnv, content_hash
-from gdpo_bench.core.blame import blaming
 from gdpo_bench.core.env import Script, demonstrations_of, script_replies
 from gdpo_bench.core.episodes import Episode
 from gdpo_bench.core.errors import DeclarationError
 from gdpo_bench.core.files import WriteError
+from gdpo_bench.core.foreign import blaming
 from gdpo_bench.core.processor import arithmetic, cpu_info
 
 _TOKENIZER_EXAMPLES = 3000

@@ -13,7 +13,7 @@ from typing import Any
 
 from gdpo_bench.jobs.engines.choice import RayOptions
 from gdpo_bench.jobs.engines.ray_cluster import RayEngineError, connect, nodes_resources, own_import_paths
-from gdpo_bench.jobs.engines.ray_worker import Answer, Board, Order, Parcel, dumps, loads, perform
+from gdpo_bench.jobs.engines.ray_worker import Answer, Order, Parcel, ProgressBoard, dumps, loads, perform
 from gdpo_bench.jobs.start import WarmStarted
 from gdpo_bench.jobs.work import Event, Failed, Finished, Progressed, WorkItem
 from gdpo_bench.leaderboard.files.provenance import versions
@@ -52,7 +52,7 @@ class RayEngine:
         demand = {"num_cpus": options.cpus, "num_gpus": options.gpus}
         self._perform = ray.remote(perform).options(**demand, max_retries=0)
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        self._board = ray.remote(Board).options(num_cpus=0, max_restarts=-1, scheduling_strategy=here).remote()
+        self._board = ray.remote(ProgressBoard).options(num_cpus=0, max_restarts=-1, scheduling_strategy=here).remote()
         self._parcels: dict[WarmStarted, Any] = {}
         """Policy → reference to its parcel, which this process owns, so that no node's death loses it."""
         self._pending: dict[Any, _Pending] = {}

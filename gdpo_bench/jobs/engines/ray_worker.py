@@ -119,7 +119,7 @@ class Order:
     versions: dict[str, str]
     """Of the packages that results depend on, in the job's process."""
     board: Any
-    """Handle of the `Board`."""
+    """Handle of the `ProgressBoard`."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class Answer:
     """The policies in the result."""
 
 
-class Board:
+class ProgressBoard:
     """Where each task's latest report stands until it is taken. It lives on the node of the job's process."""
 
     def __init__(self) -> None:

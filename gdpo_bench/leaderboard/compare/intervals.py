@@ -57,7 +57,7 @@ class Draws:
 
 
 @lru_cache(maxsize=16)
-def draw(layout: Layout, resamples: int = RESAMPLES) -> Draws:
+def resample(layout: Layout, resamples: int = RESAMPLES) -> Draws:
     """Draw as many clusters as there are, with replacement, then as many runs of each as it has.
 
     Args:
@@ -104,7 +104,7 @@ def mean_interval(
     if error <= negligible:
         return 0.0, float(abs(mean) <= negligible)
     if n >= BOOTSTRAP_FROM:
-        drawn = draw(layout, resamples).cluster_means(values) - mean
+        drawn = resample(layout, resamples).cluster_means(values) - mean
         deviations = drawn.mean(axis=0)
         drawn -= deviations
         errors = np.sqrt(np.einsum("cb,cb->b", drawn, drawn) / (n * (n - 1)))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gdpo_bench.core.vectors import RewardVectors
+from gdpo_bench.core.measurements import RewardVectors
 from gdpo_bench.leaderboard.compare.board import flatten
 from gdpo_bench.leaderboard.compare.statistics import estimate
 from gdpo_bench.leaderboard.files.attestation import Criterion

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gdpo_bench.core.errors import DataError
-from gdpo_bench.core.vectors import RewardVectors
+from gdpo_bench.core.measurements import RewardVectors
 from gdpo_bench.leaderboard.files.schema import Entry
 from gdpo_bench.leaderboard.files.store import Measured
 from gdpo_bench.leaderboard.files.verification import reward_specs

@@ -3,7 +3,7 @@
     {"format": 1, "rewards": ["correct", "format"],
      "runs": [{"seed": {"rl": 0, "warm_start": 0}, "evaluations": [{"step": 0, "value": [[1, 0], [1, 1]], …}]}]}
 
-An evaluation's columns are those of `core.vectors.RewardVectors.as_json`. The entry holds the SHA-256 of the
+An evaluation's columns are those of `core.measurements.RewardVectors.as_json`. The entry holds the SHA-256 of the
 *uncompressed* text, which is canonical JSON: libraries that compress differ between machines.
 """
 
@@ -19,9 +19,9 @@ from typing import Any, Self
 from pydantic import ValidationError
 
 from gdpo_bench.core.errors import DataError
+from gdpo_bench.core.measurements import RewardVectors, compress
 from gdpo_bench.core.reading import FormatError, gunzip, parse_json, read_plain
 from gdpo_bench.core.task import canonical_json
-from gdpo_bench.core.vectors import RewardVectors, compress
 from gdpo_bench.leaderboard.files.entries import EntryError
 from gdpo_bench.leaderboard.files.schema import Seed, seed_order
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from gdpo_bench.core.measurements import Evaluation, RewardVectors, curves, evaluate, label_agreement
 from gdpo_bench.core.rewards import Gate, RewardSpec
 from gdpo_bench.core.task import content_hash
-from gdpo_bench.core.vectors import Evaluation, RewardVectors, curves, evaluate, label_agreement
 from gdpo_bench.leaderboard.files.entries import EntryError
 from gdpo_bench.leaderboard.files.schema import Entry, Environment, SeedResult
 from gdpo_bench.leaderboard.files.sidecar import Sidecar

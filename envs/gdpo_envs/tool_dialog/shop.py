@@ -49,7 +49,7 @@ class ToolError(Exception):
 
 
 @dataclass
-class World:
+class Shop:
     """The state of one episode."""
 
     tables: Mapping[str, Sequence[Sequence[Any]]]
@@ -58,7 +58,7 @@ class World:
     files: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, contents: Mapping[str, Any]) -> World:
+    def of(cls, contents: Mapping[str, Any]) -> Shop:
         """A world with contents as a task holds them; they stay as they are."""
         return cls(contents["tables"], copy.deepcopy(contents["events"]), dict(contents["files"]))
 

@@ -19,9 +19,9 @@ from gdpo_bench.authoring.trials import (
     play_alone,
     reference_trials,
 )
-from gdpo_bench.core.blame import blaming
 from gdpo_bench.core.env import TextEnv, build_env, tasks_of
 from gdpo_bench.core.errors import DataError, DeclarationError, GdpoBenchError, RewardError
+from gdpo_bench.core.foreign import blaming
 from gdpo_bench.core.registry import load_class, parse_id, spec
 from gdpo_bench.core.scoring import ScoringFailure
 from gdpo_bench.core.task import Task
@@ -32,7 +32,7 @@ _LONG = 200_000
 """Replies of so many characters are played once in each process."""
 
 
-class Subject:
+class EnvUnderCheck:
     """An environment under examination. What several checks need is computed once."""
 
     def __init__(self, env: str | TextEnv[Any], tasks: int = 20, **options: Any) -> None:

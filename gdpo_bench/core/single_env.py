@@ -12,7 +12,7 @@ from gdpo_bench.core.env import tasks_of
 from gdpo_bench.core.episodes import EpisodeBatch, TaskQueue, pick
 from gdpo_bench.core.registry import make_env
 from gdpo_bench.core.spaces import Unicode, reward_space
-from gdpo_bench.core.vector import Info, check_replies
+from gdpo_bench.core.vector_env import Info, check_replies
 
 
 class RolloutEnv(gym.Env[str, str]):
