@@ -133,7 +133,12 @@ def test_without_the_conflict_it_does_not(tmp_path: Any) -> None:
     assert count["gdpo"] >= count["grpo"]
 
 
-@pytest.mark.parametrize("design", ["main", "conflict", "front"])
+def test_gdpo_wins_over_grpo_where_rewards_exclude_each_other(tmp_path: Any) -> None:
+    count = learned("correlation", tmp_path, factors={"correlation": [-0.6]}, seeds=12, learning_rates=[0.1])
+    assert count["gdpo"] >= count["grpo"] + 2
+
+
+@pytest.mark.parametrize("design", ["main", "conflict", "correlation", "front"])
 def test_bundled_designs_can_be_run_as_they_are(design: str) -> None:
     chosen = Factorial.check(Factorial.load(design))
     planned, left_out = runs(chosen)
