@@ -9,6 +9,7 @@ from collections.abc import Callable
 from gdpo_sandbox.errors import SandboxError
 
 from gdpo_bench.core.errors import GdpoBenchError
+from gdpo_bench.core.text import printable
 
 
 def run_cli(command: Callable[[], int | None]) -> int:
@@ -25,7 +26,7 @@ def run_cli(command: Callable[[], int | None]) -> int:
         status = command() or 0
         sys.stdout.flush()
     except (GdpoBenchError, SandboxError) as error:
-        print(f"Error: {error}", file=sys.stderr)
+        print(f"Error: {printable(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)

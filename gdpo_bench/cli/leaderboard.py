@@ -15,7 +15,7 @@ from tyro.extras import SubcommandApp
 
 from gdpo_bench.cli.exits import run_cli
 from gdpo_bench.cli.repeat import recompute, reproduce
-from gdpo_bench.cli.terminal import make_console
+from gdpo_bench.cli.terminal import make_console, say
 from gdpo_bench.core.errors import DataError, GdpoBenchError
 from gdpo_bench.core.files import write_atomically
 from gdpo_bench.leaderboard.compare.pair import compare_pair
@@ -23,6 +23,7 @@ from gdpo_bench.leaderboard.compare.pooled import pool
 from gdpo_bench.leaderboard.files.attestation import Attestation, attestation_problems, read_attestations
 from gdpo_bench.leaderboard.files.entries import EntryError
 from gdpo_bench.leaderboard.files.history import broken_promises, committed_files
+from gdpo_bench.leaderboard.files.legible import legible
 from gdpo_bench.leaderboard.files.schema import Entry, Track, json_schema_text
 from gdpo_bench.leaderboard.files.store import (
     ROOT,
@@ -90,15 +91,15 @@ def validate(paths: tyro.conf.Positional[tuple[Path, ...]] = (ROOT,), base: str 
             attestations |= {} if wrong else read_attestations(path)
             changed = broken_promises(path, base)
             if changed is None:
-                print(f"{path} is in no git checkout: whether an entry was changed or deleted cannot be seen.")
+                say(f"{path} is in no git checkout: whether an entry was changed or deleted cannot be seen.")
             problems += changed or []
     problems += unshowable(shown, attestations)
     for problem in problems:
-        print(problem, file=sys.stderr)
+        say(problem, file=sys.stderr)
     if old:
         told = _count(old, "entry of format 1 has", "entries of format 1 have")
-        print(f"{told} no sidecar: whether the statistics follow from the rewards cannot be checked.")
-    print(f"{_count(len(shown), 'valid entry', 'valid entries')}, {_count(len(problems), 'problem', 'problems')}.")
+        say(f"{told} no sidecar: whether the statistics follow from the rewards cannot be checked.")
+    say(f"{_count(len(shown), 'valid entry', 'valid entries')}, {_count(len(problems), 'problem', 'problems')}.")
     return 1 if problems else 0
 
 
@@ -115,17 +116,17 @@ def table(root: Path = ROOT, check: bool = False) -> int:
     file = root / TABLE_FILE
     text = _render(root)
     if file.is_file() and file.read_bytes() == text.encode():
-        print(f"{file} is up to date.")
+        say(f"{file} is up to date.")
         return 0
     if check:
-        print(f"{file} does not follow from the entries. Run: python -m gdpo_bench.leaderboard table", file=sys.stderr)
+        say(f"{file} does not follow from the entries. Run: python -m gdpo_bench.leaderboard table", file=sys.stderr)
         return 1
     write_atomically(file, text)
     # An entry that somebody filed meanwhile belongs into the table, whoever wrote that last.
     while (newer := _render(root)) != text:
         text = newer
         write_atomically(file, text)
-    print(f"Wrote {file}.")
+    say(f"Wrote {file}.")
     return 0
 
 
@@ -144,8 +145,8 @@ def html(out: Path, root: Path = ROOT) -> None:
     _refuse_damaged(board)
     attestations = read_attestations(root)
     _refuse_unshowable(board, attestations)
-    write_atomically(out, render_page(board.entries.values(), attestations))
-    print(f"Wrote {out}.")
+    write_atomically(out, render_page(legible(list(board.entries.values())), legible(attestations)))
+    say(f"Wrote {out}.")
 
 
 def submit(paths: tyro.conf.Positional[tuple[Path, ...]], root: Path = ROOT, supersede: bool = False) -> int:
@@ -182,7 +183,7 @@ def submit(paths: tyro.conf.Positional[tuple[Path, ...]], root: Path = ROOT, sup
     for one in sorted(measured, key=lambda one: one.entry.supersedes is not None):
         path = board.file(one.entry, one.sidecar)
         what = f"{one.entry.normalizer.name} on {one.entry.environment.id}"
-        print(f"Filed {what}: {path}" if path else f"On the board already, same numbers: {what} ({one.entry.id})")
+        say(f"Filed {what}: {path}" if path else f"On the board already, same numbers: {what} ({one.entry.id})")
     return table(root)
 
 
@@ -221,7 +222,7 @@ def profile(root: Path = ROOT, track: Track = "training", out: Path | None = Non
     make_console().print(render_pooled(views))
     if out:
         plot_profiles(views, out)
-        print(f"Wrote {out}.")
+        say(f"Wrote {out}.")
 
 
 def schema(root: Path = ROOT) -> None:
@@ -231,7 +232,7 @@ def schema(root: Path = ROOT) -> None:
         root: Folder for `schema.json`.
     """
     write_atomically(root / SCHEMA_FILE, json_schema_text())
-    print(f"Wrote {root / SCHEMA_FILE}.")
+    say(f"Wrote {root / SCHEMA_FILE}.")
 
 
 def build_app() -> SubcommandApp:
@@ -265,16 +266,16 @@ def _entries_below(path: Path, required: bool = False) -> list[Path]:
 
 def _find(name: str, root: Path) -> Entry:
     """The entry in a file, or the one on the board whose id begins so."""
-    return read_entry(find_entry_file(name, root))
+    return legible(read_entry(find_entry_file(name, root)))
 
 
 def _current(root: Path) -> list[Entry]:
     """Valid entries of a board or of a run that no other entry corrects."""
     if (root / RUN_FOLDER).is_dir():
-        return [read_entry(file) for file in _entries_below(root, required=True)]
+        return [legible(read_entry(file)) for file in _entries_below(root, required=True)]
     board = Board.read(root)
     _refuse_damaged(board)
-    return board.current()
+    return legible(board.current())
 
 
 def _render(root: Path) -> str:
@@ -282,7 +283,7 @@ def _render(root: Path) -> str:
     _refuse_damaged(board)
     attestations = read_attestations(root)
     try:
-        return render_markdown(board.current(), attestations=attestations)
+        return render_markdown(legible(board.current()), attestations=attestations)
     except Exception:  # whatever an entry stops it with is said with the entry's name
         _refuse_unshowable(board, attestations)
         raise

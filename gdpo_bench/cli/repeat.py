@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import tyro
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
-from gdpo_bench.cli.terminal import make_console
+from gdpo_bench.cli.terminal import make_console, say
 from gdpo_bench.core.errors import DataError, GdpoBenchError, RegistrationError
 from gdpo_bench.leaderboard.compare.reproduction import (
     Reproduction,
@@ -21,6 +22,7 @@ from gdpo_bench.leaderboard.compare.reproduction import (
     differing_policies,
 )
 from gdpo_bench.leaderboard.files.attestation import Attestation, write_attestation
+from gdpo_bench.leaderboard.files.legible import legible
 from gdpo_bench.leaderboard.files.provenance import collect_provenance
 from gdpo_bench.leaderboard.files.recompute import moved_rows
 from gdpo_bench.leaderboard.files.schema import Entry
@@ -56,7 +58,7 @@ def recompute(root: Path = ROOT, allow_code: bool = False) -> int:
     checked, moved = 0, 0
     for file, entry in files.items():
         if entry.sidecar is None:
-            print(f"{file} is of format 1: there are no reward vectors to compute with.")
+            say(f"{file} is of format 1: there are no reward vectors to compute with.")
             continue
         try:
             rows = moved_rows(read_measured(file, entry), allow_code)
@@ -64,10 +66,10 @@ def recompute(root: Path = ROOT, allow_code: bool = False) -> int:
             raise RegistrationError(f"{file}: {error}") from error
         checked, moved = checked + 1, moved + bool(rows)
         for row in rows[:_SHOWN]:
-            print(f"{file}: {entry.normalizer.name} moved: {row}", file=sys.stderr)
+            say(f"{file}: {entry.normalizer.name} moved: {row}", file=sys.stderr)
         if len(rows) > _SHOWN:
-            print(f"{file}: and {len(rows) - _SHOWN} more rows", file=sys.stderr)
-    print(f"{checked} of {len(files)} entries computed again, {moved} moved.")
+            say(f"{file}: and {len(rows) - _SHOWN} more rows", file=sys.stderr)
+    say(f"{checked} of {len(files)} entries computed again, {moved} moved.")
     return 1 if moved else 0
 
 
@@ -112,14 +114,14 @@ def reproduce(
     command = shlex.join(["python", "-m", "gdpo_bench.leaderboard", *sys.argv[1:]])
     here = collect_provenance(command, wall_s=0)
     for text in differing_conditions(entry.provenance, here) or ["Versions and CPU are those of the entry."]:
-        print(text)
+        say(text)
     began = time.perf_counter()
     if entry.policy.name == "replay" and completions is None:
         return _from_vectors(file, measured, allow_code)
     planned = rebuild(entry, seeds, completions, allow_code, allow)
     again = _run_again(entry, planned, out, resume)
     for text in differing_policies(entry.policy, again.entry.policy):
-        print(text)
+        say(text)
     result = compare_runs(measured, again)
     _show(entry, result)
     if attest and result.reached is not None:
@@ -132,17 +134,17 @@ def reproduce(
                 command, wall_s=time.perf_counter() - began, engine=again.entry.provenance.engine
             ).model_copy(update={"status": "reproduced"}),
         )
-        print(f"Wrote {write_attestation(attestation, file.parent)}.")
+        say(f"Wrote {write_attestation(attestation, file.parent)}.")
     return 0 if result.succeeded else 1
 
 
 def _from_vectors(file: Path, measured: Measured, allow_code: bool) -> int:
     """Where the replies are not here: from the recorded rewards on."""
-    print("The replies are not here (--completions names them): advantages are computed from the recorded rewards.")
+    say("The replies are not here (--completions names them): advantages are computed from the recorded rewards.")
     rows = moved_rows(measured, allow_code)
     for row in rows[:_SHOWN]:
-        print(f"{file}: {measured.entry.normalizer.name} moved: {row}", file=sys.stderr)
-    print(f"{len(rows)} advantages moved." if rows else "All advantages agree to 1e-9.")
+        say(f"{file}: {measured.entry.normalizer.name} moved: {row}", file=sys.stderr)
+    say(f"{len(rows)} advantages moved." if rows else "All advantages agree to 1e-9.")
     return 1 if rows else 0
 
 
@@ -170,13 +172,15 @@ def _run_again(entry: Entry, planned: Plan, out: Path, resume: bool) -> Measured
 
 
 def _show(entry: Entry, result: Reproduction) -> None:
-    table = Table("reward", box=SIMPLE_HEAD, title=f"{entry.normalizer.name} on {entry.environment.id}")
+    entry = legible(entry)
+    title = Text(f"{entry.normalizer.name} on {entry.environment.id}")
+    table = Table("reward", box=SIMPLE_HEAD, title=title)
     for heading in ("recorded", "found", "largest difference", "allowed", ""):
         table.add_column(heading, justify="right")
     for row in result.rows:
         allowed = "none" if row.allowed is None else f"±{row.allowed:.4g}"
         numbers = (f"{row.recorded:.6g}", f"{row.found:.6g}", f"{row.largest:.3g}", allowed)
-        table.add_row(row.reward, *numbers, "holds" if row.holds else "differs")
+        table.add_row(Text(legible(row.reward)), *numbers, "holds" if row.holds else "differs")
     make_console().print(table)
     of = f"{len(result.seeds)} of {len(entry.results)} seeds" if entry.results[0].seed else "The evaluation"
     wanted = {
@@ -185,9 +189,9 @@ def _show(entry: Entry, result: Reproduction) -> None:
         "within the interval": "final values within the entry's intervals",
     }
     if result.reached is None:
-        print(f"Not reproduced. Required here: {wanted[result.required]}.")
+        say(f"Not reproduced. Required here: {wanted[result.required]}.")
         if entry.provenance.git_sha is not None:
-            print(f"Whether the code changed the numbers since shows commit {entry.provenance.git_sha}.")
+            say(f"Whether the code changed the numbers since shows commit {entry.provenance.git_sha}.")
     else:
         reached = {**wanted, "equal": "the same numbers, bit for bit"}[result.reached]
-        print(f"Reproduced. {of}: {reached}.")
+        say(f"Reproduced. {of}: {reached}.")

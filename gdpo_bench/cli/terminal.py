@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sys
+from typing import IO
 
 from rich.console import Console
+
+from gdpo_bench.core.text import printable
 
 _LOG_WIDTH = 120
 """Of files and pipes, which have none."""
@@ -13,3 +16,8 @@ _LOG_WIDTH = 120
 def make_console() -> Console:
     """A console as wide as the terminal."""
     return Console(file=sys.stdout, width=None if sys.stdout.isatty() else _LOG_WIDTH)
+
+
+def say(text: str, file: IO[str] | None = None) -> None:
+    """Print a sentence that may hold text of others, without what a terminal would obey."""
+    print(printable(text), file=file)

@@ -9,6 +9,7 @@ from statistics import fmean
 
 from rich.console import Console, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from gdpo_bench.core.files import write_atomically
 
@@ -27,7 +28,12 @@ def write_suites(suites: Mapping[tuple[str, str], Sequence[Mapping[str, float]]]
     for (suite, trained), runs in sorted(suites.items()):
         names = dict.fromkeys(name for run in runs for name in run)  # a reward may apply to nothing in some
         means = {name: fmean(run[name] for run in runs if name in run) for name in names}
-        table.add_row(suite, trained, str(len(runs)), "  ".join(f"{name} {value:.3f}" for name, value in means.items()))
+        table.add_row(
+            Text(suite),
+            Text(trained),
+            str(len(runs)),
+            "  ".join(f"{name} {value:.3f}" for name, value in means.items()),
+        )
     show_and_keep(table, path, console)
 
 

@@ -9,11 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from gdpo_bench import RewardSpec
 from gdpo_bench.cli.leaderboard import main
 from gdpo_bench.core.reading import FormatError, parse_json
-from gdpo_bench.leaderboard import EntryError, PolicyConfig, Seed, entry_text, parse_entry
+from gdpo_bench.core.task import content_hash
+from gdpo_bench.leaderboard import EntryError, Environment, PolicyConfig, Seed, entry_text, parse_entry
 from gdpo_bench.leaderboard.files.attestation import Attestation, attestation_problems, status, write_attestation
 from gdpo_bench.leaderboard.files.entries import content_id
 from gdpo_bench.leaderboard.files.store import Board, read_entry, write_measured
@@ -93,6 +95,23 @@ def test_json_at_its_edges_is_refused_with_its_place(entry, old, new, told):
     assert old in text
     with pytest.raises(EntryError, match=told):
         parse_entry(text.replace(old, new, 1))
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"name": "a b"}, "must be an identifier"),
+        ({"kind": "penalty"}, "a penalty is at most 0"),
+        ({"gate": {"on": "absent", "at_least": 1.0}}, "absent"),
+        ({"gate": {"on": "format", "at_least": 1.0}}, "on itself|format"),
+    ],
+)
+def test_rewards_that_no_environment_could_declare_are_refused(entry, changed, told):
+    fields = json.loads(entry_text(entry()))["environment"]
+    fields["rewards"][0] |= changed
+    fields["reward_spec_hash"] = content_hash(fields["rewards"])
+    with pytest.raises(ValidationError, match=told):
+        Environment.model_validate(fields)
 
 
 @pytest.mark.parametrize("low_high", [(-8e99, 8e99), (0, 1e-300), (-1e13, 0)])

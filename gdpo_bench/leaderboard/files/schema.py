@@ -33,7 +33,8 @@ from pydantic import (
     model_validator,
 )
 
-from gdpo_bench.core.rewards import Metric, RewardKind, RewardSpec
+from gdpo_bench.core.errors import GdpoBenchError
+from gdpo_bench.core.rewards import Gate, Metric, RewardKind, RewardSpec, check_specs
 from gdpo_bench.core.task import canonical_json, content_hash
 from gdpo_bench.leaderboard.files.removed_options import without_removed
 
@@ -106,6 +107,16 @@ class RewardDeclaration(_Part):
     gate: GateDeclaration | None
     metric: Metric | None
     """Canonical metric that the raw reward feeds."""
+
+    @property
+    def spec(self) -> RewardSpec:
+        """The declaration as estimators and evaluations take it.
+
+        Raises:
+            DeclarationError: Its parts contradict each other.
+        """
+        gate = None if self.gate is None else Gate(self.gate.on, self.gate.at_least)
+        return RewardSpec(self.name, self.low, self.high, self.kind, self.weight, gate, self.metric)
 
     @model_validator(mode="after")
     def _range_is_one(self) -> Self:
@@ -183,6 +194,10 @@ class Environment(_Part):
             raise ValueError("reward_spec_hash does not follow from rewards")
         if len({reward.name for reward in self.rewards}) != len(self.rewards):
             raise ValueError("names of rewards must be unique")
+        try:
+            check_specs([reward.spec for reward in self.rewards])
+        except GdpoBenchError as error:
+            raise ValueError(str(error)) from error
         return self
 
 

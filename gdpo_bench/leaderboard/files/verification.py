@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from gdpo_bench.core.measurements import Evaluation, RewardVectors, curves, evaluate, label_agreement
-from gdpo_bench.core.rewards import Gate, RewardSpec
+from gdpo_bench.core.rewards import RewardSpec
 from gdpo_bench.core.task import content_hash
 from gdpo_bench.leaderboard.files.entries import EntryError
 from gdpo_bench.leaderboard.files.schema import Entry, Environment, SeedResult
@@ -22,18 +22,7 @@ _SHOWN = 5
 
 def reward_specs(environment: Environment) -> tuple[RewardSpec, ...]:
     """An entry's rewards as estimators and evaluations take them."""
-    return tuple(
-        RewardSpec(
-            one.name,
-            one.low,
-            one.high,
-            one.kind,
-            one.weight,
-            None if one.gate is None else Gate(one.gate.on, one.gate.at_least),
-            one.metric,
-        )
-        for one in environment.rewards
-    )
+    return tuple(one.spec for one in environment.rewards)
 
 
 def check_follows(entry: Entry, sidecar: Sidecar) -> None:

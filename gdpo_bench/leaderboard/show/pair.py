@@ -34,10 +34,10 @@ def render_pair(comparison: PairComparison) -> RenderableType:
         parts += [Text(f"  {reason}") for reason in comparison.reasons]
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for title in ("reward", comparison.first, comparison.second, "difference", "p, Holm", "verdict"):
-        table.add_column(title, overflow="fold")
+        table.add_column(Text(title), overflow="fold")
     for reward in comparison.rewards:
         table.add_row(
-            reward.name,
+            Text(reward.name),
             _with_interval(reward.first, reward.decimals),
             _with_interval(reward.second, reward.decimals),
             _with_interval(reward.difference, reward.decimals, "+"),

@@ -30,9 +30,9 @@ def render_pooled(views: Sequence[PooledView]) -> RenderableType:
         table = Table(box=SIMPLE_HEAD, pad_edge=False)
         baseline = view.baseline or "no baseline"
         for title in ("normalizer", "IQM", f"IQM − {baseline}", f"P(above {baseline})", "fewest units", "runs"):
-            table.add_column(title, overflow="fold")
+            table.add_column(Text(title), overflow="fold")
         for row in view.rows:
-            table.add_row(*_cells(row))
+            table.add_row(*map(Text, _cells(row)))
         parts.append(table)
         if view.left_out:
             parts.append(Text(f"Left out, since not run once in each environment: {', '.join(view.left_out)}."))

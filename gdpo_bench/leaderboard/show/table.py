@@ -6,6 +6,7 @@ reward and lose another, and a single score would hide that.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -29,6 +30,8 @@ DIAGNOSTICS = {
 }
 """Diagnostics that the advantage track shows, and their column titles."""
 NOT_APPLICABLE = "–"
+_MARKUP = re.compile(r"[<>&\[\]!`*|\\~$#]|(?<![^\W_])_|_(?![^\W_])")
+"""What Markdown and HTML act on inside a line; an underscore only at the edge of a word."""
 
 LEGEND = """\
 First line of a cell: mean final value over the runs, ± half-width of its {level} interval.
@@ -262,11 +265,11 @@ def _terminal_cell(cell: Cell | None, column: Column) -> Text:
 def _markdown_table(comparison: Comparison, attestations: Mapping[str, Sequence[Attestation]]) -> str:
     titles = ["normalizer", *shown_diagnostics(comparison).values()]
     titles += [
-        f"{column.title}<br>{column.subtitle}" + (f"<br>{column.also}" if column.also else "")
+        f"{_plain(column.title)}<br>{column.subtitle}" + (f"<br>{column.also}" if column.also else "")
         for column in comparison.columns
     ]
     titles += ["status", "entry"]
-    lines = [f"{_code(comparison.heading)}, {what_was_run(comparison)}", "", _markdown_row(titles)]
+    lines = [f"{_code(comparison.heading)}, {_plain(what_was_run(comparison))}", "", _markdown_row(titles)]
     lines.append(_markdown_row(["---"] * len(titles)))
     for row in comparison.rows:
         lines.append(
@@ -280,7 +283,7 @@ def _markdown_table(comparison: Comparison, attestations: Mapping[str, Sequence[
                 ]
             )
         )
-    remarks = [f"\n{' '.join(notes(comparison))}"] if notes(comparison) else []
+    remarks = [f"\n{_plain(' '.join(notes(comparison)))}"] if notes(comparison) else []
     return "\n".join([*lines, *remarks, ""])
 
 
@@ -308,6 +311,13 @@ def _markdown_cell(cell: Cell | None, column: Column) -> str:
 
 def _markdown_row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
+
+
+def _plain(text: str) -> str:
+    """Text from an entry in which Markdown and HTML find nothing to act on."""
+    marked = _MARKUP.sub(lambda sign: f"&#{ord(sign[0])};", " ".join(text.split()))
+    # Addresses become links by themselves.
+    return marked.replace("://", ":&#47;&#47;").replace("www.", "www&#46;").replace("@", "&#64;")
 
 
 def _code(text: str) -> str:

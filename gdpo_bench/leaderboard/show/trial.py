@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from gdpo_bench.leaderboard.compare.pair import compare_pair
 from gdpo_bench.leaderboard.files.attestation import Attestation
+from gdpo_bench.leaderboard.files.legible import legible
 from gdpo_bench.leaderboard.files.schema import Entry
 from gdpo_bench.leaderboard.show.export import datastore_path, every_eval_ever
 from gdpo_bench.leaderboard.show.page import render_page
@@ -44,6 +45,7 @@ def unshowable(entries: Mapping[Path, Entry], attestations: Attestations = Mappi
 
 
 def _show(entries: Sequence[Entry], attestations: Attestations) -> None:
+    entries, attestations = legible(list(entries)), legible(dict(attestations))
     render_markdown(entries, attestations=attestations)
     render_results(entries)
     render_page(entries, attestations)
