@@ -91,7 +91,7 @@ def test_a_step_is_read_in_six_files_of_the_agent_and_four_of_the_environments_c
         "agent/backends/transformers.py",
         "agent/loss.py",
     }
-    assert rooms["core"] == {"core/vector.py", "core/episodes.py", "core/env.py", "core/scoring.py"}
+    assert rooms["core"] == {"core/vector_env.py", "core/episodes.py", "core/env.py", "core/scoring.py"}
     assert rooms.keys() == {"agent", "core", "advantages", "environment"}
 
 
