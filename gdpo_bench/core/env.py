@@ -79,7 +79,7 @@ class TextEnv(Generic[TaskT]):
     """Licence of the data behind the tasks, as SPDX names it; None for procedural ones."""
     scored_elsewhere: ClassVar[bool] = False
     """Whether reward functions mostly wait for other processes or machines. Training then calls them in a thread of its
-    own, and draws and updates meanwhile; they must not need the main thread, as signal handlers do."""
+    own, and computes log-probabilities meanwhile; they must not need the main thread, as signal handlers do."""
     warm_starts_alone: ClassVar[bool] = False
     """Whether the embedded policy imitates this environment only before it is trained on it, and not the Mini ones too;
     then its options may decide what the policy can do at the start."""
