@@ -147,6 +147,22 @@ def read_normalizer(text: str) -> tuple[Normalizer, dict[str, float] | None]:
     return make_normalizer(name, **options), weights or None
 
 
+def normalizer_code(name: str) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """What a name stands for, not yet made: a dataclass of options or a function, and the options that it presets.
+
+    Args:
+        name: See `make_normalizer`.
+
+    Raises:
+        UnknownNameError: No such normalizer.
+        RegistrationError: A module or an installed package's normalizer cannot be loaded.
+    """
+    if name in _registry:
+        return _registry[name].factory, _registry[name].options
+    made = make_normalizer(name)
+    return type(made) if dataclasses.is_dataclass(made) else made, {}
+
+
 def normalizer_options(normalizer: Callable[..., Any]) -> dict[str, Any]:
     """Every degree of freedom of a normalizer, as JSON holds it.
 

@@ -11,7 +11,7 @@ import gdpo_bench
 from gdpo_bench.cli.envs import check, envs, new
 from gdpo_bench.cli.exits import run_cli
 from gdpo_bench.cli.leaderboard import build_app as leaderboard_app
-from gdpo_bench.cli.normalizers import collapse, conformance
+from gdpo_bench.cli.normalizers import collapse, conformance, normalizers
 from gdpo_bench.cli.run import run
 from gdpo_bench.cli.sandbox import build_app as sandbox_app
 from gdpo_bench.cli.simulate import simulate
@@ -25,6 +25,7 @@ def build_app() -> SubcommandApp:
     app.command(envs)
     app.command(new)
     app.command(check)
+    app.command(normalizers)
     app.command(conformance)
     app.command(collapse)
     app.command(simulate)

@@ -1,4 +1,4 @@
-"""`gdpo-bench collapse` and `gdpo-bench conformance`. Torch is imported only when they run."""
+"""`gdpo-bench normalizers`, `collapse` and `conformance`. Torch is imported only when they run."""
 
 from __future__ import annotations
 
@@ -7,8 +7,25 @@ from pathlib import Path
 
 import tyro
 
+from gdpo_bench.cli.terminal import make_console
 from gdpo_bench.core.errors import GdpoBenchError
 from gdpo_bench.core.files import write_atomically
+
+
+def normalizers(name: tyro.conf.Positional[str | None] = None, /) -> None:
+    """List the normalizers, or explain one: formula, source, options.
+
+    Args:
+        name: A normalizer to explain; module:function for your own. Without it, all are listed.
+    """
+    from gdpo_bench.advantages.describe import explained, listed  # noqa: PLC0415
+
+    console = make_console()
+    if name is not None:
+        console.print(explained(name))
+        return
+    console.print(listed())
+    console.print("\nAll about one: gdpo-bench normalizers NAME. Your own: docs/new-normalizer.md.", highlight=False)
 
 
 def collapse(

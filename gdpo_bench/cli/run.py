@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +22,7 @@ import tyro
 
 from gdpo_bench.cli.exits import run_cli
 from gdpo_bench.cli.terminal import make_console
-from gdpo_bench.core.choices import parse_assignment, split_words
+from gdpo_bench.core.choices import parse_assignments, split_words
 from gdpo_bench.jobs.engines.torchrun import run_together, torchrun_words, under_torchrun
 
 if TYPE_CHECKING:
@@ -87,7 +90,7 @@ def run(
     given: dict[str, Any] = {name: split_words(words) for name, words in lists.items() if words}
     place = parse_engine(engine)
     given |= {name: text for name, text in texts.items() if text is not None}
-    options = {"training": ({"steps": steps} if steps is not None else {}) | _assignments(training)}
+    options = {"training": _assignments([*([f"steps={steps}"] if steps is not None else []), *training])}
     chosen = _job(job, given, options | {"runtime": _assignments(runtime)})
     if chosen.data_dir is not None:
         os.environ["GDPO_BENCH_DATA"] = chosen.data_dir
@@ -105,16 +108,38 @@ def run(
         found = f"Resuming {folder.path}." if folder else "There is no run of this job to resume; starting one."
         console.print(found, markup=False)
     folder = folder or RunFolder.create(out, chosen)
-    measured, failed = train(planned, folder, _command(), console, place)
+    try:
+        with _terminated_like_interrupted():
+            measured, failed = train(planned, folder, _command(), console, place)
+    except KeyboardInterrupt:
+        print(f"What is finished is kept in {folder.path}. The same command with --resume goes on.", file=sys.stderr)
+        raise
     _write_report(measured, folder, console)
     if failed:
         print(f"{failed} runs failed; the others are in {folder.path}. --resume tries again.", file=sys.stderr)
     return 1 if failed else 0
 
 
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """SIGTERM, which schedulers and `timeout` send, ends what runs meanwhile as Ctrl-C does."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # where no handler can be set
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _assignments(words: Sequence[str]) -> dict[str, Any]:
     """`["a=1", "b=[x,y]"]` as a mapping, values read as YAML."""
-    return dict(map(parse_assignment, words))
+    return parse_assignments(words)
 
 
 def _job(source: str | None, given: dict[str, Any], options: dict[str, dict[str, Any]]) -> Job:
@@ -146,6 +171,7 @@ def _write_report(measured: Sequence[Measured], folder: RunFolder, console: Cons
     from gdpo_bench.jobs.report import show_and_keep  # noqa: PLC0415
     from gdpo_bench.leaderboard.files.store import RUN_FOLDER, write_measured  # noqa: PLC0415
     from gdpo_bench.leaderboard.show.plots import plot_curves  # noqa: PLC0415
+    from gdpo_bench.leaderboard.show.sentences import never_varied, outcome_sentences  # noqa: PLC0415
     from gdpo_bench.leaderboard.show.table import render_results  # noqa: PLC0415
 
     entries = [one.entry for one in measured]
@@ -157,7 +183,24 @@ def _write_report(measured: Sequence[Measured], folder: RunFolder, console: Cons
     if any(entry.track == "training" for entry in entries):
         plot_curves(entries, folder.path / "curves.png")
         console.print(f"Learning curves: {folder.path / 'curves.png'}", soft_wrap=True, markup=False)
+    for sentence in outcome_sentences(entries):
+        console.print(sentence, soft_wrap=True, markup=False, highlight=False)
+    if outcome_sentences(entries):
+        console.print(
+            "Each of these holds at p ≤ .05 after Holm's correction over the rewards of its row, for the seeds that "
+            "ran; more warm starts and seeds say how far it carries.",
+            style="dim",
+            highlight=False,
+        )
+    still = [(one.entry, never_varied(one)) for one in measured if one.entry.track == "training"]
+    for entry, names in still:
+        if names:
+            what = f"{entry.environment.id}, {entry.normalizer.name}: {', '.join(names)}"
+            console.print(f"{what} never varied: nothing was learned.", style="yellow", soft_wrap=True, highlight=False)
     console.print(f"Leaderboard entries: {folder.path / RUN_FOLDER}", soft_wrap=True, markup=False)
+    if any(len(names) == len(entry.environment.rewards) for entry, names in still):
+        console.print("They are not for filing: in some of them no reward ever varied.", style="yellow")
+        return
     submit = shlex.join(["python", "-m", "gdpo_bench.leaderboard", "submit", str(folder.path)])
     console.print(f"File them: {submit}", soft_wrap=True, markup=False, style="dim")
 

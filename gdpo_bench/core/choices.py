@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from gdpo_bench.core import yaml
@@ -25,7 +25,7 @@ def parse_choice(text: str) -> tuple[str, dict[str, Any]]:
         raise ChoiceError(f"Expected name or name:option=value; got {text!r}.")
     parts = found["options"].split(",") if found["options"] else []
     try:
-        return found["name"], dict(map(parse_assignment, parts))
+        return found["name"], parse_assignments(parts)
     except ChoiceError as error:
         raise ChoiceError(f"{text!r:.200}: {error}") from error
 
@@ -55,3 +55,17 @@ def split_words(values: Sequence[str]) -> list[str]:
             elif part:
                 words.append(part)
     return words
+
+
+def parse_assignments(words: Iterable[str]) -> dict[str, Any]:
+    """Read several `option=value`.
+
+    Raises:
+        ChoiceError: One cannot be read, or an option stands twice.
+    """
+    found: dict[str, Any] = {}
+    for key, value in map(parse_assignment, words):
+        if key in found:
+            raise ChoiceError(f"{key} is set twice, to {found[key]!r} and to {value!r}; leave one out.")
+        found[key] = value
+    return found

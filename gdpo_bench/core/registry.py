@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -236,6 +237,11 @@ def make_vec(
         DeclarationError: A size that is not positive, or an environment without tasks or rewards.
         ChoiceError: Options in the id that cannot be read.
     """
+    if "num_envs" in options and "num_envs" not in inspect.signature(load_class(spec(id).id)).parameters:
+        raise DeclarationError(
+            f"{id}: a reset brings num_prompts · group_size rollouts. For num_envs={options['num_envs']} write "
+            f"make_vec(id, num_prompts={options['num_envs']}, group_size=1), or gymnasium.make_vec(id, num_envs=…)."
+        )
     return GroupVectorEnv(make_env(id, **options), spec(id).id, num_prompts, group_size, split)
 
 

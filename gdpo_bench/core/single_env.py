@@ -82,6 +82,8 @@ class RolloutEnv(gym.Env[str, str]):
         """
         if self._batch is None:
             raise gym.error.ResetNeeded(f"{self.env_id}: call reset() before step().")
+        if self._batch.episodes[0].over:
+            raise gym.error.ResetNeeded(f"{self.env_id}: the episode is over; reset() begins the next one.")
         scores = self._batch.play(check_replies([action], 1, self.env_id))
         info = self._info(self._batch) | {
             "reward_components": {spec.name: float(scores.values[0, k]) for k, spec in enumerate(self.reward_specs)},

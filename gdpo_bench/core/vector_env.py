@@ -172,6 +172,8 @@ class GroupVectorEnv(VectorEnv[tuple[str, ...], Replies, NDArray[Any]]):
             ReplyError: Not N texts.
             RewardError: A reward is not what its declaration allows.
         """
+        if self.over.all():
+            raise gym.error.ResetNeeded(f"{self.env_id}: all episodes are over; reset() begins the next ones.")
         return self._episodes.play(check_replies(replies, self.num_envs, self.env_id))
 
     @property

@@ -177,6 +177,14 @@ class Job(StrictModel):
         return chosen
 
     @model_validator(mode="after")
+    def _optional_ones_are_there(self) -> Self:
+        ids = [env.id for env in self.envs]
+        for id in self.optional:
+            if id not in ids:
+                raise ValueError(f"optional: {id!r} is none of this job's environments: {', '.join(ids)}")
+        return self
+
+    @model_validator(mode="after")
     def _no_run_twice(self) -> Self:
         meant = [(env.id, env.options, self.training_on(env)) for env in self.envs]
         for i, env in enumerate(self.envs):
@@ -204,7 +212,8 @@ class Job(StrictModel):
             The job.
 
         Raises:
-            JobError: No such file, not YAML, or not a job; the message names line and expectation.
+            UnknownNameError: No such file or preset; the near ones are listed.
+            JobError: Not YAML, or not a job; the message names line and expectation.
         """
         path = Path(source)
         if not path.is_file() and (PRESETS / f"{source}.yaml").exists():
@@ -212,9 +221,7 @@ class Job(StrictModel):
         try:
             text = path.read_text(encoding="utf-8")
         except FileNotFoundError:
-            raise JobError(
-                f"There is no job file {source!r}, nor a preset of that name: {', '.join(presets())}."
-            ) from None
+            raise UnknownNameError("job file or preset", source, presets()) from None
         except (OSError, UnicodeDecodeError) as error:
             raise JobError(f"Cannot read the job file {source}: {error}") from error
         return cls.parse(text, str(path))

@@ -181,6 +181,12 @@ def plan(job: Job) -> Plan:
         for name in planned.choice.weights:
             if name not in rewards:
                 raise UnknownNameError(f"reward in the weights of {planned.choice.normalizer!r}", name, rewards)
+        for env in envs:
+            if not any(planned.weights(env.specs).values()):
+                raise JobError(
+                    f"{planned.choice.label}: all weights of {env.label} are 0, so that nothing would be learned; "
+                    "give one reward another weight."
+                )
     pairs, outside = _pairs(envs, normalizers)
     unseen = tuple(env.description.id for env in envs if not _has_demonstrations(env)) if policy.embedded else ()
     return Plan(job, policy, envs, normalizers, pairs, (*left_out, *outside), device, vllm, unseen)

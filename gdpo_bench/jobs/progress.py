@@ -9,8 +9,12 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Column
 
 from gdpo_bench.jobs.work import Event, Failed, Finished, Progressed, WorkItem
+
+_WIDE = 120
+"""Columns of a terminal that has room for the elapsed time and a longer bar."""
 
 
 def watch(
@@ -37,13 +41,15 @@ def watch(
     texts = dict.fromkeys(range(len(tasks)), "")
     bars: dict[int, TaskID] = {}
     started = time.monotonic()
+    wide = console.width >= _WIDE
+    bar, label = 20 if wide else 8, console.width * 2 // 5
     with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=20),
+        TextColumn("{task.description}", table_column=_at_most(label)),
+        BarColumn(bar_width=bar),
         TextColumn("{task.percentage:>3.0f}%"),
-        TimeElapsedColumn(),
+        *([TimeElapsedColumn()] if wide else []),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[text]}"),
+        TextColumn("{task.fields[text]}", table_column=_at_most(console.width - label - bar - (30 if wide else 20))),
         console=console,
         transient=True,
         disable=not console.is_terminal,
@@ -75,6 +81,11 @@ def watch(
                     console.print(line, highlight=False, markup=False, soft_wrap=True)
             progress.update(whole, completed=sum(shares.values()), text="")
     return failures
+
+
+def _at_most(width: int) -> Column:
+    """A column whose texts are cut off, so that bar, share and remaining time keep their room."""
+    return Column(no_wrap=True, overflow="ellipsis", max_width=width)
 
 
 def show_failure(console: Console, message: str, colour: str = "yellow") -> None:

@@ -94,3 +94,21 @@ def test_rewards_are_a_fresh_array_each_time() -> None:
     _, rewards, _, _, info = env.step("abc")
     assert rewards[1] == 1
     assert info["raw"][1] == info["reward_components"]["length"] == 3
+
+
+def test_a_step_after_the_end_asks_for_reset() -> None:
+    env = gym.make(ID)
+    env.reset(seed=0)
+    env.step("1")
+    with pytest.raises(gym.error.ResetNeeded, match=r"is over; reset\(\)"):
+        env.step("1")
+    venv = gdpo_bench.make_vec(ID, 1, 2)
+    venv.reset(seed=0)
+    venv.step(["1", "2"])
+    with pytest.raises(gym.error.ResetNeeded, match=r"all episodes are over; reset\(\)"):
+        venv.step(["1", "2"])
+
+
+def test_num_envs_of_gymnasium_says_what_to_type() -> None:
+    with pytest.raises(gdpo_bench.GdpoBenchError, match=r"num_prompts=4, group_size=1\), or gymnasium\.make_vec"):
+        gdpo_bench.make_vec(ID, num_envs=4)

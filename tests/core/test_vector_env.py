@@ -257,16 +257,14 @@ def test_step_before_reset_is_refused(vec: Vec) -> None:
         vec(Echo).step(["a"] * 8)
 
 
-def test_there_is_no_automatic_reset_and_finished_rollouts_earn_nothing(vec: Vec) -> None:
+def test_there_is_no_automatic_reset(vec: Vec) -> None:
     venv = vec(Echo, num_prompts=1, group_size=2)
     assert venv.metadata["autoreset_mode"] is AutoresetMode.DISABLED
     venv.reset(seed=0)
     venv.step(["a", "b"])
-    _, rewards, terminated, _, info = venv.step(["c", "d"])
-    assert rewards.tolist() == [[0, 0, 0]] * 2
-    assert not info["applicable"].any()
-    assert terminated.all()
-    assert [messages[-1]["content"] for messages in info["messages"]] == ["a", "b"]
+    with pytest.raises(gym.error.ResetNeeded, match=r"all episodes are over; reset\(\) begins the next ones"):
+        venv.step(["c", "d"])
+    assert [conversation[-1]["content"] for conversation in venv.messages] == ["a", "b"]
 
 
 def test_returned_arrays_are_the_callers_own(vec: Vec) -> None:

@@ -8,7 +8,7 @@ from gdpo_bench.advantages import StateError, make_normalizer
 from gdpo_bench.agent.options import PretrainedConfig
 from gdpo_bench.agent.policies.pretrained import DeviceError
 from gdpo_bench.core import UnknownNameError, make_env, yaml
-from gdpo_bench.core.choices import ChoiceError, parse_choice
+from gdpo_bench.core.choices import ChoiceError, parse_assignments, parse_choice
 from gdpo_bench.jobs import plan as plan_module
 from gdpo_bench.jobs.job import Job, JobError, SeedPair, check, presets
 from gdpo_bench.jobs.plan import WARM_START_ENVS, parse_policy, parse_rollout, plan
@@ -251,7 +251,7 @@ def test_file_with_a_nul_or_that_is_not_text_is_named(tmp_path: Path) -> None:
 
 
 def test_missing_file_lists_the_presets(tmp_path: Path) -> None:
-    with pytest.raises(JobError, match=r"no job file 'nope.yaml', nor a preset of that name: baselines, default,"):
+    with pytest.raises(UnknownNameError, match=r"Unknown job file or preset 'nope.yaml'. Known: baselines, bits"):
         Job.load("nope.yaml")
     with pytest.raises(JobError, match="Cannot read the job file"):
         Job.load(str(tmp_path))
@@ -392,3 +392,28 @@ def test_a_normalizer_that_hides_its_state_is_refused_before_a_job_with_checkpoi
     assert plan(check(fields))
     with pytest.raises(StateError, match="The normalizer Mean keeps mean from batch to batch"):
         plan(check(fields | {"runtime": {"checkpoint_every": 5}}))
+
+
+def test_optional_environments_are_among_the_jobs_own() -> None:
+    with pytest.raises(JobError, match=r"optional: 'gdpo/CodngMini-v1' is none of this job's environments"):
+        check({"envs": ["gdpo/CodingMini-v1"], "optional": ["gdpo/CodngMini-v1"]})
+
+
+def test_weights_that_are_all_zero_are_refused_before_anything_starts() -> None:
+    rewards = ("correct", "length", "format", "integer")
+    weights = ",".join(f"weights.{name}=0" for name in rewards)
+    with pytest.raises(JobError, match="all weights of gdpo/MathMini-v1 are 0"):
+        plan(check({"envs": ["gdpo/MathMini-v1"], "normalizers": [f"gdpo:{weights}"], "policy": "oracle"}))
+
+
+@pytest.mark.parametrize("words", [["steps=3", "steps=4"], ["eps=1", "ddof=0", "eps=1"]])
+def test_an_option_that_stands_twice_is_refused(words: list[str]) -> None:
+    with pytest.raises(ChoiceError, match=f"{words[0].partition('=')[0]} is set twice"):
+        parse_assignments(words)
+    with pytest.raises(ChoiceError, match="is set twice"):
+        parse_choice(f"gdpo:{','.join(words)}")
+
+
+def test_a_preset_that_is_misspelt_is_guessed() -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'default'"):
+        Job.load("defualt")

@@ -1,4 +1,5 @@
 import io
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,3 +56,13 @@ def test_result_that_cannot_be_kept_ends_the_watch() -> None:
 
     with pytest.raises(OSError, match="No space"):
         watch(Console(file=io.StringIO()), "training", [Named("a")], [Finished(0, 1)], full)
+
+
+def test_at_80_columns_the_bar_the_share_and_the_remaining_time_are_there() -> None:
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=True, width=80, color_system=None)
+    tasks = [Named("ToolCallingMini-v1:format_rate=0.04 grpo_scaled:eps=1e-4 seed 0:0")]
+    text = "format 0.92  correctness 1.58  length 0.40  integer 0.98"
+    watch(console, "training", tasks, [Progressed(0, 0.5, text), Progressed(0, 0.6, text)], lambda *_: None)
+    lines = [line for line in re.split(r"[\r\n]|\x1b\[[0-9;?]*[A-Za-z]", file.getvalue()) if "ToolCalling" in line]
+    assert re.search(r"ToolCalling.*… ━{3,}\S* +\S* *60% (-|\d):(--|\d\d):(--|\d\d) format 0.92", lines[-1]), lines[-1]

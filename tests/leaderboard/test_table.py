@@ -216,3 +216,14 @@ def test_a_sentence_says_where_a_difference_is_clear(entry):
     assert "Against grpo, gdpo: higher format, correct, accuracy." in printed(clear)
     unclear = [entry("gdpo", (0.5, 0.9)), entry("grpo", (0.6, 0.7))]
     assert "Against grpo, gdpo: no clear difference." in printed(unclear)
+
+
+def test_at_80_columns_no_column_and_no_number_is_cut_off(entry):
+    entries = [entry("gdpo", (0.9, 0.8, 0.85), specs=FOUR), entry("grpo", (0.4, 0.3, 0.38), specs=FOUR)]
+    wide, narrow = printed(entries, 200), printed(entries, 80)
+    assert "…" not in narrow
+    assert max(len(line.rstrip()) for line in narrow.splitlines()) <= 80
+    numbers = [word for word in wide.split() if word[:1] in "+-±0123456789"]
+    assert sorted(numbers) == sorted(word for word in narrow.split() if word[:1] in "+-±0123456789")
+    for title in ("correctness", "length", "format", "integer", "exceed_ratio"):
+        assert title in narrow

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from types import MappingProxyType
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -79,7 +81,7 @@ def render_results(entries: Sequence[Entry], baseline: str = BASELINE) -> Render
     for (_, environment), group in by_environment(entries):
         for comparison in compare(group, baseline):
             parts.append(Text.assemble((environment, "bold"), f"  {comparison.heading}, {what_was_run(comparison)}"))
-            parts.append(_terminal_table(comparison))
+            parts.append(_Fitting(comparison))
             if comparison.first.track == "advantage":
                 parts.append(Text(_shared_means(comparison)))
             parts += [Text(f"{sentence}", "dim") for sentence in notes(comparison)]
@@ -232,10 +234,34 @@ def _shared_means(comparison: Comparison) -> str:
     return f"Mean rewards of the replies, whatever the normalizer: {', '.join(means)}."
 
 
-def _terminal_table(comparison: Comparison) -> Table:
-    columns = comparison.columns if comparison.first.track == "training" else ()
+@dataclass(frozen=True)
+class _Fitting:
+    """The table of a comparison, one below the other where its columns do not fit beside each other."""
+
+    comparison: Comparison
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        trained = self.comparison.first.track == "training"
+        left = list(range(len(self.comparison.columns))) if trained else []
+        while True:
+            count = len(left)
+            while count > 1 and self._width(left[:count], console, options) > options.max_width:
+                count -= 1
+            yield _terminal_table(self.comparison, left[:count], options.max_width // 3)
+            left = left[count:]
+            if not left:
+                return
+
+    def _width(self, columns: Sequence[int], console: Console, options: ConsoleOptions) -> int:
+        table = _terminal_table(self.comparison, columns, options.max_width // 3)
+        return Measurement.get(console, options.update(width=10_000), table).maximum
+
+
+def _terminal_table(comparison: Comparison, shown: Sequence[int], label_width: int) -> Table:
+    """Rows of a comparison with some of its columns, by position."""
+    columns = [comparison.columns[i] for i in shown]
     table = Table(box=SIMPLE_HEAD, leading=1, pad_edge=False)
-    table.add_column("normalizer", overflow="fold", min_width=13)
+    table.add_column("normalizer", overflow="fold", min_width=13, max_width=max(13, label_width))
     for diagnostic in shown_diagnostics(comparison).values():
         table.add_column(diagnostic.replace(" ", "\n"), justify="right")
     for column in columns:
@@ -247,7 +273,7 @@ def _terminal_table(comparison: Comparison) -> Table:
         table.add_row(
             name,
             *(diagnostic_text(row, diagnostic) for diagnostic in shown_diagnostics(comparison)),
-            *(_terminal_cell(cell, column) for cell, column in zip(row.cells, columns, strict=False)),
+            *(_terminal_cell(row.cells[i], comparison.columns[i]) for i in shown),
         )
     return table
 

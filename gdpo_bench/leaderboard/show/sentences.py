@@ -1,0 +1,92 @@
+"""What came out of a job, in plain sentences: which normalizer learned which reward, by how much, how sure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from gdpo_bench.leaderboard.compare.board import BASELINE, Column, Comparison, Row, compare
+from gdpo_bench.leaderboard.files.schema import Entry
+from gdpo_bench.leaderboard.files.store import Measured
+from gdpo_bench.leaderboard.show.table import by_environment, rounded
+
+_LEARNED = 0.1
+"""Share of a reward's range by which its mean has to rise over training to be called learned."""
+_NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+
+def outcome_sentences(entries: Sequence[Entry], baseline: str = BASELINE) -> list[str]:
+    """A sentence for each reward in which a normalizer and the baseline surely differ.
+
+    Args:
+        entries: Entries of any environments.
+        baseline: Name of the normalizer that the others are compared with.
+
+    Returns:
+        The sentences, each naming its environment; none where nothing differs.
+    """
+    return [
+        sentence
+        for (track, environment), group in by_environment(entries)
+        if track == "training"
+        for comparison in compare(group, baseline)
+        for row in comparison.rows
+        for sentence in _of_row(environment, comparison, row)
+    ]
+
+
+def _of_row(environment: str, comparison: Comparison, row: Row) -> list[str]:
+    said = []
+    for column, cell in zip(comparison.columns, row.cells, strict=True):
+        if cell is None or cell.difference is None or cell.verdict not in ("better", "worse"):
+            continue
+        difference = cell.difference
+        base = next(other for other in comparison.rows if other.label == comparison.baseline)
+        agreeing = max(difference.wins, difference.losses)
+        unit = "warm starts" if difference.unit == "warm start" else "seeds"
+        size = rounded(difference.mean, column.decimals, "+")
+        said.append(
+            f"{environment}: {_verb(row, base, column, difference.mean)}: {size}, {_number(agreeing)} of "
+            f"{_number(difference.n)} {unit}."
+        )
+    return said
+
+
+def _verb(row: Row, base: Row, column: Column, difference: float) -> str:
+    ours, theirs = (_learned(one.entry, column.title) for one in (row, base))
+    if ours and not theirs:
+        return f"{row.label} learned {column.title}, {base.label} did not"
+    if theirs and not ours:
+        return f"{base.label} learned {column.title}, {row.label} did not"
+    return f"{row.label} ended {'higher' if difference > 0 else 'lower'} than {base.label} in {column.title}"
+
+
+def _learned(entry: Entry, name: str) -> bool:
+    """Whether a reward's mean rose over training by a tenth of its range."""
+    ranges = {reward.name: reward.high - reward.low for reward in entry.environment.rewards}
+    if name not in ranges:
+        return False
+    curves = [result.rewards[name].curve for result in entry.results if name in result.rewards]
+    return bool(curves) and float(np.mean([curve[-1] - curve[0] for curve in curves])) >= _LEARNED * ranges[name]
+
+
+def _number(count: int) -> str:
+    return _NUMBERS[count] if count < len(_NUMBERS) else f"{count:,}"
+
+
+def never_varied(measured: Measured) -> list[str]:
+    """Names of the rewards that were one number, whatever was replied, in all evaluations of all seeds.
+
+    Args:
+        measured: An entry with its reward vectors.
+    """
+    if measured.sidecar is None:
+        return []
+    evaluations = [one.scores for run in measured.sidecar.runs for one in run.evaluations]
+    constant = []
+    for k, name in enumerate(measured.sidecar.rewards):
+        judged = [scores.values[scores.applicable[:, k] & ~scores.failed[:, k], k] for scores in evaluations]
+        if len(np.unique(np.concatenate(judged))) < 2:
+            constant.append(name)
+    return constant
