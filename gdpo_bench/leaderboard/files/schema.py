@@ -34,6 +34,7 @@ from pydantic import (
 )
 
 from gdpo_bench.core.errors import GdpoBenchError
+from gdpo_bench.core.models import problems
 from gdpo_bench.core.rewards import Gate, Metric, RewardKind, RewardSpec, check_specs
 from gdpo_bench.core.task import canonical_json, content_hash
 from gdpo_bench.leaderboard.files.removed_options import without_removed
@@ -255,8 +256,7 @@ def _shaped(details: dict[str, Any]) -> dict[str, Any]:
     try:
         _Details.model_validate(details, strict=True)
     except ValidationError as error:
-        problems = ("".join(f".{part}" for part in one["loc"]) + f": {one['msg']}" for one in error.errors())
-        raise ValueError("; ".join(problems).lstrip(".")) from error
+        raise ValueError(problems(error)) from error
     return details
 
 

@@ -8,13 +8,13 @@ from os import PathLike
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gdpo_bench.core.errors import DataError
 from gdpo_bench.core.files import write_figure
 from gdpo_bench.leaderboard.compare.board import Comparison, compare
-from gdpo_bench.leaderboard.compare.pooled import THRESHOLDS, PooledView
+from gdpo_bench.leaderboard.compare.pooled import PooledView
 from gdpo_bench.leaderboard.files.schema import Entry, RewardDeclaration
+from gdpo_bench.leaderboard.show.series import Series, learning_curve, performance_profile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,7 +35,7 @@ def plot_curves(entries: Sequence[Entry], path: str | PathLike[str]) -> None:
     """Draw every reward's curve for every normalizer as a PNG.
 
     A line is the mean over runs, the band reaches from the lowest run to the highest, thin lines
-    are single runs.
+    are single runs where they are few.
 
     Args:
         entries: Entries of the training track. Those of one environment share its rewards.
@@ -67,7 +67,7 @@ def plot_curves(entries: Sequence[Entry], path: str | PathLike[str]) -> None:
         for ax, reward in zip(axes, rewards, strict=False):
             _panel(ax, reward)
             for row in comparison.rows:
-                _draw(ax, row.entry, reward.name, styles[row.label])
+                _draw(ax, learning_curve(row.entry, reward.name), styles[row.label])
         axes[0].set_ylabel("mean reward", fontsize=9)
         for ax in axes[len(rewards) :]:
             ax.set_axis_off()
@@ -104,11 +104,7 @@ def plot_profiles(views: Sequence[PooledView], path: str | PathLike[str]) -> Non
     figure = Figure(figsize=(2 * _PANEL[0], len(views) * 1.4 * _PANEL[1]), dpi=150, layout="constrained")
     for ax, view in zip(figure.subplots(len(views), 1, squeeze=False)[:, 0], views, strict=True):
         for row in view.rows:
-            colour, line = styles[row.label]
-            ax.plot(THRESHOLDS, row.profile.share, color=colour, linestyle=line, linewidth=2, label=row.label)
-            if row.profile.half_width is not None:
-                low, high = (row.profile.share + sign * row.profile.half_width for sign in (-1, 1))
-                ax.fill_between(THRESHOLDS, low.clip(0), high.clip(max=1), color=colour, alpha=0.15, linewidth=0)
+            _draw(ax, performance_profile(row), styles[row.label], row.label)
         ax.set_title(f"{view.heading}: {len(view.environments)} environments", loc="left", fontsize=10)
         ax.set_xlabel("final reward τ, on [0, 1] by its declared range", fontsize=9)
         ax.set_ylabel("share of rewards and runs above τ", fontsize=9)
@@ -150,20 +146,9 @@ def _panel(ax: Axes, reward: RewardDeclaration) -> None:
     ax.spines[["top", "right"]].set_visible(False)
 
 
-def _draw(ax: Axes, entry: Entry, reward: str, style: tuple[str, LineStyle]) -> None:
-    """One entry's runs, band and mean, at the steps that all its runs share."""
+def _draw(ax: Axes, series: Series, style: tuple[str, LineStyle], label: str | None = None) -> None:
     colour, line = style
-    steps, curves = shared_curves(entry, reward)
-    ax.fill_between(steps, curves.min(axis=0), curves.max(axis=0), color=colour, alpha=0.15, linewidth=0)
-    ax.plot(steps, curves.T, color=colour, linewidth=0.6, alpha=0.45)
-    ax.plot(steps, curves.mean(axis=0), color=colour, linestyle=line, linewidth=2)
-
-
-def shared_curves(entry: Entry, reward: str) -> tuple[list[int], NDArray[np.float64]]:
-    """Steps (T,) at which all runs were evaluated, and a reward's curves (R, T) there, one a run."""
-    steps = sorted(set.intersection(*(set(result.steps) for result in entry.results)))
-    curves = []
-    for result in entry.results:
-        at = dict(zip(result.steps, result.rewards[reward].curve, strict=True))
-        curves.append([at[step] for step in steps])
-    return steps, np.array(curves)
+    if series.band is not None:
+        ax.fill_between(series.across, *series.band, color=colour, alpha=0.15, linewidth=0)
+    ax.plot(series.across, series.runs.T, color=colour, linewidth=0.6, alpha=0.45)
+    ax.plot(series.across, series.line, color=colour, linestyle=line, linewidth=2, label=label)

@@ -13,19 +13,17 @@ from markupsafe import Markup
 
 from gdpo_bench.leaderboard.compare.board import Cell, Column, Comparison, Row
 from gdpo_bench.leaderboard.compare.intervals import Floats
-from gdpo_bench.leaderboard.compare.pooled import THRESHOLDS, PooledView
+from gdpo_bench.leaderboard.compare.pooled import PooledView
 from gdpo_bench.leaderboard.compare.statistics import Estimate, estimate
 from gdpo_bench.leaderboard.files.schema import RewardDeclaration, Seed
 from gdpo_bench.leaderboard.show.page.looks import Look
 from gdpo_bench.leaderboard.show.page.svg import NOTHING, Frame, Scale, marker, number, padded, path, tag
-from gdpo_bench.leaderboard.show.plots import shared_curves
+from gdpo_bench.leaderboard.show.series import Series, learning_curve, performance_profile
 from gdpo_bench.leaderboard.show.table import DIAGNOSTICS, diagnostic_text, with_interval
 
 Looks = Mapping[str, Look]
 """Entry id → look."""
 _MARGIN = 0.04
-_RUNS_DRAWN = 5
-"""With more runs than these, their band alone is drawn: more lines hide each other."""
 _LINE = 24
 """Height of a row of a chart by rows, pixels."""
 _GUTTER = 132
@@ -41,9 +39,7 @@ def curves(comparison: Comparison, reward: RewardDeclaration, looks: Looks) -> M
     last = max(result.steps[-1] for row in comparison.rows for result in row.entry.results)
     x, y = frame.x(0, max(last, 1)), frame.y(reward.low - _MARGIN * span, reward.high + _MARGIN * span)
     drawn = [_curve(row, reward.name, looks[row.entry.id], x, y) for row in _baseline_last(comparison)]
-    finals = "; ".join(
-        f"{row.label} {shared_curves(row.entry, reward.name)[1][:, -1].mean():.3g}" for row in comparison.rows
-    )
+    finals = "; ".join(f"{row.label} {learning_curve(row.entry, reward.name).line[-1]:.3g}" for row in comparison.rows)
     return frame.drawing(
         f"Learning curves of {reward.name}",
         f"Mean at the last step: {finals}.",
@@ -54,19 +50,23 @@ def curves(comparison: Comparison, reward: RewardDeclaration, looks: Looks) -> M
 
 
 def _curve(row: Row, reward: str, look: Look, x: Scale, y: Scale) -> Markup:
-    steps, runs = shared_curves(row.entry, reward)
-    mean = runs.mean(axis=0)
-    across = [x(step) for step in steps]
+    series = learning_curve(row.entry, reward)
+    last, step = series.line[-1], series.across[-1]
+    end = marker(look.marker, x(step), y(last), f"{row.label}: {last:.3g} at step {step:.0f}")
+    return _series(row, look, *_lines(series, look, x, y), end)
+
+
+def _lines(series: Series, look: Look, x: Scale, y: Scale, title: str = "") -> list[Markup]:
+    """Band, single runs and line, the last on top."""
+    across = list(map(x, series.across))
     parts = []
-    if len(runs) > 1:
-        outline = _along(across, runs.max(axis=0), y) + _along(across, runs.min(axis=0), y)[::-1]
-        parts.append(tag("path", d=path(outline, close=True), class_="band"))
-    if 1 < len(runs) <= _RUNS_DRAWN:
-        parts += [tag("path", d=path(_along(across, run, y)), class_="run") for run in runs]
-    parts.append(tag("path", d=path(_along(across, mean, y)), class_="line", stroke_dasharray=look.dash or None))
-    title = f"{row.label}: {mean[-1]:.3g} at step {steps[-1]}"
-    parts.append(marker(look.marker, across[-1], y(mean[-1]), title))
-    return _series(row, look, *parts)
+    if series.band is not None:
+        low, high = (_along(across, border, y) for border in series.band)
+        parts.append(tag("path", d=path(high + low[::-1], close=True), class_="band"))
+    parts += [tag("path", d=path(_along(across, run, y)), class_="run") for run in series.runs]
+    named = [tag("title", title)] if title else []
+    line = path(_along(across, series.line, y))
+    return [*parts, tag("path", *named, d=line, class_="line", stroke_dasharray=look.dash or None)]
 
 
 def differences(comparison: Comparison, index: int, looks: Looks) -> Markup:
@@ -158,22 +158,11 @@ def profiles(view: PooledView, looks: Looks) -> Markup:
     x, y = frame.x(0, 1), frame.y(0, 1.02)
     parts = []
     for row in view.rows:
-        look, share, half = looks[row.entry.id], row.profile.share, row.profile.half_width
-        across = [x(threshold) for threshold in THRESHOLDS]
-        line = tag(
-            "path",
-            tag("title", row.label),
-            d=path(_along(across, share, y)),
-            class_="line",
-            stroke_dasharray=look.dash or None,
-        )
-        band = NOTHING
-        if half is not None:
-            outline = _along(across, (share + half).clip(max=1), y) + _along(across, share - half, y)[::-1]
-            band = tag("path", d=path(outline, close=True), class_="band")
-        middle = len(across) // 2
-        mark = marker(look.marker, across[middle], y(share[middle]))
-        parts.append(tag("g", band, line, mark, class_=f"c{look.colour}", data_pooled=row.entry.normalizer.name))
+        look, series = looks[row.entry.id], performance_profile(row)
+        middle = len(series.across) // 2
+        mark = marker(look.marker, x(series.across[middle]), y(series.line[middle]))
+        lines = _lines(series, look, x, y, row.label)
+        parts.append(tag("g", *lines, mark, class_=f"c{look.colour}", data_pooled=row.entry.normalizer.name))
     return frame.drawing(
         "Performance profiles",
         f"Share of scores above 0.5: {'; '.join(f'{row.label} {row.profile.share[50]:.0%}' for row in view.rows)}.",

@@ -1,0 +1,48 @@
+"""What a chart shows of one entry, as numbers: drawn by matplotlib in `plots`, and as SVG in `page.charts`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gdpo_bench.leaderboard.compare.intervals import Floats
+from gdpo_bench.leaderboard.compare.pooled import THRESHOLDS, PooledRow
+from gdpo_bench.leaderboard.files.schema import Entry
+
+RUNS_DRAWN = 5
+"""With more runs than these, their band alone is drawn: more lines hide each other."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """A line with its band, over T places."""
+
+    across: Floats
+    """(T,) steps or thresholds."""
+    line: Floats
+    """(T,)"""
+    band: tuple[Floats, Floats] | None
+    """Lower and upper border, (T,) each."""
+    runs: Floats
+    """(R, T) single runs that are drawn as well."""
+
+
+def learning_curve(entry: Entry, reward: str) -> Series:
+    """A reward's mean over runs and the band from the lowest to the highest, at the steps that all runs share."""
+    steps = sorted(set.intersection(*(set(result.steps) for result in entry.results)))
+    found = []
+    for result in entry.results:
+        at = dict(zip(result.steps, result.rewards[reward].curve, strict=True))
+        found.append([at[step] for step in steps])
+    runs = np.array(found)
+    band = (runs.min(axis=0), runs.max(axis=0)) if len(runs) > 1 else None
+    drawn = runs if 1 < len(runs) <= RUNS_DRAWN else runs[:0]
+    return Series(np.array(steps, dtype=float), runs.mean(axis=0), band, drawn)
+
+
+def performance_profile(row: PooledRow) -> Series:
+    """The share of scores above each threshold, with the interval at each by itself."""
+    share, half = row.profile.share, row.profile.half_width
+    band = None if half is None else ((share - half).clip(min=0), (share + half).clip(max=1))
+    return Series(THRESHOLDS, share, band, np.empty((0, len(share))))
