@@ -83,7 +83,7 @@ def test_misuse_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture
         ([*ORACLE, "--envs", "gdpo/MathMin-v0"], "Did you mean 'gdpo/MathMini-v1'"),
         ([*ORACLE, "--envs", "no_such_module:me/Env-v0"], "importing 'no_such_module' failed: ModuleNotFoundError"),
         ([*ORACLE, "--envs", f"{ENV}:max_digit=many"], "option max_digit must be int; got 'many'"),
-        (["run", "--envs", "gdpo/ToolCallingMini-v1:eval_share=1"], "of gdpo/MathMini-v1 has no tasks"),
+        (["run", "--envs", "gdpo/ToolCallingMini-v1:eval_share=1"], "of gdpo/ToolCallingMini-v1 has no tasks"),
         ([*ORACLE, "--envs", ""], "envs: List should have at least 1 item"),
         ([*ORACLE, "--normalizers", "gpdo"], "Unknown normalizer 'gpdo'. Did you mean"),
         ([*ORACLE, "--normalizers", "gdpo:esp=1"], "Did you mean 'eps'"),
