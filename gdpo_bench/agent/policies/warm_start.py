@@ -12,7 +12,7 @@ import json
 import math
 import os
 import shutil
-import tempfile
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from importlib import metadata
@@ -33,10 +33,13 @@ from gdpo_bench.core import Task, TextEnv, content_hash
 from gdpo_bench.core.env import Script, demonstrations_of, script_replies
 from gdpo_bench.core.episodes import Episode
 from gdpo_bench.core.errors import DeclarationError
-from gdpo_bench.core.files import WriteError
+from gdpo_bench.core.files import WriteError, sync_folder
 from gdpo_bench.core.foreign import blaming
 from gdpo_bench.core.processor import arithmetic, cpu_info
+from gdpo_bench.core.sealed import damage, part_name, remove_leftovers, seal
 
+_CODE = 2
+"""Version of the code that makes a warm start: raised when it gives another policy, so that no older one is taken."""
 _TOKENIZER_EXAMPLES = 3000
 _BUCKET = 8
 """Batches are cut from this many times their size, sorted by length, to waste little on padding."""
@@ -123,6 +126,7 @@ def warm_start(
             "config": asdict(config),
             "corpus": content_hash(corpus, 64),
             "seed": seed,
+            "code": _CODE,
             "versions": {name: metadata.version(name) for name in ("torch", "transformers", "tokenizers")},
             "arithmetic": [torch.backends.cpu.get_cpu_capability(), arithmetic(), dict(cpu_info())]
             if device == "cpu"
@@ -131,9 +135,13 @@ def warm_start(
     )
     root = Path(os.environ.get("GDPO_BENCH_CACHE") or user_cache_path("gdpo-bench")) / "warm_start"
     folder = root / key
-    if not (folder / "config.json").exists():
+    wrong = damage(folder) if folder.exists() else ""
+    if wrong:
+        print(f"The warm-started policy {folder} is damaged ({wrong}); it is made anew.", file=sys.stderr)
+    if wrong is not None:
         try:
             root.mkdir(parents=True, exist_ok=True)  # before the training, which takes longer
+            remove_leftovers(root)
             _save(train(corpus, config, seed, progress, device), {"seed": seed, **asdict(config)}, folder)
         except (OSError, SafetensorError) as error:
             raise WriteError(
@@ -144,16 +152,22 @@ def warm_start(
 
 def _save(policy: Policy, origin: dict[str, Any], folder: Path) -> None:
     """The whole folder or nothing."""
-    part = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
+    part = folder.parent / part_name(folder.name)
+    shutil.rmtree(part, ignore_errors=True)
     try:
+        part.mkdir()
         policy.model.save_pretrained(part)
         policy.tokenizer.save_pretrained(part)
-        (part / "warm_start.json").write_text(json.dumps(origin, indent=2))
+        (part / "warm_start.json").write_text(json.dumps(origin, indent=2), encoding="utf-8")
+        seal(part)
+        if folder.exists() and damage(folder) is not None:
+            shutil.rmtree(folder)
         try:
             part.rename(folder)
         except OSError:  # another process finished first, with the same content
-            if not (folder / "config.json").exists():
+            if damage(folder) is not None:
                 raise
+        sync_folder(folder.parent)
     finally:
         shutil.rmtree(part, ignore_errors=True)
 

@@ -1,5 +1,8 @@
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
@@ -7,13 +10,14 @@ from random import Random
 import pytest
 import torch
 
-from gdpo_bench.agent import warm_start as module
 from gdpo_bench.agent.options import EmbeddedConfig
+from gdpo_bench.agent.policies import warm_start as module
 from gdpo_bench.agent.policies.embedded import build_policy, build_tokenizer, conversation_text
 from gdpo_bench.agent.policies.warm_start import build_corpus, warm_start
 from gdpo_bench.agent.policy import Policy
 from gdpo_bench.core import DeclarationError, DialogEnv, Message, Task, TextEnv, Turn, make_env, reward
 from gdpo_bench.core.files import WriteError
+from gdpo_bench.core.sealed import part_name
 
 CONFIG = EmbeddedConfig(hidden_size=16, intermediate_size=32, vocabulary=300, warm_start_steps=30, warm_start_batch=4)
 CORPUS = [(f"Say {n}: ", f"it is {n}") for n in range(10)]
@@ -209,3 +213,69 @@ def test_the_corpus_speaks_as_the_chat_template_does():
     ]
     tokenizer = build_tokenizer(["1+1=?", "2"], 300)
     assert conversation_text(conversation) == tokenizer.apply_chat_template(conversation, tokenize=False)
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-9] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "file", ["model.safetensors", "chat_template.jinja", "tokenizer.json", "config.json", "sha256.json"]
+)
+@pytest.mark.parametrize("harm", ["flipped", "cut off", "deleted", "emptied"])
+def test_a_damaged_policy_is_made_anew_with_a_word(
+    cache: Path, file: str, harm: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quick = dataclasses.replace(CONFIG, warm_start_steps=2)
+    folder = warm_start(CORPUS, quick, 0)
+    whole = {path.name: path.read_bytes() for path in folder.iterdir()}
+    path = folder / file
+    match harm:
+        case "flipped":
+            flip(path)
+        case "cut off":
+            path.write_bytes(path.read_bytes()[:-3])
+        case "deleted":
+            path.unlink()
+        case "emptied":
+            path.write_bytes(b"")
+    assert warm_start(CORPUS, quick, 0) == folder
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "is damaged" in told
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == whole
+    assert [path.name for path in cache.iterdir()] == [folder.name]
+    assert warm_start(CORPUS, quick, 0) == folder
+    assert capsys.readouterr().err == ""
+
+
+def test_a_file_too_many_is_damage_too(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    quick = dataclasses.replace(CONFIG, warm_start_steps=2)
+    folder = warm_start(CORPUS, quick, 0)
+    (folder / "generation_config.json.bak").write_text("{}")
+    (folder / "adapter_config.json").write_text("{}")
+    warm_start(CORPUS, quick, 0)
+    assert "adapter_config.json" in capsys.readouterr().err
+    assert not (folder / "adapter_config.json").exists()
+
+
+def test_leftovers_of_killed_processes_are_removed_and_those_of_living_ones_stay(cache: Path) -> None:
+    quick = dataclasses.replace(CONFIG, warm_start_steps=2)
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    dead = cache / part_name("abc").replace(f"-{os.getpid()}.", f"-{process.pid}.")
+    living = cache / part_name("abc").replace(f"-{os.getpid()}.", f"-{os.getppid()}.")
+    for folder in (dead, living):
+        folder.mkdir(parents=True)
+    warm_start(CORPUS, quick, 0)
+    assert not dead.exists()
+    assert living.exists()
+
+
+def test_another_version_of_the_code_is_another_warm_start(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick = dataclasses.replace(CONFIG, warm_start_steps=2)
+    folder = warm_start(CORPUS, quick, 0)
+    monkeypatch.setattr(module, "_CODE", 3)
+    assert warm_start(CORPUS, quick, 0) != folder
