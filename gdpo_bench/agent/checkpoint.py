@@ -1,7 +1,7 @@
 """Checkpoints of a training run: written whole or not at all, checked when they are read.
 
 A checkpoint is a folder `step-00000040/` with the trained weights, the optimizer's moments and the evaluations' reward
-vectors as safetensors, and everything else as `state.json`, which also holds the hashes of the others.
+vectors as safetensors, and everything else as `state.json`, which also holds the hashes of the others, and its own.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +27,9 @@ from gdpo_bench.core import DataError
 from gdpo_bench.core.files import WriteError, sync_folder
 
 _WEIGHTS, _MOMENTS = "weights.safetensors", "optimizer.safetensors"
-_FORMAT = 3
-"""2: with the reward vectors of the evaluations. 3: with the normalizer's state."""
+_FORMAT = 4
+"""2: with the reward vectors of the evaluations. 3: with the normalizer's state. 4: with its own hash."""
+_NAME = re.compile(r"step-[0-9]{8,}")
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,8 @@ class Checkpoints:
                 "sha256": {file: _sha256(part / file) for file in checkpoint.tensors},
                 "state": checkpoint.state,
             }
-            (part / "state.json").write_text(json.dumps(state), encoding="utf-8")
+            text = json.dumps(state)
+            (part / "state.json").write_text(json.dumps({"sha256": _hash_of(text), "text": text}), encoding="utf-8")
             for path in part.iterdir():
                 _flush(path)
             shutil.rmtree(folder, ignore_errors=True)
@@ -85,20 +89,20 @@ class Checkpoints:
             shutil.rmtree(old, ignore_errors=True)
 
     def newest(self) -> Checkpoint | None:
-        """The last checkpoint, or None where there is none.
-
-        Raises:
-            DataError: The last one is damaged.
-        """
-        found = self._found()
-        return _read(found[-1]) if found else None
+        """The last whole checkpoint, or None where there is none; damaged ones are passed over, with a word."""
+        for folder in reversed(self._found()):
+            try:
+                return _read(folder)
+            except DataError as error:
+                print(error, file=sys.stderr)
+        return None
 
     def clear(self) -> None:
         """Remove all, when the run is done."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _found(self) -> list[Path]:
-        return sorted(self.folder.glob("step-*"))
+        return sorted(path for path in self.folder.glob("step-*") if _NAME.fullmatch(path.name))
 
 
 def snapshot_step(step: TrainingStep, world: World) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, Any]]:
@@ -150,7 +154,10 @@ def restore_step(step: TrainingStep, world: World, checkpoint: Checkpoint) -> No
 
 def _read(folder: Path) -> Checkpoint:
     try:
-        content = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        outer = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        if _hash_of(outer["text"]) != outer["sha256"]:
+            raise ValueError("state.json was changed")
+        content = json.loads(outer["text"])
         if content["format"] != _FORMAT:
             raise ValueError(f"format {content['format']}, this version reads {_FORMAT}")
         for file, expected in content["sha256"].items():
@@ -158,15 +165,17 @@ def _read(folder: Path) -> Checkpoint:
                 raise ValueError(f"{file} was changed or cut off")
         tensors = {file: load_file(folder / file) for file in content["sha256"]}
         return Checkpoint(content["step"], tensors, content["state"])
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise DataError(
-            f"The checkpoint {folder} is damaged ({error}). Delete it to go on from the one before."
-        ) from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        raise DataError(f"The checkpoint {folder} is damaged ({error}); the one before is taken, if any.") from error
 
 
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _hash_of(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
 def _flush(path: Path) -> None:

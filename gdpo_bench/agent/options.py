@@ -56,7 +56,7 @@ class TrainingOptions(BaseModel):
     """How tokens' losses are added up. `sequence_mean`: over a reply's tokens, then over replies (GRPO, arXiv
     2402.03300). `token_mean`: over all tokens of the minibatch (DAPO). `constant`: over replies × max_new_tokens
     (Dr. GRPO, arXiv 2503.20783)."""
-    kl_coefficient: NonNegativeFloat = 0.0
+    kl_coefficient: NonNegativeFloat = Field(default=0.0, le=1e30)
     """Weight of the divergence from the policy at the start, by the estimator k3
     (http://joschu.net/blog/kl-approx.html); at 0 no reference policy is kept in memory."""
     importance_cap: PositiveFloat | None = 2.0
@@ -71,13 +71,13 @@ class TrainingOptions(BaseModel):
     micro_batch: PositiveInt = 32
     """Rollouts in one forward pass, of about one length; gradients are added up over the minibatch. Halved when memory
     runs out."""
-    learning_rate: PositiveFloat = 3e-4
+    learning_rate: PositiveFloat = Field(default=3e-4, le=1e30)
     """Of AdamW."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     """How the learning rate falls to 0 over the steps, after the warm-up."""
     warmup_steps: NonNegativeInt = 0
     """Steps over which the learning rate rises to its value."""
-    weight_decay: NonNegativeFloat = 0.0
+    weight_decay: NonNegativeFloat = Field(default=0.0, le=1e30)
     """Of AdamW."""
     adam_beta1: NonNegativeFloat = Field(default=0.9, lt=1)
     """Of AdamW: how much of the gradients' running mean a gradient step leaves in place."""

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import tyro
 
 from gdpo_bench.cli.terminal import make_console
-from gdpo_bench.core.choices import parse_assignment, split_words
+from gdpo_bench.core.choices import parse_assignment, parse_assignments, split_words
 from gdpo_bench.core.processor import arithmetic_pins
 
 
@@ -64,7 +64,7 @@ def simulate(
     if factors:
         values["factors"] = dict(map(_levels, factors))
     if training:
-        values["training"] = values.get("training", {}) | dict(map(parse_assignment, training))
+        values["training"] = values.get("training", {}) | parse_assignments(training)
     chosen = Factorial.check(values)
     folder = out / f"{Path(design).stem if design else 'design'}-{chosen.key}"
     console = make_console()

@@ -7,9 +7,11 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from pydantic import TypeAdapter
 
 from gdpo_bench.core import yaml
@@ -63,6 +65,21 @@ class RunFolder:
         found = [(int(match[1] or 1), path) for path in _folders(out) if (match := name.fullmatch(path.name))]
         return cls(max(found)[1]) if found else None
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other runs out of the folder; a killed process lets go by itself.
+
+        Raises:
+            JobError: Another run is in it.
+        """
+        try:
+            with FileLock(self.path / ".lock", timeout=0):
+                yield
+        except Timeout as error:
+            raise JobError(
+                f"Another run is going on in {self.path}; wait for it, or start without --resume."
+            ) from error
+
     def files(self, task: TrainingTask) -> Path:
         """The folder for what a run writes while it goes on."""
         return self.path / "work" / self._result(task).stem
@@ -82,6 +99,7 @@ class RunFolder:
         The reward vectors go into a file of their own, first: a run is finished once its result is there.
         """
         fields = asdict(record) | {"vectors": hashlib.sha256(record.vectors).hexdigest()}
+        fields["sha256"] = content_hash(fields, 64)
         write_atomically(self._vectors(task), record.vectors)
         write_atomically(self._result(task), json.dumps(fields, indent=1, sort_keys=True) + "\n")
         shutil.rmtree(self.files(task) / "checkpoints", ignore_errors=True)
@@ -94,7 +112,10 @@ class RunFolder:
         """
         path = self._result(task)
         try:
-            record = _RECORD.validate_python(json.loads(path.read_text(encoding="utf-8")))
+            fields = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(fields, dict) or fields.pop("sha256", None) != content_hash(fields, 64):
+                raise ValueError("not the result that was written")
+            record = _RECORD.validate_python(fields)
             if not record.vectors:
                 return None
             path = self._vectors(task)
@@ -104,7 +125,7 @@ class RunFolder:
             return replace(record, vectors=vectors)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise JobError(f"{path} is damaged; delete it and start again with --resume. ({error})") from error
 
 

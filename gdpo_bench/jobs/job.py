@@ -171,9 +171,12 @@ class Job(StrictModel):
     @field_validator("envs", "normalizers", "seeds", "suites", mode="after")
     @classmethod
     def _no_repetition(cls, chosen: tuple[Any, ...]) -> tuple[Any, ...]:
-        for i, choice in enumerate(chosen):
-            if choice in chosen[:i]:
+        seen = set()
+        for choice in chosen:
+            key = choice.model_dump_json()
+            if key in seen:
                 raise ValueError(f"listed twice: {choice!r}")
+            seen.add(key)
         return chosen
 
     @model_validator(mode="after")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -70,6 +71,9 @@ def train(
     Returns:
         An entry with its sidecar for each environment × normalizer whose seeds are all finished, and how many
         runs failed.
+
+    Raises:
+        JobError: Another run is going on in the folder.
     """
     for id in plan.undemonstrated:
         console.print(
@@ -77,7 +81,7 @@ def train(
             "there. Define `demonstrations(rng)` in the environment.",
             style="yellow",
         )
-    with _start(engine, plan) as running:
+    with folder.locked() if current_world().is_first else nullcontext(), _start(engine, plan) as running:
         runs = list(_planned_runs(plan, folder, _policies(plan, running, console)))
         missing = [run.task for run in runs if folder.load(run.task) is None]
         if len(missing) < len(runs):

@@ -128,3 +128,32 @@ def test_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(JobError, match=r"Cannot make the run folder .*file/job-.*--out"):
         RunFolder.create(tmp_path / "file", JOB)
+
+
+def test_a_result_that_was_changed_is_refused_in_a_sentence(folder: RunFolder) -> None:
+    folder.save(task(), RECORD)
+    (path,) = (folder.path / "results").iterdir()
+    text = path.read_text()
+    changes = [
+        ('"groups": 2.0', '"groups": 3.0'),
+        ('"tokens": 123', '"tokens": -5'),
+        ('"wall_s": 1.5', '"wall_s": 2.5'),
+    ]
+    for old, new in changes:
+        assert old in text
+        path.write_text(text.replace(old, new))
+        with pytest.raises(JobError, match="is damaged; delete it"):
+            folder.load(task())
+    for damaged in (text[:-20], "[]", "{}", '{"sha256": 5}', "[" * 100_000):
+        path.write_text(damaged)
+        with pytest.raises(JobError, match="is damaged; delete it"):
+            folder.load(task())
+    path.write_text(text)
+    assert folder.load(task()) == RECORD
+
+
+def test_two_runs_in_one_folder_are_one_too_many(folder: RunFolder) -> None:
+    with folder.locked(), pytest.raises(JobError, match="Another run is going on in"), RunFolder(folder.path).locked():
+        pass
+    with folder.locked():
+        pass
