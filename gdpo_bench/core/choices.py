@@ -30,20 +30,6 @@ def parse_choice(text: str) -> tuple[str, dict[str, Any]]:
         raise ChoiceError(f"{text!r:.200}: {error}") from error
 
 
-def parse_assignments(texts: Iterable[str]) -> dict[str, Any]:
-    """Read several `option=value`.
-
-    Raises:
-        ChoiceError: As `parse_assignment`; or an option stands twice, of which the last would silently win.
-    """
-    found: dict[str, Any] = {}
-    for key, value in map(parse_assignment, texts):
-        if key in found:
-            raise ChoiceError(f"{key} is set twice.")
-        found[key] = value
-    return found
-
-
 def parse_assignment(text: str) -> tuple[str, Any]:
     """Read `option=value`, whose value is YAML.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from random import Random
@@ -257,7 +258,7 @@ def _plan_env(choice: EnvChoice, training: TrainingOptions, *, trained: bool) ->
                     f"{choice.id} is for evaluation only: it has no split {_TRAIN_SPLIT!r}. Train on another "
                     "environment, or score replies on this one with --policy oracle or --policy replay:FILE."
                 )
-            tasks_of(env, _TRAIN_SPLIT, found.id)
+            _check_held_out(choice.id, tasks_of(env, _TRAIN_SPLIT, found.id), tasks)
     description = Environment.describe(
         found.id,
         options=found.options | choice.options,
@@ -269,6 +270,23 @@ def _plan_env(choice: EnvChoice, training: TrainingOptions, *, trained: bool) ->
     )
     plain = EnvChoice(id=choice.id, options=choice.options)
     return PlannedEnv(choice.label, plain, env, tasks, description, training)
+
+
+def _check_held_out(id: str, trained_on: Sequence[Task], held_out: Sequence[Task]) -> None:
+    """Refuse to measure a policy on nothing but what it is trained on.
+
+    Raises:
+        JobError: Every held-out task is one to train on.
+    """
+    prompts = {task.prompt for task in trained_on}
+    if any(task.prompt not in prompts for task in held_out):
+        return  # ids are hashes of whole tasks, of which there can be many
+    trained = {task.id for task in trained_on}
+    if all(task.id in trained for task in held_out):
+        raise JobError(
+            f"{id}: all {len(held_out)} tasks of split {_EVAL_SPLIT!r} are in split {_TRAIN_SPLIT!r} too, so that "
+            "nothing is held out. Give the splits different tasks, as gdpo_bench.core.task.split_by_content does."
+        )
 
 
 def parse_policy(text: str) -> PolicyChoice:

@@ -417,3 +417,33 @@ def test_an_option_that_stands_twice_is_refused(words: list[str]) -> None:
 def test_a_preset_that_is_misspelt_is_guessed() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'default'"):
         Job.load("defualt")
+
+
+def test_rates_that_overflow_are_refused() -> None:
+    for name in ("learning_rate", "weight_decay", "kl_coefficient"):
+        with pytest.raises(JobError, match=name):
+            check({"envs": ["gdpo/MathMini-v1"], "training": {name: 1e38}})
+
+
+def test_seeds_are_compared_in_time_linear_in_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = 0
+
+    def count(one: SeedPair, other: object) -> bool:
+        nonlocal compared
+        compared += 1
+        return isinstance(other, SeedPair) and one.label == other.label
+
+    monkeypatch.setattr(SeedPair, "__eq__", count)
+    assert len(check({"envs": ["gdpo/MathMini-v1"], "seeds": list(range(2000))}).seeds) == 2000
+    assert compared < 10_000
+    with pytest.raises(JobError, match="listed twice"):
+        check({"envs": ["gdpo/MathMini-v1"], "seeds": [*range(2000), 7]})
+
+
+def test_an_environment_that_holds_nothing_out_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    cls = type(make_env("gdpo/MathMini-v1"))
+    published = cls.tasks
+    monkeypatch.setattr(cls, "tasks", lambda self, split: published(self, "eval"))
+    with pytest.raises(JobError, match="nothing is held out"):
+        plan(check({"envs": ["gdpo/MathMini-v1"]}))
+    plan(check({"envs": ["gdpo/MathMini-v1"], "policy": "oracle"}))
