@@ -91,7 +91,11 @@ def test_misuse_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture
         ([*ORACLE, "--normalizers", "gdpo:eps=small"], "valid number"),
         ([*ORACLE, "--normalizers", "gdpo:weights.formt=2"], "Did you mean 'format'"),
         ([*ORACLE, "--normalizers", "grpo,grpo"], "normalizers: listed twice"),
-        ([*ORACLE, "--normalizers", "os:no_such_function"], "normalizer in module os 'no_such_function'"),
+        (
+            [*ORACLE, "--normalizers", "os:no_such_function"],
+            "os is a module of Python's own, which holds no normalizers",
+        ),
+        ([*ORACLE, "--normalizers", "gdpo_envs.tags:no_such"], "normalizer in module gdpo_envs.tags 'no_such'"),
         ([*ORACLE, "--seeds", "one"], "expected a number, warm_start:rl, or"),
         ([*ORACLE, "--seeds=-1"], "expected a number, warm_start:rl, or"),
         ([*ORACLE, "--steps=-1"], "training.steps: Input should be greater than or equal to 0"),

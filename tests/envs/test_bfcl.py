@@ -186,7 +186,7 @@ def test_it_is_for_evaluation_and_a_job_that_would_train_on_it_says_so(
     monkeypatch.setenv(DATA_VARIABLE, str(folder))
     env = gdpo_bench.make_vec("gdpo/BFCL3Simple-v0", data_dir=str(folder))
     assert (env.split, len(env.tasks)) == ("eval", 6)
-    with pytest.raises(UnknownNameError, match=r"Unknown split of BFCL3Simple 'train'\. Known: eval"):
+    with pytest.raises(UnknownNameError, match=r"Unknown split of gdpo/BFCL3Simple-v0 'train'\. Known: eval"):
         gdpo_bench.make_vec("gdpo/BFCL3Simple-v0", split="train", data_dir=str(folder))
     assert main(["--envs", "gdpo/BFCL3Simple-v0", "--steps", "1"]) == 2
     assert "is for evaluation only: it has no split 'train'" in capsys.readouterr().err
