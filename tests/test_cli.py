@@ -93,7 +93,7 @@ def test_misuse_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture
         ([*ORACLE, "--normalizers", "grpo,grpo"], "normalizers: listed twice"),
         (
             [*ORACLE, "--normalizers", "os:no_such_function"],
-            "os is a module of Python's own, which holds no normalizers",
+            "os is a module of Python's own",
         ),
         ([*ORACLE, "--normalizers", "gdpo_envs.tags:no_such"], "normalizer in module gdpo_envs.tags 'no_such'"),
         ([*ORACLE, "--seeds", "one"], "expected a number, warm_start:rl, or"),
