@@ -170,7 +170,7 @@ def test_what_the_reader_named_is_allowed_and_all_that_is_asked_for_is_listed(en
 
 
 def test_an_environment_of_the_warm_start_must_be_registered(entry, checkout):
-    imitated = [{"id": "acme/Sql-v0", "options": {}}]
+    imitated = [{"id": "strange_package.norms:acme/Sql-v0", "options": {}}]
     with pytest.raises(JobError, match=r"warm_start_envs\[0\].id is .*not registered"):
         check_consent(entry(policy=PolicyConfig(name="mini", details={"warm_start_envs": imitated})))
     assert untouched(checkout)

@@ -55,7 +55,7 @@ def altered(entry, place, value):
         (("policy", "details"), {"warm_start_envs": 5}, "policy.details: .*warm_start_envs"),
         (("policy", "details"), {"warm_start_envs": [5]}, "warm_start_envs.0"),
         (("policy", "details"), {"warm_start_envs": [{"id": "a/B-v0"}]}, "options"),
-        (("policy", "details"), {"warm_start_envs": [{"id": "os:a/B-v0", "options": {}}]}, "id"),
+        (("policy", "details"), {"warm_start_envs": [{"id": 5, "options": {}}]}, "id"),
         (("policy", "details"), {"warm_start_corpus": []}, "warm_start_corpus"),
         (("policy", "details"), {"warm_start_corpus": {"0": 5}}, "warm_start_corpus"),
         (("policy", "details"), {"warm_start_corpus": {"x": "y"}}, "warm_start_corpus"),

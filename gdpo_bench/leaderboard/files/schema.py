@@ -226,7 +226,8 @@ class _Imitated(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    id: EnvId
+    id: Text
+    """As the job named it, so perhaps `module:namespace/Name-v0`; whoever runs the entry again decides on importing."""
     options: dict[str, Any]
 
 
