@@ -130,7 +130,7 @@ class Asks(DialogEnv[Task, None]):
     max_turns = 2
 
     def tasks(self, split: str) -> Sequence[Task]:
-        return [Task("a")]
+        return [Task(split)]
 
     def messages(self, task: Task) -> list[Message]:
         return [{"role": "system", "content": "!"}, {"role": "user", "content": task.prompt}]

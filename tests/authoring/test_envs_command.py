@@ -36,10 +36,8 @@ def test_the_list_has_a_row_for_each_environment(capsys: pytest.CaptureFixture[s
     for id in gdpo_bench.list_envs():
         assert id in printed
     rows = {row.id: row for row in env_rows()}
-    assert (
-        rows["gdpo/MathMini-v1"].what
-        == "Sums of two or three digits, answered as `<think>…</think><answer>…</answer>`."
-    )
+    what = "Sums of three-digit numbers, answered as `<think>…</think><answer>…</answer>`."
+    assert rows["gdpo/MathMini-v1"].what == what
     assert rows["gdpo/MathMini-v1"].rewards.startswith("correct {0, 1}, length {0, 1}")
     assert (rows["gdpo/MathMini-v1"].turns, rows["gdpo/MathMini-v1"].data) == ("1", "procedural")
     assert rows["gdpo/ToolCallingMini-v1"].rewards == "format {0, 1}, correctness [-3, 3]"
@@ -124,11 +122,12 @@ def test_bundled_environments_say_what_and_why(id: str) -> None:
 
 def test_playing_shows_the_rewards_and_why(output: Callable[..., str]) -> None:
     task = gdpo_bench.make_env("gdpo/MathMini-v1").tasks("train")[0]
-    shown = output("gdpo/MathMini-v1", "<think></think>so\n<answer>2</answer>\n\n", task_id=task.id)
+    right = f"<answer>{sum(task.numbers)}</answer>"
+    shown = output("gdpo/MathMini-v1", f"<think></think>so\n{right}\n\n", task_id=task.id)
     assert task.prompt in shown
     assert re.search(r"correct +1 +\{0, 1\} +1 if the number that `<answer>` begins with is the sum", shown)
     assert re.search(r"format +0 ", shown)
-    assert "full marks would go to\n<think></think><answer>2</answer>" in shown
+    assert f"full marks would go to\n<think></think>{right}" in shown
 
 
 def test_a_gate_a_mask_and_a_failure_are_explained(

@@ -264,7 +264,7 @@ if ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(cod
 """, ends=(Status.OK, Status.SIGNAL)),
     _escape("environment", "looks for secrets in the environment", """
 import os
-usual = "PATH", "HOME", "HOSTNAME", "LANG", "MALLOC_ARENA_MAX"
+usual = "PATH", "HOME", "HOSTNAME", "LANG", "MALLOC_ARENA_MAX", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 found = [name for name in os.environ if name not in usual and not name.startswith("PYTHON")]
 if not found: raise FileNotFoundError
 """),
