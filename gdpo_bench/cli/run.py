@@ -90,8 +90,8 @@ def run(
     given: dict[str, Any] = {name: split_words(words) for name, words in lists.items() if words}
     place = parse_engine(engine)
     given |= {name: text for name, text in texts.items() if text is not None}
-    options = {"training": _assignments([*([f"steps={steps}"] if steps is not None else []), *training])}
-    chosen = _job(job, given, options | {"runtime": _assignments(runtime)})
+    options = {"training": parse_assignments([*([f"steps={steps}"] if steps is not None else []), *training])}
+    chosen = _job(job, given, options | {"runtime": parse_assignments(runtime)})
     if chosen.data_dir is not None:
         os.environ["GDPO_BENCH_DATA"] = chosen.data_dir
     planned = plan(chosen)
@@ -137,11 +137,6 @@ def _terminated_like_interrupted() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _assignments(words: Sequence[str]) -> dict[str, Any]:
-    """`["a=1", "b=[x,y]"]` as a mapping, values read as YAML."""
-    return parse_assignments(words)
-
-
 def _job(source: str | None, given: dict[str, Any], options: dict[str, dict[str, Any]]) -> Job:
     """The job file's content with the command line's options put over it."""
     from gdpo_bench.jobs.job import Job, check  # noqa: PLC0415
@@ -183,9 +178,10 @@ def _write_report(measured: Sequence[Measured], folder: RunFolder, console: Cons
     if any(entry.track == "training" for entry in entries):
         plot_curves(entries, folder.path / "curves.png")
         console.print(f"Learning curves: {folder.path / 'curves.png'}", soft_wrap=True, markup=False)
-    for sentence in outcome_sentences(entries):
+    sentences = outcome_sentences(entries)
+    for sentence in sentences:
         console.print(sentence, soft_wrap=True, markup=False, highlight=False)
-    if outcome_sentences(entries):
+    if sentences:
         console.print(
             "Each of these holds at p ≤ .05 after Holm's correction over the rewards of its row, for the seeds that "
             "ran; more warm starts and seeds say how far it carries.",
