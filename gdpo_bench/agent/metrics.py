@@ -77,7 +77,7 @@ class MetricsLog:
         """
         self._path = folder / "metrics.jsonl"
         write_atomically(self._path, "".join(_lines_before(self._path, first_step)))
-        self._sinks = [_SINKS[logger](folder, name, first_step) for logger in loggers]
+        self._sinks: list[Sink] = [_SINKS[logger](folder, name, first_step) for logger in loggers]
 
     def write(self, step: int, measures: Mapping[str, float]) -> None:
         """Keep the measures of a step.
