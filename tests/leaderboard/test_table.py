@@ -31,7 +31,7 @@ def test_a_cell_shows_the_mean_and_the_paired_difference_with_their_intervals(en
     entries = [entry("gdpo", (0.9, 0.8, 0.85)), entry("grpo", (0.4, 0.3, 0.38))]
     markdown = render_markdown(entries)
     # format: mean .85, sd .05, t(2) = 4.303 → .124; differences .5, .5, .47 → .49 ± .043
-    assert row_of(markdown, "gdpo")[1] == "0.85 ±0.12<br>**+0.49 ±0.04**"
+    assert row_of(markdown, "gdpo")[1] == "0.85 ±0.12<br>**+0.49 ±0.04** from 0.36"
     assert row_of(markdown, "grpo")[1] == "0.36 ±0.13"
     text = printed(entries)
     assert "0.85 ±0.12" in text
@@ -41,7 +41,7 @@ def test_a_cell_shows_the_mean_and_the_paired_difference_with_their_intervals(en
 
 def test_an_interval_that_holds_zero_is_not_marked(entry):
     entries = [entry("gdpo", (0.4, 0.3, 0.5)), entry("grpo", (0.3, 0.4, 0.5))]
-    assert row_of(render_markdown(entries), "gdpo")[1] == "0.40 ±0.25<br>+0.00 ±0.25"
+    assert row_of(render_markdown(entries), "gdpo")[1] == "0.40 ±0.25<br>+0.00 ±0.25 from 0.40"
     assert "*" not in printed(entries).split("First line")[0]
 
 
@@ -103,7 +103,7 @@ def test_entries_with_more_or_fewer_warm_starts_are_in_one_table_unless_a_shared
     assert [row.label for row in first.rows] == ["gdpo", "grpo"]
     assert first.rows[0].cells[0].difference.n == 2
     assert {other.rows[0].label: other.heading for other in others} == {
-        "rloo": "mini:imitating=defaults",
+        "rloo": "mini:imitating=defaults #2",  # told apart by a hash, which says nothing to a reader
         "opo": "mini:imitating=Other-v0:rate=0.5",
     }
 
@@ -125,7 +125,44 @@ def test_configurations_of_one_normalizer_are_told_apart_by_what_differs(entry):
 def test_the_same_run_with_other_numbers_is_another_row(entry):
     entries = [entry("gdpo", (0.9, 0.8)), entry("gdpo", (0.9, 0.7))]
     (found,) = compare(entries)
-    assert [row.label for row in found.rows] == sorted(f"gdpo #{e.id[:6]}" for e in entries)
+    assert [row.label for row in found.rows] == ["gdpo #1", "gdpo #2"]
+
+
+def test_a_younger_row_of_the_same_run_changes_no_label(entry, make_provenance):
+    entries = [
+        entry("gdpo", (0.9, final), provenance=make_provenance(date=f"2026-01-0{9 - i}T00:00:00Z"))
+        for i, final in enumerate((0.8, 0.7, 0.6))
+    ]
+    (all_three,), (older,) = compare(entries), compare(entries[1:])
+    labels = {row.entry.id: row.label for row in all_three.rows}
+    assert {row.entry.id: row.label for row in older.rows}.items() <= labels.items()
+
+
+def test_a_difference_follows_from_the_two_means_beside_it_whatever_seeds_the_rows_have(entry):
+    seeds = [Seed(warm_start=i, rl=0) for i in range(10)]
+    finals = [0.1, 0.2, 0.15, 0.3, 0.2, 0.9, 0.8, 0.85, 0.9, 0.95]  # the baseline fares better on later seeds
+    base = entry("grpo", finals, seeds=seeds)
+    fewer = entry("gdpo", [value + 0.05 for value in finals[:5]], seeds=seeds[:5])
+    more = entry(
+        "rloo",
+        [value + 0.05 for value in finals] + [0.0, 0.0],
+        seeds=[*seeds, *(Seed(warm_start=i, rl=0) for i in (10, 11))],
+    )
+    (found,) = compare([base, fewer, more])
+    for row in found.rows:
+        for cell in row.cells:
+            if cell.difference is not None:
+                assert cell.estimate.mean - cell.baseline == pytest.approx(cell.difference.mean)
+                assert cell.estimate.n == cell.difference.n
+                assert cell.difference.mean > 0
+    markdown = render_markdown([base, fewer, more])
+    assert row_of(markdown, "gdpo")[1].endswith("from 0.19")
+    assert row_of(markdown, "rloo")[1].endswith("from 0.54")
+    assert [row_of(markdown, name)[-3] for name in ("grpo", "gdpo", "rloo")] == ["10", "5", "10"]
+    text = printed([base, fewer, more])
+    assert "vs grpo, n=5" in text
+    assert text.count("from 0.19") == 2  # format and accuracy; of rloo the baseline's own row says it
+    assert "from 0.54" not in text
 
 
 def test_names_that_occur_once_stay_as_they_are():

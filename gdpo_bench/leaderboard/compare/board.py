@@ -7,6 +7,7 @@ options, rewards and tasks, same policy, same training. Everything else is anoth
 from __future__ import annotations
 
 import math
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import Any, get_args
 
 from gdpo_bench.core.rewards import SHORTFALL_METRICS, Metric
 from gdpo_bench.core.task import canonical_json
-from gdpo_bench.leaderboard.compare.intervals import holm
+from gdpo_bench.leaderboard.compare.intervals import ROUNDING, holm
 from gdpo_bench.leaderboard.compare.statistics import (
     Estimate,
     PairedDifference,
@@ -25,11 +26,13 @@ from gdpo_bench.leaderboard.compare.statistics import (
     estimate,
     finals,
     judge,
+    mean,
     paired_difference,
     pareto,
 )
 from gdpo_bench.leaderboard.files.schema import Entry, RewardDeclaration, Seed
 
+_HASH = re.compile(r"(sha256:)?[0-9a-f]{12,}")
 _WARM_STARTS = "warm_start_corpus"
 """Detail of a policy: seed of the warm start → hash of what it imitated."""
 BASELINE = "grpo"
@@ -60,8 +63,11 @@ class Cell:
     """One quantity of one entry."""
 
     estimate: Estimate
+    """Over the seeds that the baseline ran too; over all where there is no difference."""
     difference: PairedDifference | None
     """To the baseline on shared seeds; `None` in the baseline's own row or without one."""
+    baseline: float | None = None
+    """The baseline's mean over the shared seeds: with `difference` it makes the estimate's mean."""
     adjusted_p: float | None = None
     """Of the difference, after Holm's correction: over the rewards of the row, or over its metrics."""
 
@@ -112,7 +118,11 @@ def compare(entries: Sequence[Entry], baseline: str = BASELINE) -> list[Comparis
         One comparison a setting, in a fixed order.
     """
     groups = sorted(group_alike(entries, like), key=len, reverse=True)
-    headings = distinguish([group[0].policy.name for group in groups], [_setting_details(group[0]) for group in groups])
+    headings = distinguish(
+        [group[0].policy.name for group in groups],
+        [_setting_details(group[0]) for group in groups],
+        [min(map(_age, group)) for group in groups],
+    )
     return [_comparison(heading, group, baseline) for heading, group in zip(headings, groups, strict=True)]
 
 
@@ -123,15 +133,17 @@ def group_alike(entries: Iterable[Entry], fixed: Callable[[Entry], Mapping[str, 
         entries: In any order.
         fixed: What must agree of an entry, as JSON.
     """
-    groups: defaultdict[str, list[list[Entry]]] = defaultdict(list)
+    groups: defaultdict[str, list[tuple[list[Entry], dict[str, str]]]] = defaultdict(list)
     for entry in sorted(entries, key=lambda entry: entry.id):
         known = groups[canonical_json(fixed(entry))]
-        home = next((group for group in known if all(_same_warm_starts(entry, other) for other in group)), None)
+        own: dict[str, str] = entry.policy.details.get(_WARM_STARTS, {})
+        fitting = (one for one in known if all(one[1].get(seed, corpus) == corpus for seed, corpus in own.items()))
+        home = next(fitting, None)
         if home is None:
-            known.append([entry])
-        else:
-            home.append(entry)
-    return [group for key in sorted(groups) for group in groups[key]]
+            known.append(home := ([], {}))
+        home[0].append(entry)
+        home[1].update(own)
+    return [group for key in sorted(groups) for group, _ in groups[key]]
 
 
 def normalizer_labels(entries: Sequence[Entry]) -> list[str]:
@@ -140,12 +152,8 @@ def normalizer_labels(entries: Sequence[Entry]) -> list[str]:
     Of weights, only those are named that are not as declared: plain `grpo` stays so beside `grpo:weights.format=2.0`.
     """
     degrees = [{**entry.normalizer.live_options, "weights": changed_weights(entry)} for entry in entries]
-    labels = distinguish([entry.normalizer.name for entry in entries], degrees)
-    # The same run with other numbers: from another kind of CPU, or from another version.
-    return [
-        label if labels.count(label) == 1 else f"{label} #{entry.id[:6]}"
-        for label, entry in zip(labels, entries, strict=True)
-    ]
+    # Those with one label are the same run with other numbers: from another kind of CPU, or from another version.
+    return distinguish([entry.normalizer.name for entry in entries], degrees, list(map(_age, entries)))
 
 
 def changed_weights(entry: Entry) -> dict[str, float]:
@@ -154,23 +162,52 @@ def changed_weights(entry: Entry) -> dict[str, float]:
     return {name: weight for name, weight in entry.normalizer.weights.items() if weight != declared.get(name)}
 
 
-def distinguish(names: Sequence[str], details: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Add to names that occur more than once the details in which they differ.
+def distinguish(
+    names: Sequence[str], details: Sequence[Mapping[str, Any]], ages: Sequence[Any] | None = None
+) -> list[str]:
+    """Add to names that occur more than once the details in which they differ, so that no two are the same.
+
+    Hashes say nothing to a reader; what only they tell apart is numbered.
 
     Args:
         names: Names, perhaps repeated.
         details: For each name a mapping, perhaps nested.
+        ages: What they are numbered by, so that younger ones change no number; by their places if absent.
 
     Returns:
-        Labels such as `gdpo:eps=0.0001,weights.format=2.0`.
+        Labels such as `gdpo:eps=0.0001,weights.format=2.0` or `gdpo #2`.
     """
-    flat = [dict(flatten(detail)) for detail in details]
+    flat = [{key: value for key, value in flatten(detail) if not _is_hash(value)} for detail in details]
+    namesakes: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    for name, own in zip(names, flat, strict=True):
+        namesakes[name].append(own)
+    differing = {
+        name: [
+            key
+            for key in sorted(set().union(*those))
+            if any(other.get(key) != those[0].get(key) for other in those[1:])
+        ]
+        for name, those in namesakes.items()
+    }
     labels = []
     for name, own in zip(names, flat, strict=True):
-        namesakes = [other for other_name, other in zip(names, flat, strict=True) if other_name == name]
-        differing = [key for key in sorted(own) if any(other.get(key) != own[key] for other in namesakes)]
-        labels.append(name + (":" + ",".join(f"{key}={own[key]}" for key in differing) if differing else ""))
+        told = ",".join(f"{key}={own[key]}" for key in differing[name] if key in own)
+        labels.append(f"{name}:{told}" if told else name)
+    alike: defaultdict[str, list[int]] = defaultdict(list)
+    for place in sorted(range(len(labels)), key=lambda place: place if ages is None else ages[place]):
+        alike[labels[place]].append(place)
+    for label, places in alike.items():
+        for number, place in enumerate(places, 1):
+            labels[place] = f"{label} #{number}" if len(places) > 1 else label
     return labels
+
+
+def _is_hash(value: object) -> bool:
+    return isinstance(value, str) and _HASH.fullmatch(value) is not None
+
+
+def _age(entry: Entry) -> tuple[Any, str]:
+    return entry.provenance.date, entry.id
 
 
 def setting(entry: Entry) -> dict[str, Any]:
@@ -185,12 +222,6 @@ def like(entry: Entry) -> dict[str, Any]:
     found = setting(entry)
     found["policy"]["details"].pop(_WARM_STARTS, None)
     return found
-
-
-def _same_warm_starts(first: Entry, second: Entry) -> bool:
-    """Whether the warm starts that both began from imitated the same."""
-    one, other = (entry.policy.details.get(_WARM_STARTS, {}) for entry in (first, second))
-    return all(one[seed] == other[seed] for seed in one.keys() & other.keys())
 
 
 def training_details(entry: Entry, environment: str = "") -> dict[str, Any]:
@@ -231,14 +262,6 @@ def decimals(reward: RewardDeclaration) -> int:
     return min(max(2 - math.floor(math.log10(reward.high - reward.low)), 0), 9)
 
 
-def relation(first: Entry, second: Entry) -> Relation:
-    """Whether the first Pareto-dominates the second, as far as the seeds that both ran can tell."""
-    names = [reward.name for reward in first.environment.rewards]
-    differences = [paired_difference(finals(first, name), finals(second, name)) for name in names]
-    adjusted = holm([difference.p if difference else None for difference in differences])
-    return pareto([judge(difference, p) for difference, p in zip(differences, adjusted, strict=True)])
-
-
 def _comparison(heading: str, entries: Sequence[Entry], baseline: str) -> Comparison:
     labelled = sorted(zip(normalizer_labels(entries), entries, strict=True), key=lambda pair: pair[0])
     # Among several configurations of the baseline the first label stands for it, plainly named in the notes.
@@ -261,10 +284,11 @@ def _comparison(heading: str, entries: Sequence[Entry], baseline: str) -> Compar
 
 
 def _dominators(labelled: Sequence[tuple[str, Entry]]) -> dict[str, list[str]]:
-    """Label → labels of the entries that dominate it."""
+    """Label → labels of the entries that dominate it, as far as the seeds that both ran can tell."""
     found: defaultdict[str, list[str]] = defaultdict(list)
-    for (label, entry), (other, rival) in combinations(labelled, 2):
-        match relation(entry, rival):
+    finalists = [(label, _Finals.of(entry)) for label, entry in labelled]
+    for (label, own), (other, theirs) in combinations(finalists, 2):
+        match _dominance(own, theirs):
             case "dominates":
                 found[other].append(label)
             case "is dominated":
@@ -272,18 +296,64 @@ def _dominators(labelled: Sequence[tuple[str, Entry]]) -> dict[str, list[str]]:
     return found
 
 
+@dataclass(frozen=True)
+class _Finals:
+    """The rewards of an entry at the end."""
+
+    values: tuple[dict[Seed | None, float], ...]
+    """One a reward."""
+    seeds: tuple[frozenset[Seed | None], ...]
+    means: tuple[float, ...]
+
+    @classmethod
+    def of(cls, entry: Entry) -> _Finals:
+        values = tuple(finals(entry, reward.name) for reward in entry.environment.rewards)
+        return cls(values, tuple(map(frozenset, values)), tuple(mean(one) if one else math.nan for one in values))
+
+
+def _dominance(first: _Finals, second: _Finals) -> Relation:
+    """`pareto` of two entries, or `undecided` as soon as neither can dominate: most pairs end at their means."""
+    if first.seeds == second.seeds:
+        apart = [
+            one - other
+            for one, other in zip(first.means, second.means, strict=True)
+            if abs(one - other) > ROUNDING * max(abs(one), abs(other))
+        ]
+        if any(one > 0 for one in apart) and any(one < 0 for one in apart):
+            return "undecided"
+    differences = []
+    for own, theirs in zip(first.values, second.values, strict=True):
+        difference = paired_difference(own, theirs)
+        if judge(difference, difference.p if difference else None) == "undecided":
+            return "undecided"  # a correction makes no p-value smaller
+        differences.append(difference)
+    adjusted = holm([difference.p if difference else None for difference in differences])
+    return pareto([judge(difference, p) for difference, p in zip(differences, adjusted, strict=True)])
+
+
 def _cells(columns: Sequence[Column], entry: Entry, against: Entry | None) -> list[Cell | None]:
     """Cells of one family of quantities, over which Holm's correction goes."""
-    values = [column.values(entry) for column in columns]
-    differences = [
-        paired_difference(own, column.values(against)) if own and against else None
-        for own, column in zip(values, columns, strict=True)
-    ]
+    pairs = [(column.values(entry), column.values(against) if against else {}) for column in columns]
+    differences = [paired_difference(own, theirs) for own, theirs in pairs]
     adjusted = holm([difference.p if difference else None for difference in differences])
     return [
-        Cell(estimate(own), difference, p) if own else None
-        for own, difference, p in zip(values, differences, adjusted, strict=True)
+        _cell(own, theirs, difference, p) if own else None
+        for (own, theirs), difference, p in zip(pairs, differences, adjusted, strict=True)
     ]
+
+
+def _cell(
+    own: Mapping[Seed | None, float],
+    theirs: Mapping[Seed | None, float],
+    difference: PairedDifference | None,
+    adjusted_p: float | None,
+) -> Cell:
+    if difference is None:
+        return Cell(estimate(own), None)
+    # A mean over other seeds than the difference's could contradict it.
+    shared = [seed for seed in own if seed in theirs]
+    compared = estimate({seed: own[seed] for seed in shared})
+    return Cell(compared, difference, mean({seed: theirs[seed] for seed in shared}), adjusted_p)
 
 
 def _reward_columns(entries: Sequence[Entry]) -> Iterable[Column]:

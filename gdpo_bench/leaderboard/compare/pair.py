@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gdpo_bench.core.errors import DataError
@@ -18,7 +19,7 @@ from gdpo_bench.leaderboard.compare.statistics import (
     paired_difference,
     pareto,
 )
-from gdpo_bench.leaderboard.files.schema import Entry, RewardDeclaration
+from gdpo_bench.leaderboard.files.schema import Entry, RewardDeclaration, Seed
 
 _SHOWN = 8
 """How many differences of settings an error lists."""
@@ -33,7 +34,7 @@ class RewardComparison:
     name: str
     decimals: int
     first: Estimate | None
-    """Over all of the first's runs; `None` if the reward applies nowhere in them."""
+    """Over the first's runs on shared seeds, over all where none is shared; `None` if the reward applies nowhere."""
     second: Estimate | None
     difference: PairedDifference | None
     """First minus second; `None` if no seed is shared."""
@@ -104,8 +105,8 @@ def compare_pair(first: Entry, second: Entry, anyway: bool = False) -> PairCompa
             RewardComparison(
                 name=reward.name,
                 decimals=decimals(reward),
-                first=estimate(one) if one else None,
-                second=estimate(other) if other else None,
+                first=_estimate(one, other),
+                second=_estimate(other, one),
                 difference=difference,
                 adjusted_p=p,
             )
@@ -131,6 +132,12 @@ def unlike(first: Entry, second: Entry) -> list[str]:
         if mine != theirs and not own_seed:
             lines.append(f"{key}: " + " / ".join("absent" if v is missing else _short(v) for v in (mine, theirs)))
     return lines
+
+
+def _estimate(own: Mapping[Seed | None, float], other: Mapping[Seed | None, float]) -> Estimate | None:
+    """Over the seeds of the difference, since a mean over more could contradict it."""
+    shared = {seed: value for seed, value in own.items() if seed in other}
+    return estimate(shared or own) if own else None
 
 
 def _range(reward: RewardDeclaration) -> tuple[float, float]:

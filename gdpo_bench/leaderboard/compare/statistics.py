@@ -77,6 +77,12 @@ def estimate(values: Mapping[Seed | None, float], confidence: float = CONFIDENCE
     return Estimate(float(cluster_means(runs, layout).mean()), half_width, len(layout), unit, len(runs))
 
 
+def mean(values: Mapping[Seed | None, float]) -> float:
+    """Mean over clusters of at least one value."""
+    runs, layout, _ = clustered(values)
+    return float(cluster_means(runs, layout).mean())
+
+
 def paired_difference(
     first: Mapping[Seed | None, float], second: Mapping[Seed | None, float], confidence: float = CONFIDENCE
 ) -> PairedDifference | None:

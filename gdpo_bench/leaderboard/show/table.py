@@ -35,10 +35,13 @@ NOT_APPLICABLE = "–"
 _MARKUP = re.compile(r"[<>&\[\]!`*|\\~$#]|(?<![^\W_])_|_(?![^\W_])")
 """What Markdown and HTML act on inside a line; an underscore only at the edge of a word."""
 
-LEGEND = """\
-First line of a cell: mean final value over the runs, ± half-width of its {level} interval.
-Second line: mean difference to {baseline}, run by run on the same seed; * if p ≤ .05 after Holm's correction over the
-rewards of the row, or over its other metrics."""
+LEGEND = (
+    "First line of a cell: mean final value over the runs, ± half-width of its {level} interval.\n"
+    "Second line: mean difference to {baseline}, run by run on the same seed; * if p ≤ .05 after Holm's correction "
+    "over the rewards of the row, or over its other metrics.\n"
+    "n: warm starts, or RL seeds of one. A row is about the seeds that {baseline} ran too; where these are not all of "
+    "{baseline}'s, its mean over them stands in a third line."
+)
 TITLE = """\
 # Leaderboard
 
@@ -50,9 +53,11 @@ TRACKS = {
     "training": """\
 ## Training track
 
-A policy is trained, then evaluated on held-out tasks. First line of a cell: mean final value over the runs, ± the
-half-width of its {level} interval. Second line: mean difference to `{baseline}` run by run (same seed, same tasks), ±
-its interval, **bold** where p ≤ .05 after Holm's correction over the rewards of the row, or over its other metrics.
+A policy is trained, then evaluated on held-out tasks. First line of a cell: mean final value over the runs on seeds
+that `{baseline}` ran too, ± the half-width of its {level} interval. Second line: mean difference to `{baseline}` run by
+run (same seed, same tasks), ± its interval, from `{baseline}`'s mean over the same seeds; **bold** where p ≤ .05 after
+Holm's correction over the rewards of the row, or over its other metrics. n: independent units, warm starts or RL seeds
+of one.
 † marks Pareto-dominated rows: against some other row, rewards are lower in the same sense or equal in every run, and at
 least one is lower. [docs/statistics.md](../docs/statistics.md) says how well the intervals cover.
 """,
@@ -208,6 +213,17 @@ def cell_lines(cell: Cell, column: Column) -> tuple[str, str]:
     return value, with_interval(cell.difference.mean, cell.difference.half_width, column.decimals, "+")
 
 
+def baseline_mean(cell: Cell, column: Column) -> str:
+    """The baseline's mean over the seeds of the cell, from which its difference leads to its value; may be empty."""
+    return "" if cell.baseline is None else rounded(cell.baseline, column.decimals)
+
+
+def units(row: Row) -> str:
+    """How many independent units the cells of a row are about, such as `10`, or `9–10`; empty if nothing was random."""
+    counts = sorted({cell.estimate.n for cell in row.cells if cell and cell.estimate.unit != "single evaluation"})
+    return "–".join(map(str, counts if len(counts) < 2 else (counts[0], counts[-1])))
+
+
 def shown_diagnostics(comparison: Comparison) -> dict[str, str]:
     """Diagnostics to show: name → title."""
     if comparison.first.track != "advantage":
@@ -267,24 +283,31 @@ def _terminal_table(comparison: Comparison, shown: Sequence[int], label_width: i
     for column in columns:
         also = f"\n{column.also}" if column.also else ""
         table.add_column(Text.assemble(column.title, (f"\n{column.subtitle}{also}", "dim")), no_wrap=True)
+    base = next((row for row in comparison.rows if row.label == comparison.baseline), None)
     for row in comparison.rows:
         compared = any(cell and cell.difference for cell in row.cells)
-        name = Text.assemble(row.label, (f"\n  vs {comparison.baseline}" if compared else "", "dim"))
+        about = [f"vs {comparison.baseline}"] if compared else []
+        about += [f"n={units(row)}"] if units(row) else []
         table.add_row(
-            name,
+            Text.assemble(row.label, (f"\n  {', '.join(about)}" if about else "", "dim")),
             *(diagnostic_text(row, diagnostic) for diagnostic in shown_diagnostics(comparison)),
-            *(_terminal_cell(row.cells[i], comparison.columns[i]) for i in shown),
+            *(_terminal_cell(row.cells[i], comparison.columns[i], base.cells[i] if base else None) for i in shown),
         )
     return table
 
 
-def _terminal_cell(cell: Cell | None, column: Column) -> Text:
+def _terminal_cell(cell: Cell | None, column: Column, base: Cell | None) -> Text:
     if cell is None:
         return Text(NOT_APPLICABLE)
     value, difference = cell_lines(cell, column)
     sure = cell.verdict in ("better", "worse")
+    # A terminal is narrow, and the baseline's own row mostly says it.
+    known = base is None or cell.baseline is None or rounded(base.estimate.mean, column.decimals)
+    theirs = baseline_mean(cell, column)
     return Text.assemble(
-        value, (f"\n{difference}{' *' if sure else ''}" if difference else "", "bold" if sure else "dim")
+        value,
+        (f"\n{difference}{' *' if sure else ''}" if difference else "", "bold" if sure else "dim"),
+        ("" if known in (True, theirs) else f"\nfrom {theirs}", "dim"),
     )
 
 
@@ -294,7 +317,8 @@ def _markdown_table(comparison: Comparison, attestations: Mapping[str, Sequence[
         f"{_plain(column.title)}<br>{column.subtitle}" + (f"<br>{column.also}" if column.also else "")
         for column in comparison.columns
     ]
-    titles += ["status", "entry"]
+    counted = any(map(units, comparison.rows))
+    titles += [*(["n"] if counted else []), "status", "entry"]
     lines = [f"{_code(comparison.heading)}, {_plain(what_was_run(comparison))}", "", _markdown_row(titles)]
     lines.append(_markdown_row(["---"] * len(titles)))
     for row in comparison.rows:
@@ -304,6 +328,7 @@ def _markdown_table(comparison: Comparison, attestations: Mapping[str, Sequence[
                     _code(row.label) + (" †" if row.dominated_by and row.entry.track == "training" else ""),
                     *(diagnostic_text(row, name) for name in shown_diagnostics(comparison)),
                     *(_markdown_cell(cell, column) for cell, column in zip(row.cells, comparison.columns, strict=True)),
+                    *([units(row)] if counted else []),
                     status(row.entry, attestations),
                     f"[`{row.entry.id[:8]}`]({entry_path(row.entry, Path()).as_posix()})",
                 ]
@@ -332,7 +357,7 @@ def _markdown_cell(cell: Cell | None, column: Column) -> str:
     if not difference:
         return value
     sure = cell.verdict in ("better", "worse")
-    return f"{value}<br>" + (f"**{difference}**" if sure else difference)
+    return f"{value}<br>{f'**{difference}**' if sure else difference} from {baseline_mean(cell, column)}"
 
 
 def _markdown_row(cells: Sequence[str]) -> str:
