@@ -7,6 +7,7 @@ the next point where they meet; otherwise those without it would wait for ever.
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 import traceback
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 import torch
@@ -189,6 +190,16 @@ def join_world() -> World:
     return _current
 
 
-def leave_world() -> None:
-    """Take leave of the other processes, when there is nothing more to do together."""
-    dist.destroy_process_group()
+def leave_world(status: int) -> NoReturn:
+    """End this process, which has joined others and has nothing more to do with them.
+
+    FSDP keeps the process group alive beyond its destruction, and with it Gloo's threads, which at the interpreter's
+    own end abort the process now and then (https://github.com/pytorch/pytorch/issues/190489): it ends at once.
+
+    Args:
+        status: The exit status.
+    """
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

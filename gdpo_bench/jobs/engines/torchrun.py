@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from gdpo_bench.core.processor import arithmetic_pins
 from gdpo_bench.jobs.engines.local import answer, single_thread
@@ -100,14 +100,11 @@ class TorchrunEngine:
         events.put(outcome)
 
 
-def run_together(command: Callable[[], int]) -> int:
-    """Run a command in the first of torchrun's processes, and its tasks in all.
+def run_together(command: Callable[[], int]) -> NoReturn:
+    """Run a command in the first of torchrun's processes, and its tasks in all; then end this process.
 
     Args:
         command: The whole command line; returns its exit status.
-
-    Returns:
-        The exit status.
     """
     os.environ.update(arithmetic_pins())
     from gdpo_bench.agent.scale.processes import join_world, leave_world  # noqa: PLC0415 (imports torch, which reads the pins)
@@ -117,20 +114,17 @@ def run_together(command: Callable[[], int]) -> int:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches all; the first process says so
         warnings.simplefilter("ignore")  # it warns of the same
         _follow(world)
-        return 0
-    ended: SystemExit | None = None
+        leave_world(0)
     try:
         status = command()
     except SystemExit as error:  # --help, options that cannot be read, a pipe that nobody reads
-        ended, status = error, 1
-    if _leading.locked():  # Ctrl-C or such amid a task, to which a thread of ours and the others are bound
-        sys.stderr.flush()
-        os._exit(status)
-    _dismiss(world)
-    leave_world()
-    if ended is not None:
-        raise ended
-    return status
+        if isinstance(error.code, str):
+            print(error.code, file=sys.stderr)
+        status = error.code if isinstance(error.code, int) else int(error.code is not None)
+    # Ctrl-C or such amid a task, to which a thread of ours and the others are bound.
+    if not _leading.locked():
+        _dismiss(world)
+    leave_world(status)
 
 
 def _follow(world: World) -> None:

@@ -19,7 +19,7 @@ from gdpo_bench.agent.options import EmbeddedConfig, TrainingOptions
 from gdpo_bench.agent.policies.embedded import build_policy
 from gdpo_bench.agent.policy import Policy
 from gdpo_bench.agent.rollouts import Rollouts, Tally
-from gdpo_bench.agent.scale.processes import World, join_world
+from gdpo_bench.agent.scale.processes import World, join_world, leave_world
 from gdpo_bench.agent.scale.shared_step import SharedStep
 from gdpo_bench.agent.step import TrainingStep
 from gdpo_bench.agent.trainer import Trainer
@@ -266,3 +266,4 @@ def main(folder: Path) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+    leave_world(0)
