@@ -6,9 +6,9 @@
 A file per algorithm; each says its formula, its source and where it departs from it.
 """
 
-from gdpo_bench.advantages.batch import Normalizer, RewardBatch
-from gdpo_bench.advantages.blocks import Blocks, reward_blocks, sum_blocks
-from gdpo_bench.advantages.compute import compute_advantages
+from gdpo_bench.advantages.arithmetic import centre, reward_blocks, standardize, sum_blocks, weighted_sum, whiten
+from gdpo_bench.advantages.batch import Blocks, Groups, Normalizer, RewardBatch
+from gdpo_bench.advantages.compute import compute_advantages, make_batch
 from gdpo_bench.advantages.dgdo import DGDO
 from gdpo_bench.advantages.diagnostics import Diagnostics, diagnose
 from gdpo_bench.advantages.errors import BatchError, DomainError, NormalizerOutputError, OptionError, StateError
@@ -16,14 +16,11 @@ from gdpo_bench.advantages.explain import Explanation, explain
 from gdpo_bench.advantages.filtering import keep_groups, keep_groups_by_sum
 from gdpo_bench.advantages.gd2po import GD2PO
 from gdpo_bench.advantages.gdpo import GDPO
-from gdpo_bench.advantages.groups import Groups
 from gdpo_bench.advantages.grpo import GRPO
 from gdpo_bench.advantages.maxrl import MaxRL
-from gdpo_bench.advantages.normalization import centre, standardize, weighted_sum
 from gdpo_bench.advantages.opo import OPO
 from gdpo_bench.advantages.pass_at_k import PassAtK
 from gdpo_bench.advantages.presets import PRESETS
-from gdpo_bench.advantages.reading import make_batch
 from gdpo_bench.advantages.registry import (
     list_normalizers,
     make_normalizer,
@@ -31,7 +28,6 @@ from gdpo_bench.advantages.registry import (
     register_normalizer,
 )
 from gdpo_bench.advantages.reinforce_pp import ReinforcePlusPlus
-from gdpo_bench.advantages.whitening import whiten
 
 __all__ = [
     "DGDO",

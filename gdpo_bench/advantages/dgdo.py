@@ -21,13 +21,18 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from gdpo_bench.advantages.arithmetic import (
+    entering_rewards,
+    reward_blocks,
+    standardize,
+    weighted_before,
+    weighted_sum,
+    whiten,
+)
 from gdpo_bench.advantages.batch import RewardBatch
-from gdpo_bench.advantages.blocks import entering_rewards, reward_blocks, weighted_before
 from gdpo_bench.advantages.errors import BatchError, OptionError
-from gdpo_bench.advantages.normalization import standardize, weighted_sum
 from gdpo_bench.advantages.options import Absent, Baseline, Scope, Singleton, Statistics, ZeroVariance, check_options
 from gdpo_bench.advantages.registry import register_normalizer
-from gdpo_bench.advantages.whitening import whiten
 
 
 @register_normalizer("dgdo")

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gdpo_bench.advantages.batch import Groups
+from gdpo_bench.advantages.compute import make_batch
 from gdpo_bench.advantages.errors import BatchError
-from gdpo_bench.advantages.groups import Groups
 from gdpo_bench.advantages.grpo import GRPO
-from gdpo_bench.advantages.reading import make_batch
 
 
 def keep_groups(advantages: Tensor, groups: Any) -> Tensor:

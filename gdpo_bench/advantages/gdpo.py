@@ -24,13 +24,11 @@ from typing import Literal
 
 from torch import Tensor
 
+from gdpo_bench.advantages.arithmetic import reward_blocks, standardize, weighted_before, weighted_sum, whiten
 from gdpo_bench.advantages.batch import RewardBatch
-from gdpo_bench.advantages.blocks import reward_blocks, weighted_before
 from gdpo_bench.advantages.grpo import GRPO
-from gdpo_bench.advantages.normalization import standardize, weighted_sum
 from gdpo_bench.advantages.options import Absent, Baseline, Scope, Singleton, Statistics, ZeroVariance, check_options
 from gdpo_bench.advantages.registry import register_normalizer
-from gdpo_bench.advantages.whitening import whiten
 
 
 @register_normalizer("gdpo")

@@ -19,7 +19,7 @@ standard deviation, where one is used, is then also the fellows'."""
 ZeroVariance = Literal["zero", "eps", "undivided", "undivided_at_zero"]
 """What becomes of equal rewards.
 
-`zero`: exactly 0, by the rules of `normalization`; a deviation is not divided by where all fellows
+`zero`: exactly 0, by the rules of `arithmetic`; a deviation is not divided by where all fellows
 are equal. `eps`: whatever the formula with its ε makes of rounding noise. `undivided`: centred, but
 not divided where all rewards that the deviation is of are equal (NeMo-RL). `undivided_at_zero`:
 the same only where the computed deviation is exactly 0, so that noise divides (NeMo-RL 0.4 to 0.7).
@@ -35,6 +35,7 @@ group's mean. `add_nothing`: like `skip`, but a sum just goes without it. `zero`
 """
 Statistics = Literal["float64", "float32"]
 """Precision of all arithmetic."""
+PRECISION = {"float64": torch.float64, "float32": torch.float32}
 Scope = Literal["sequence", "token", "group"]
 """What whitening counts once: a rollout, a token, or a rollout within its own group."""
 
@@ -62,8 +63,3 @@ def _choices(cls: Any) -> dict[str, tuple[str, ...]]:
     """The options of a class that are one of several words."""
     found = {name: get_args(kind) for name, kind in get_type_hints(cls).items()}
     return {name: words for name, words in found.items() if words and isinstance(words[0], str)}
-
-
-def precision(statistics: Statistics) -> torch.dtype:
-    """The dtype of the arithmetic."""
-    return torch.float64 if statistics == "float64" else torch.float32

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gdpo_bench.advantages import (
+    Groups,
     compute_advantages,
-    groups,
     list_normalizers,
     make_batch,
     make_normalizer,
@@ -139,7 +139,7 @@ def test_long_groups_are_folded_with_the_same_result(monkeypatch, normalizer, op
     for masks in ({}, {"applicable": torch.rand(33, 2, generator=rng) > 0.2}):
         found = []
         for waste in (100, 0):
-            monkeypatch.setattr(groups, "_WASTE", waste)
+            monkeypatch.setattr("gdpo_bench.advantages.batch._WASTE", waste)
             made = make_normalizer(normalizer, **options)
             found.append(compute_advantages(made, rewards.double(), ids, **rest, **masks))
         torch.testing.assert_close(found[0], found[1], atol=1e-12, rtol=0)
@@ -147,7 +147,7 @@ def test_long_groups_are_folded_with_the_same_result(monkeypatch, normalizer, op
 
 def test_blocks_stay_small_where_one_group_is_long():
     ids = torch.cat([torch.zeros(1000, dtype=torch.long), torch.arange(1, 1000)])
-    found = groups.Groups(ids)
+    found = Groups(ids)
     blocks = found.arrange(ids.double()[:, None], torch.float64)
     assert blocks.numel() <= 4 * len(ids)
     assert torch.equal(found.restore(blocks)[:, 0].long(), ids)
@@ -157,7 +157,7 @@ def test_blocks_stay_small_where_one_group_is_long():
 
 @pytest.mark.parametrize("ids", [[5, 5, 2, 2], [1, 1, 2, 2, 2], [1, 2, 1, 2, 1], [3], [4, 4, 4], [2, 1, 0]])
 def test_blocks_hold_a_group_a_column(ids):
-    found = groups.Groups(torch.tensor(ids))
+    found = Groups(torch.tensor(ids))
     blocks = found.arrange(torch.tensor(ids), torch.float64)
     there = torch.ones_like(blocks, dtype=torch.bool) if found.filled is None else found.filled
     assert all(len(blocks[:, i][there[:, i]].unique()) == 1 for i in range(blocks.shape[1]))
@@ -186,7 +186,7 @@ def test_the_callers_rewards_are_left_as_they_are(normalizer):
     ],
 )
 def test_blocks_of_one_size_are_recognized(ids, block):
-    found = groups.Groups(torch.tensor(ids))
+    found = Groups(torch.tensor(ids))
     assert found.block == block
     means = found.spread(found.mean(torch.tensor(ids).double()))
     assert means.tolist() == ids

@@ -1,4 +1,4 @@
-"""Centring and scaling within groups, with the rules that keep zeros exact.
+"""What estimators are made of: rewards in blocks, centred, scaled, added and whitened.
 
 Floating point leaves noise where arithmetic on paper leaves 0, and dividing by a small standard
 deviation makes the noise as large as a signal. Hence three rules, which `zero_variance="zero"`
@@ -8,24 +8,111 @@ deviation makes the noise as large as a signal. Hence three rules, which `zero_v
    and a deviation of equal values divides nothing.
 2. Terms that cancel throughout a group, but for rounding and ε, cancel: their sums are exactly 0.
 3. A batch whose spread is rounding noise is whitened to 0, and a batch mean that is rounding noise
-   is not subtracted, so that rollouts without signal stay at exactly 0 (see `whitening`).
+   is not subtracted, so that rollouts without signal stay at exactly 0.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from gdpo_bench.advantages.blocks import Blocks
+from gdpo_bench.advantages.batch import Blocks, RewardBatch
 from gdpo_bench.advantages.errors import DomainError
-from gdpo_bench.advantages.options import Baseline, Singleton, ZeroVariance
+from gdpo_bench.advantages.options import PRECISION, Absent, Baseline, Scope, Singleton, Statistics, ZeroVariance
 
 EPS64 = torch.finfo(torch.float64).eps
 _CANCELLED = 1e-4
 """Sums this small, beside the sizes of their terms, are what rounding and ε leave of 0: the default ε
 takes less than that from a standardized reward whose deviation is above 0.01."""
+
+
+def reward_blocks(
+    batch: RewardBatch, *, missing: Absent = "skip", failed: Absent = "skip", statistics: Statistics = "float64"
+) -> Blocks:
+    """The rewards (G, P, K).
+
+    Args:
+        batch: The batch.
+        missing: What becomes of rewards that are not applicable.
+        failed: What becomes of rewards whose scorer failed.
+        statistics: The precision of what is computed from them.
+
+    Raises:
+        DomainError: A reward is absent that must not be.
+    """
+    groups, entering = batch.grouping, entering_rewards(batch, missing, failed)
+    values = groups.arrange(batch.given, PRECISION[statistics])
+    if entering is not None:
+        return Blocks(values, groups, batch.dtype, groups.arrange(entering, torch.bool))
+    present = None if groups.filled is None else groups.filled.unsqueeze(2)
+    return Blocks(values, groups, batch.dtype, present, everything=True)
+
+
+def sum_blocks(
+    batch: RewardBatch,
+    weights: Tensor,
+    *,
+    missing: Absent = "skip",
+    failed: Absent = "skip",
+    statistics: Statistics = "float64",
+) -> Blocks:
+    """Σ_k w_k r_k (G, P), for estimators that add rewards up first.
+
+    Args:
+        batch: The batch.
+        weights: (K,).
+        missing: What becomes of rewards that are not applicable.
+        failed: What becomes of rewards whose scorer failed.
+        statistics: The precision of what is computed from them.
+    """
+    found = reward_blocks(batch, missing=missing, failed=failed, statistics=statistics)
+    rewards, present, weights = found.values, found.present, weights.to(found.values.dtype)
+    if present is not None and not found.everything:
+        neutral = (~batch.applicable & (missing == "skip")) | (batch.failed & (failed == "skip"))
+        means = found.groups.total(torch.where(present, rewards, 0.0)) / found.counts
+        # At its group's mean a reward is neutral once the group is centred.
+        rewards = torch.where(found.groups.arrange(neutral, torch.bool) & ~present, means, rewards)
+    rows = None if present is None else present.any(2)
+    sums, sizes = rewards @ weights, rewards.abs() @ weights.abs()
+    if rows is not None and not found.everything:
+        sums = torch.where(rows, sums, 0.0)
+    return Blocks(sums, found.groups, found.dtype, rows, sizes, found.everything)
+
+
+def weighted_before(batch: RewardBatch, weights: Tensor | None = None) -> RewardBatch:
+    """The batch with weighted rewards, and weights of one.
+
+    Args:
+        batch: The batch.
+        weights: (K,), in place of the batch's own.
+    """
+    weights = batch.weights if weights is None else weights
+    return replace(batch, given=batch.given * weights.to(batch.dtype), weights=torch.ones_like(batch.weights))
+
+
+def entering_rewards(batch: RewardBatch, missing: Absent, failed: Absent) -> Tensor | None:
+    """Which rewards enter the statistics: a mask (N, K), or None if all do.
+
+    Raises:
+        DomainError: A reward is absent that must not be.
+    """
+    if batch.complete:
+        return None
+    entering = torch.ones_like(batch.applicable)
+    for policy, absent in ((missing, ~batch.applicable), (failed, batch.applicable & batch.failed)):
+        if policy == "error" and bool(absent.any()):
+            row, column = absent.nonzero()[0].tolist()
+            raise DomainError(
+                f"This normalizer refuses batches in which a reward is absent, and rollout {row} lacks reward "
+                f"{column}; set missing= and failed= to 'skip' or 'zero'."
+            )
+        if policy != "zero":
+            entering &= ~absent
+    return None if bool(entering.all()) else entering
 
 
 def rounding(dtype: torch.dtype, terms: Tensor | int) -> Tensor | float:
@@ -56,7 +143,7 @@ def centre(blocks: Blocks, *, baseline: Baseline = "mean", singleton: Singleton 
         DomainError: There is a group of one, and `singleton` is `error`.
     """
     means, centred = _centred(blocks)
-    centred.masked_fill_(_equal(blocks, means, _deviations(blocks, centred, 1)), 0.0)
+    centred.masked_fill_(_deviations(blocks, centred, 1) <= _slack(blocks, means), 0.0)
     if baseline == "leave_one_out":
         centred.mul_(blocks.counts / _at_least_one(blocks.counts - 1))
     return alone(blocks, centred, singleton, 1.0)
@@ -92,7 +179,7 @@ def standardize(
     exact, apart = zero_variance == "zero", baseline == "leave_one_out"
     means, centred = _centred(blocks, overwrite=overwrite and not apart and singleton != "raw")
     stds = _deviations(blocks, centred, ddof)
-    equal = _equal(blocks, means, stds) if exact else None
+    equal = stds <= _slack(blocks, means) if exact else None
     if apart:
         stds = _fellows_deviations(blocks, centred if exact else blocks.values, ddof)
         centred.mul_(blocks.counts / _at_least_one(blocks.counts - 1))
@@ -102,7 +189,8 @@ def standardize(
     elif apart and zero_variance != "eps":
         undivided = _fellows_equal(blocks, exactly=not exact)
     elif zero_variance == "undivided":
-        undivided = _one_value(blocks)
+        highest, lowest = _extremes(blocks)
+        undivided = highest <= lowest
     divisors = stds.add_(eps)
     if undivided is not None:
         divisors.masked_fill_(undivided, 1.0)
@@ -129,29 +217,78 @@ def weighted_sum(advantages: Tensor, blocks: Blocks, weights: Tensor, zero_varia
         return found
     left = total(found.abs())
     # Ordinary batches have nothing small but exact zeros, and need no second look at all terms.
-    sums = left.numpy(force=True)
-    small = sums <= _CANCELLED * blocks.groups.largest * sum(map(abs, weights.tolist()))
-    if not small.any() or not sums[small].any():
+    sums, bound = left.numpy(force=True), _CANCELLED * blocks.groups.largest * sum(map(abs, weights.tolist()))
+    if not np.count_nonzero((sums > 0) & (sums <= bound)):
         return found
     return found.masked_fill_(left <= _CANCELLED * (total(advantages.abs()) @ weights.abs()), 0.0)
 
 
+def whiten(
+    values: Tensor,
+    batch: RewardBatch,
+    *,
+    eps: float = 1e-6,
+    ddof: int = 1,
+    scope: Scope = "sequence",
+    eps_in_root: bool = False,
+    zero_variance: ZeroVariance = "zero",
+    rows: Tensor | None = None,
+    sizes: Tensor | None = None,
+) -> Tensor:
+    """(x − mean) / (std + ε) over the scope.
+
+    Args:
+        values: (N,).
+        batch: The batch.
+        eps: Added to the standard deviation.
+        ddof: 1 for the sample standard deviation, 0 for the population's.
+        scope: What counts once.
+        eps_in_root: Whether ε is added to the variance (verl) and not to the standard deviation; not of `group`.
+        zero_variance: What becomes of equal values.
+        rows: Mask (N,): which rollouts enter the statistics; the others become 0.
+        sizes: (N,), the size of the terms that each value is a sum of.
+
+    Returns:
+        (N,); by `zero` a zero stays one wherever the mean is 0 up to rounding.
+
+    Raises:
+        DomainError: Counting tokens needs token counts.
+    """
+    if scope == "group":
+        blocks = _blocks(values, batch, rows, sizes)
+        return batch.grouping.restore(standardize(blocks, eps=eps, ddof=ddof, zero_variance=zero_variance))
+    counts = _token_counts(batch, values.dtype) if scope == "token" else None
+    if rows is not None:
+        counts = rows.to(values.dtype) if counts is None else counts * rows
+    n = float(len(values) if counts is None else counts.sum())
+    if n <= 1:
+        return torch.zeros_like(values)
+    exact, mean, variance = zero_variance == "zero", _total(values, counts) / n, _squares(values, counts) / n
+    size = math.sqrt(variance) if sizes is None else _total(sizes, counts) / n
+    if not exact or abs(mean) > 2 * len(values) * EPS64 * size:
+        values = values - mean
+        variance = _squares(values, counts) / n
+    variance *= n / (n - ddof)
+    if exact and math.sqrt(variance) <= rounding(batch.dtype, len(values)) * size:
+        return torch.zeros_like(values)
+    divisor = math.sqrt(variance + eps) if eps_in_root else math.sqrt(variance) + eps
+    if variance == 0 and (zero_variance != "eps" or not divisor):
+        divisor = 1.0
+    whitened = values / divisor
+    return whitened if rows is None else torch.where(rows, whitened, 0.0)
+
+
 def _centred(blocks: Blocks, *, overwrite: bool = False) -> tuple[Tensor, Tensor]:
     """Means (P, …) of what is present, and its differences to them (G, P, …), 0 where nothing is."""
-    values, present = blocks.values, blocks.present
+    values = blocks.values
     means = blocks.groups.total(values).div_(blocks.counts)
     centred = values.sub_(means) if overwrite else values - means
-    return means, centred if present is None else centred.masked_fill_(~present, 0.0)
+    return means, centred if blocks.there is None else centred.mul_(blocks.there)
 
 
 def _deviations(blocks: Blocks, centred: Tensor, ddof: int) -> Tensor:
     """Standard deviations (P, …) of centred values."""
     return blocks.groups.total(centred.square()).div_(_at_least_one(blocks.counts - ddof)).sqrt_()
-
-
-def _equal(blocks: Blocks, means: Tensor, stds: Tensor) -> Tensor:
-    """Whether a group's values are equal up to rounding, (P, …)."""
-    return stds <= _slack(blocks, means)
 
 
 def _slack(blocks: Blocks, values: Tensor) -> Tensor:
@@ -183,12 +320,6 @@ def _fellows_equal(blocks: Blocks, *, exactly: bool) -> Tensor:
     return found
 
 
-def _one_value(blocks: Blocks) -> Tensor:
-    """Whether a group's values are exactly equal, (P, …)."""
-    highest, lowest = _extremes(blocks)
-    return highest <= lowest
-
-
 def _extremes(blocks: Blocks) -> tuple[Tensor, Tensor]:
     """The largest and the smallest value of each group, (P, …)."""
     values, absent = blocks.values, None if blocks.present is None else ~blocks.present
@@ -213,3 +344,24 @@ def alone(blocks: Blocks, found: Tensor, singleton: Singleton, divisor: float = 
 
 def _at_least_one(counts: int | Tensor) -> int | Tensor:
     return max(counts, 1) if isinstance(counts, int) else counts.clamp(min=1)
+
+
+def _total(values: Tensor, counts: Tensor | None) -> float:
+    return float(values.sum() if counts is None else counts @ values)
+
+
+def _squares(values: Tensor, counts: Tensor | None) -> float:
+    return float(torch.linalg.vector_norm(values)) ** 2 if counts is None else _total(values.square(), counts)
+
+
+def _token_counts(batch: RewardBatch, dtype: torch.dtype) -> Tensor:
+    if batch.lengths is None:
+        raise DomainError("Whitening over tokens (scope='token') needs `lengths`, the token counts; pass lengths.")
+    return batch.lengths.to(dtype)
+
+
+def _blocks(values: Tensor, batch: RewardBatch, rows: Tensor | None, sizes: Tensor | None) -> Blocks:
+    groups, dtype = batch.grouping, values.dtype
+    present = groups.filled if rows is None else groups.arrange(rows, torch.bool)
+    terms = None if sizes is None else groups.arrange(sizes, dtype)
+    return Blocks(groups.arrange(values, dtype), groups, batch.dtype, present, terms)
