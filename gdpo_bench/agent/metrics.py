@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -17,10 +18,25 @@ from gdpo_bench.core.files import WriteError, write_atomically
 from gdpo_bench.core.measurements import Evaluation, evaluate
 
 Logger = Literal["tensorboard", "wandb"]
+_MISSING: dict[Logger, str] = {
+    "tensorboard": "The logger tensorboard needs TensorBoard: pip install 'gdpo-bench[loggers]', or leave it out.",
+    "wandb": "The logger wandb needs Weights & Biases: pip install 'gdpo-bench[loggers]', or leave it out.",
+}
 
 
 class MissingLoggerError(GdpoBenchError, ImportError):
     """A logger that is not installed."""
+
+
+def check_loggers(loggers: Sequence[Logger]) -> None:
+    """Make sure that loggers are installed, without importing them.
+
+    Raises:
+        MissingLoggerError: One is not.
+    """
+    for logger in loggers:
+        if find_spec(logger) is None:  # packages of the same names
+            raise MissingLoggerError(_MISSING[logger])
 
 
 def step_measures(rollouts: Rollouts, specs: Sequence[RewardSpec]) -> dict[str, float]:
@@ -121,7 +137,7 @@ class _TensorBoard:
         try:
             from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415
         except ImportError as error:
-            raise MissingLoggerError("TensorBoard is not installed: pip install 'gdpo-bench[loggers]'.") from error
+            raise MissingLoggerError(_MISSING["tensorboard"]) from error
         self._writer: Any = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step)
 
     def write(self, step: int, measures: Mapping[str, float]) -> None:
@@ -137,7 +153,7 @@ class _WandB:
         try:
             import wandb  # noqa: PLC0415
         except ImportError as error:
-            raise MissingLoggerError("Weights & Biases is not installed: pip install 'gdpo-bench[loggers]'.") from error
+            raise MissingLoggerError(_MISSING["wandb"]) from error
         # Offline unless the user says otherwise: a benchmark does not send anything anywhere by itself.
         self._run: Any = wandb.init(
             project=os.environ.get("WANDB_PROJECT", "gdpo-bench"),

@@ -127,8 +127,7 @@ class Policy:
     @cached_property
     def context(self) -> int | None:
         """Tokens of prompt and reply together at most; None where the model sets no bound."""
-        config = self.model.config
-        return getattr(getattr(config, "text_config", config), "max_position_embeddings", None)
+        return context_of(self.model.config)
 
     def check_room(self, tokens: int, max_new_tokens: int, task_id: str) -> None:
         """Make sure that a reply fits behind a prompt.
@@ -136,12 +135,7 @@ class Policy:
         Raises:
             ContextError: It does not.
         """
-        if self.context is not None and tokens + max_new_tokens > self.context:
-            raise ContextError(
-                f"The prompt of task {task_id} has {tokens} tokens, to which {max_new_tokens} may be added "
-                f"(max_new_tokens), but the policy reads {self.context} at most. Choose a smaller max_new_tokens, "
-                "a policy with a longer context, or an environment with shorter prompts."
-            )
+        check_room(self.context, tokens, max_new_tokens, task_id)
 
     def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Names and values of the weights as a checkpoint of the whole model holds them, adapters merged in."""
@@ -159,6 +153,44 @@ class Policy:
         for name, value in base.state_dict().items():
             if "lora_" not in name:
                 yield name.replace(".base_layer", ""), value + deltas[name] if name in deltas else value
+
+
+def context_of(config: Any) -> int | None:
+    """Tokens that a model reads at most, by its transformers configuration; None where that sets no bound."""
+    bound: int | None = getattr(getattr(config, "text_config", config), "max_position_embeddings", None)
+    return bound
+
+
+def check_room(
+    context: int | None,
+    tokens: int,
+    max_new_tokens: int,
+    task_id: str,
+    remedy: str = "a policy with a longer context",
+) -> None:
+    """Make sure that a reply fits behind a prompt.
+
+    Args:
+        context: Tokens that the policy reads at most; None for any number.
+        tokens: Of the prompt.
+        max_new_tokens: Of the longest reply.
+        task_id: Whose prompt; empty for no particular one.
+        remedy: What has more room.
+
+    Raises:
+        ContextError: It does not.
+    """
+    if context is None or tokens + max_new_tokens <= context:
+        return
+    what = (
+        f"The prompt of task {task_id} has {tokens} tokens, to which {max_new_tokens} may be added"
+        if task_id
+        else f"A reply may have {max_new_tokens} tokens"
+    )
+    raise ContextError(
+        f"{what} (max_new_tokens), but the policy reads {context} at most, prompt and reply together. Choose a smaller "
+        f"max_new_tokens{', an environment with shorter prompts,' if task_id else ''} or {remedy}."
+    )
 
 
 def token_log_probs(logits: torch.Tensor, token_ids: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:

@@ -166,7 +166,8 @@ def _run_again(entry: Entry, planned: Plan, out: Path, resume: bool) -> Measured
     replies = entry.policy.details.get("completions")
     if replies != again.entry.policy.details.get("completions"):
         raise DataError(
-            f"{planned.policy.file or 'The oracle'} does not hold the replies that entry {entry.id} scored."
+            f"{planned.policy.file or f'Policy {planned.policy.name!r}'} does not give the replies that entry "
+            f"{entry.id} scored."
         )
     return again
 

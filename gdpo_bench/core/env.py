@@ -12,6 +12,7 @@ from gdpo_bench.core.errors import DeclarationError, GdpoBenchError, UnknownName
 from gdpo_bench.core.foreign import defined_at, described
 from gdpo_bench.core.rewards import RewardFunction, RewardSpec, check_methods, check_specs, declared_rewards
 from gdpo_bench.core.task import Message, Task, TaskT
+from gdpo_bench.core.text import HALF_A_CHARACTER, is_text
 
 StateT = TypeVar("StateT")
 
@@ -220,13 +221,15 @@ def _no_tasks(found: Any, splits: tuple[str, ...]) -> str:
         return f"has no tasks; every environment has the splits {named}, unless its `splits` says otherwise."
     # Of other sequences, which may read each item from a file, the first stands for all.
     items = found if isinstance(found, list | tuple) else [found[0]]
-    strays = (item for item in items if not (isinstance(item, Task) and isinstance(item.prompt, str)))
+    strays = (item for item in items if not (isinstance(item, Task) and is_text(item.prompt)))
     return next(map(_no_task, strays), "")
 
 
 def _no_task(stray: Any) -> str:
     if isinstance(stray, str):
         return f"holds {stray!r:.60}, a str; wrap each prompt: Task(prompt)."
+    if isinstance(stray, Task) and isinstance(stray.prompt, str):
+        return f"holds a task whose prompt holds {HALF_A_CHARACTER}: {stray.prompt!a:.60}"
     if isinstance(stray, Task):
         return f"holds a task whose prompt is {stray.prompt!r:.60}, no text."
     return f"holds {_with_article(type(stray).__name__)}; make a Task of it: Task(prompt=…)."

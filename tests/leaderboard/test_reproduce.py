@@ -10,7 +10,8 @@ from gdpo_bench.advantages import GDPO
 from gdpo_bench.cli.leaderboard import main
 from gdpo_bench.jobs.from_entry import job_of, rebuild
 from gdpo_bench.jobs.job import JobError, check
-from gdpo_bench.jobs.plan import parse_policy, plan
+from gdpo_bench.jobs.plan import plan
+from gdpo_bench.jobs.policy import parse_policy
 from gdpo_bench.jobs.work import Finished
 from gdpo_bench.leaderboard import Cost, EntryError, Hardware, PolicyConfig, make_entry
 from gdpo_bench.leaderboard.compare.reproduction import (

@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from gdpo_bench.agent.chat import Chat
 from gdpo_bench.agent.options import PretrainedConfig
-from gdpo_bench.agent.policy import Policy
+from gdpo_bench.agent.policy import Policy, context_of
 from gdpo_bench.core import DataError, GdpoBenchError, UnknownNameError, content_hash
 
 
@@ -48,11 +48,11 @@ def visible_gpus() -> list[str]:
     return named.split(",") if named else list(map(str, range(torch.cuda.device_count())))
 
 
-def check_pretrained(config: PretrainedConfig) -> Chat:
+def check_pretrained(config: PretrainedConfig) -> tuple[Chat, int | None]:
     """Look for what a policy needs, without loading its weights.
 
     Returns:
-        Its chat template, to be checked for an environment's conversations.
+        Its chat template, to be checked for an environment's conversations, and how many tokens it reads at most.
 
     Raises:
         DataError: There is no such model, or it lacks a tokenizer or a chat template.
@@ -62,7 +62,7 @@ def check_pretrained(config: PretrainedConfig) -> Chat:
     if config.model.startswith((".", "/", "~")) and not Path(config.model).is_dir():
         raise DataError(f"There is no folder {config.model} with a model.")
     with _explained(config):
-        AutoConfig.from_pretrained(config.model, revision=config.revision, trust_remote_code=False)
+        found = AutoConfig.from_pretrained(config.model, revision=config.revision, trust_remote_code=False)
     chat = Chat(_load_tokenizer(config), config.chat_template_kwargs)
     for name in config.chat_template_kwargs:
         if name not in chat.variables:
@@ -70,7 +70,7 @@ def check_pretrained(config: PretrainedConfig) -> Chat:
             raise UnknownNameError(f"option of policy 'hf:{config.model}'", name, known)
     if config.lora_rank:
         _import_peft()
-    return chat
+    return chat, context_of(found)
 
 
 def load_pretrained(config: PretrainedConfig, device: str) -> Policy:

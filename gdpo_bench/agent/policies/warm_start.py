@@ -172,9 +172,14 @@ def _save(policy: Policy, origin: dict[str, Any], folder: Path) -> None:
         shutil.rmtree(part, ignore_errors=True)
 
 
+def tokenizer_texts(corpus: Corpus) -> Iterator[str]:
+    """What the tokenizer of a warm-started policy is trained on."""
+    return itertools.chain.from_iterable(corpus[:_TOKENIZER_EXAMPLES])
+
+
 def train(corpus: Corpus, config: EmbeddedConfig, seed: int, progress: Progress, device: str = "cpu") -> Policy:
     """Train a fresh policy to imitate a corpus: AdamW, cosine schedule, loss on replies only."""
-    policy = build_policy(config, itertools.chain.from_iterable(corpus[:_TOKENIZER_EXAMPLES]), seed)
+    policy = build_policy(config, tokenizer_texts(corpus), seed)
     policy.model.to(device)
     ids, labels, lengths = _encode(policy, corpus)
     rng = np.random.default_rng(seed)

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from gdpo_bench.core.choices import parse_choice
 from gdpo_bench.core.errors import UnknownNameError
+from gdpo_bench.jobs.engines.ray_cluster import check_installed
 from gdpo_bench.jobs.job import read_options
 
 
@@ -34,6 +35,15 @@ class EngineChoice:
     address: str | None = None
     """Of the Ray cluster; without it Ray's own rule: `RAY_ADDRESS`, one that runs here, a new one here."""
     ray: RayOptions = RayOptions()
+
+    def check_installed(self) -> None:
+        """Make sure that what the engine needs is installed.
+
+        Raises:
+            RayEngineError: It is not.
+        """
+        if self.kind == "ray":
+            check_installed()
 
 
 def parse_engine(text: str) -> EngineChoice:

@@ -29,6 +29,16 @@ class RayEngineError(GdpoBenchError, RuntimeError):
     """Ray is missing, does not answer, or has no room."""
 
 
+def check_installed() -> None:
+    """Make sure that Ray is installed, without importing it.
+
+    Raises:
+        RayEngineError: It is not.
+    """
+    if importlib.util.find_spec("ray") is None:
+        raise RayEngineError("The engine 'ray' needs Ray: pip install 'gdpo-bench[ray]', or leave --engine out.")
+
+
 def connect(address: str | None) -> bool:
     """Connect this process to a cluster.
 
@@ -42,8 +52,7 @@ def connect(address: str | None) -> bool:
     Raises:
         RayEngineError: Ray is not installed, or the cluster does not answer in time.
     """
-    if importlib.util.find_spec("ray") is None:
-        raise RayEngineError("The engine 'ray' needs Ray: pip install 'gdpo-bench[ray]'.")
+    check_installed()
     # Read when Ray is imported. What it measures of its users is theirs to give.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray  # noqa: PLC0415 (optional)

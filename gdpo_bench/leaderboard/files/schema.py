@@ -265,7 +265,7 @@ class PolicyConfig(_Part):
     """Who replied."""
 
     name: Text
-    """`mini`, `oracle`, `replay:<what>`, …"""
+    """`mini`, `oracle`, `demonstrations`, `replay:<what>`, …"""
     details: Annotated[JsonDict, AfterValidator(_shaped)]
     """What pins it: configuration, warm start, hash of the corpus, sampling, …"""
 

