@@ -28,6 +28,7 @@ from gdpo_bench.advantages.registry import (
     register_normalizer,
 )
 from gdpo_bench.advantages.reinforce_pp import ReinforcePlusPlus
+from gdpo_bench.advantages.signals import RewardSignal, reward_signals
 
 __all__ = [
     "DGDO",
@@ -49,6 +50,7 @@ __all__ = [
     "PassAtK",
     "ReinforcePlusPlus",
     "RewardBatch",
+    "RewardSignal",
     "StateError",
     "centre",
     "compute_advantages",
@@ -62,6 +64,7 @@ __all__ = [
     "normalizer_options",
     "register_normalizer",
     "reward_blocks",
+    "reward_signals",
     "standardize",
     "sum_blocks",
     "weighted_sum",

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from gdpo_bench.advantages.diagnostics import Diagnostics, as_array, diagnose
+from gdpo_bench.advantages.signals import centre_within
 from gdpo_bench.core.files import write_figure
 
 
@@ -99,8 +100,8 @@ def explain(
     if failed is not None:
         present &= ~as_array(failed)
     index = np.unique(as_array(groups), return_inverse=True)[1]
-    centred = _centre(np.where(present, matrix, 0.0), index, present.astype(float))
-    target = _centre(values[:, None], index, np.ones((len(values), 1)))[:, 0]
+    centred = centre_within(matrix, index, present)
+    target = centre_within(values[:, None], index, np.ones((len(values), 1), dtype=bool))[:, 0]
     # Scaled to unit size first, so that the rank does not depend on a reward's unit.
     sizes, size = np.sqrt((centred**2).mean(0)), float(np.sqrt((target**2).mean()))
     scaled = np.divide(centred, sizes, out=np.zeros_like(centred), where=sizes > 1e-12)
@@ -114,11 +115,3 @@ def explain(
             for i in range(matrix.shape[1])
         ),
     )
-
-
-def _centre(values: Any, index: Any, present: Any) -> Any:
-    """Subtract group means over what is present; the absent become 0."""
-    total, count = np.zeros((index.max() + 1, values.shape[1])), np.zeros((index.max() + 1, values.shape[1]))
-    np.add.at(total, index, values * present)
-    np.add.at(count, index, present)
-    return (values - (total / np.maximum(count, 1))[index]) * present
