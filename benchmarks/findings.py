@@ -3,8 +3,8 @@
     python benchmarks/findings.py --markdown docs/findings.md     # writes them
     python benchmarks/findings.py --markdown docs/findings.md --check
 
-Differences are paired over shared seeds, with the intervals of docs/statistics.md; bold where p ≤ .05 after Holm's
-correction over what two entries are compared in. Bundled jobs made the entries: `normalizers`, and one for each sweep.
+Differences are paired over shared seeds, with the intervals of docs/statistics.md; bold where p ≤ .05 by exact sign
+flips, corrected over the whole table. Bundled jobs made the entries: `normalizers`, and one for each sweep.
 """
 
 from __future__ import annotations
@@ -20,13 +20,24 @@ from typing import Any
 from gdpo_bench.advantages.collapse import count_kinds
 from gdpo_bench.agent.options import TrainingOptions
 from gdpo_bench.conformance.report import write_section
+from gdpo_bench.core.intervals import Bounds
 from gdpo_bench.leaderboard.compare.board import changed_weights
-from gdpo_bench.leaderboard.compare.intervals import holm
-from gdpo_bench.leaderboard.compare.statistics import Estimate, estimate, finals, judge, paired_difference
+from gdpo_bench.leaderboard.compare.sign_flips import corrected
+from gdpo_bench.leaderboard.compare.statistics import (
+    Estimate,
+    PairedDifference,
+    estimate,
+    finals,
+    judge,
+    paired_difference,
+)
 from gdpo_bench.leaderboard.files.schema import Entry, Seed
 from gdpo_bench.leaderboard.files.store import ROOT, Board
+from gdpo_bench.leaderboard.show.table import estimate_text
 
 Values = Mapping[Seed | None, float]
+Cell = Estimate | None
+"""A value, a difference, or nothing where there is no such entry."""
 TOOL, MATH, CODE = "gdpo/ToolCallingMini-v0", "gdpo/MathMini-v0", "gdpo/CodingMini-v0"
 RARE = {"format_rate": 0.04}
 MAIN = (
@@ -92,38 +103,43 @@ def values(entry: Entry, name: str) -> Values:
     return {result.seed: result.metrics[name].final for result in entry.results}  # type: ignore[index]
 
 
-def absolute(entry: Entry | None, names: Sequence[str]) -> list[str]:
-    """Mean ± interval of each quantity."""
-    if entry is None:
-        return ["–"] * len(names)
-    found = [estimate(values(entry, name)) for name in names]
-    return [f"{one.mean:.2f} {_interval(one)}" for one in found]
+def bounds(entry: Entry, name: str) -> Bounds:
+    """What a reward, or a metric, can be."""
+    return next(((one.low, one.high) for one in entry.environment.rewards if one.name == name), (0.0, 1.0))
 
 
-def _interval(found: Estimate) -> str:
-    return "±–" if found.half_width is None else f"±{found.half_width:.2f}"
+def absolute(entry: Entry | None, names: Sequence[str]) -> list[Cell]:
+    """Each quantity by itself."""
+    return [estimate(values(entry, name), bounds(entry, name)) if entry else None for name in names]
 
 
-def against(first: Entry | None, second: Entry | None, names: Sequence[str]) -> list[str]:
-    """First minus second in each quantity."""
+def against(first: Entry | None, second: Entry | None, names: Sequence[str]) -> list[Cell]:
+    """First minus second in each quantity, over the seeds that both have."""
     if first is None or second is None:
-        return ["–"] * len(names)
-    return differences([(values(first, name), values(second, name)) for name in names])
+        return [None] * len(names)
+    return [paired_difference(values(first, name), values(second, name), bounds(first, name)) for name in names]
 
 
-def differences(pairs: Sequence[tuple[Values, Values]]) -> list[str]:
-    """First minus second in each pair over the seeds that both have, bold where more than noise."""
-    found = [paired_difference(first, second) for first, second in pairs]
-    adjusted = holm([one.p if one else None for one in found])
-    cells = []
-    for one, p in zip(found, adjusted, strict=True):
-        text = f"{round(one.mean, 2) + 0.0:+.2f} {_interval(one)}" if one else "–"
-        cells.append(f"**{text}**" if judge(one, p) in ("better", "worse") else text)
-    return cells
+def table(header: Sequence[str], rows: Sequence[tuple[str, Sequence[Cell]]]) -> str:
+    """Markdown: each row with its number of units; differences bold where p ≤ .05, corrected over the whole table."""
+    differences = [one if isinstance(one, PairedDifference) else None for _, cells in rows for one in cells]
+    p_values = iter(corrected([one.tested if one else None for one in differences]))
+    lines = []
+    for label, cells in rows:
+        counts = sorted({one.n for one in cells if one})
+        lines.append([label, ", ".join(map(str, counts)), *(_text(one, next(p_values)) for one in cells)])
+    return markdown([header[0], "n", *header[1:]], lines)
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Markdown."""
+def _text(found: Cell, p: float | None) -> str:
+    if not isinstance(found, PairedDifference):
+        return estimate_text(found, 2) if found else "–"
+    text = estimate_text(found, 2, "+")
+    return f"**{text}**" if judge(found, p) in ("better", "worse") else text
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of texts."""
     lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
@@ -132,14 +148,14 @@ def normalizers(results: Results) -> str:
     """Every normalizer against GRPO on every Mini environment."""
     header = ["", *(f"{env[5:-7]} {name}" for env, _, names in MAIN for name in names)]
     base = {env: results.find(env, "grpo", options) for env, options, _ in MAIN}
-    rows = [["`grpo`", *(cell for env, _, names in MAIN for cell in absolute(base[env], names))]]
+    rows = [("`grpo`", [cell for env, _, names in MAIN for cell in absolute(base[env], names)])]
     for normalizer in NORMALIZERS:
         cells = [
             cell
             for env, options, names in MAIN
             for cell in against(results.find(env, normalizer, options), base[env], names)
         ]
-        rows.append([f"`{normalizer}`", *cells])
+        rows.append((f"`{normalizer}`", cells))
     return table(header, rows)
 
 
@@ -150,7 +166,7 @@ def scale(results: Results) -> str:
     rows = []
     for weight in (0.5, 1.0, 2.0, 4.0, 6.0, 12.0):
         grpo = results.find(TOOL, "grpo", RARE, {} if weight == 1 else {"format": weight})
-        rows.append([f"{weight:g} : {6 / weight:g}", *absolute(grpo, names), *against(gdpo, grpo, names)])
+        rows.append((f"{weight:g} : {6 / weight:g}", [*absolute(grpo, names), *against(gdpo, grpo, names)]))
     header = ["format's weight : ratio of ranges", "GRPO format", "GRPO correctness"]
     return table([*header, "GDPO − GRPO, format", "correctness"], rows)
 
@@ -165,7 +181,7 @@ def rarity(results: Results) -> str:
             for n in ("grpo", "grpo_scaled", "gdpo")
         )
         cells = [*absolute(grpo, names[:1]), *against(gdpo, grpo, names), *against(gdpo, scaled, names)]
-        rows.append([f"{rate:g}", *cells])
+        rows.append((f"{rate:g}", cells))
     header = ["share of demonstrations", "GRPO format", "GDPO − GRPO, format", "correctness"]
     return table([*header, "GDPO − scaled GRPO, format", "correctness"], rows)
 
@@ -183,11 +199,11 @@ def gates(results: Results) -> str:
     ]
     rows = []
     for label, options, weights in settings:
-        cells = []
+        cells: list[Cell] = []
         for normalizer in ("grpo", "gdpo"):
             plain, own = (results.find(MATH, normalizer, *changes, imitated={}) for changes in ((), (options, weights)))
             cells += absolute(own, names) if own is plain else against(own, plain, names)
-        rows.append([label, *cells])
+        rows.append((label, cells))
     return table(["length counts", "GRPO accuracy", "exceed ratio", "GDPO accuracy", "exceed ratio"], rows)
 
 
@@ -199,7 +215,7 @@ def group_size(results: Results) -> str:
         for size in (2, 4, 8, 16, 32):
             training = {} if size == 8 else {"group_size": size, "prompts": 128 // size}
             grpo, gdpo = (results.find(env, n, options, training=training) for n in ("grpo", "gdpo"))
-            rows.append([str(size), *absolute(grpo, names[:2]), *against(gdpo, grpo, names[:2])])
+            rows.append((str(size), [*absolute(grpo, names[:2]), *against(gdpo, grpo, names[:2])]))
         header = [f"{env[5:-3]}, G", *(f"GRPO {name}" for name in names[:2])]
         parts.append(table([*header, *(f"GDPO − GRPO, {name}" for name in names[:2])], rows))
     return "\n\n".join(parts)
@@ -212,7 +228,7 @@ def rewards(results: Results) -> str:
     for count in range(1, 5):
         weights = dict.fromkeys(names[count:], 0.0)
         grpo, gdpo = (results.find(MATH, n, weights=weights, imitated={}) for n in ("grpo", "gdpo"))
-        rows.append([str(count), *absolute(grpo, names), *against(gdpo, grpo, names)])
+        rows.append((str(count), [*absolute(grpo, names), *against(gdpo, grpo, names)]))
     header = ["rewards", *(f"GRPO {name}" for name in names)]
     return table([*header, *(f"GDPO − GRPO, {name}" for name in names)], rows)
 
@@ -222,7 +238,7 @@ def figure_3(results: Results) -> str:
     kept = ("grpo", "grpo_no_std", "gdpo_no_bn")
     points = [(size, 2) for size in range(2, 9)] + [(4, n) for n in (3, 4)]
     rows = [[f"{size}, {n}", *(str(count_kinds(normalizer, size, n)) for normalizer in kept)] for size, n in points]
-    return table(["G, rewards", "GRPO", "GRPO without std", "GDPO"], rows)
+    return markdown(["G, rewards", "GRPO", "GRPO without std", "GDPO"], rows)
 
 
 SECTIONS = {

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 from gdpo_bench.leaderboard.files.schema import Seed
@@ -34,14 +35,30 @@ def test_tables_follow_from_the_entries() -> None:
 def test_every_cell_is_filled() -> None:
     """A cell is a dash where there is no such entry."""
     text = (ROOT / "docs/findings.md").read_text(encoding="utf-8")
-    assert "| – |" not in text.replace("| `maxrl` | – | – |", "")
+    assert "| – |" not in text.replace("| `maxrl` | 10 | – | – |", "")
 
 
 def test_differences_are_paired_and_bold_where_they_are_more_than_noise(findings: ModuleType) -> None:
     def measured(*values: float) -> dict[Seed, float]:
         return {Seed(warm_start=i, rl=i): value for i, value in enumerate(values)}
 
-    base = measured(0.1, 0.5, 0.9, 0.3)
+    base = measured(0.1, 0.5, 0.9, 0.3, 0.4, 0.6)
     clear = {seed: value + 0.2 + 0.01 * seed.rl for seed, value in base.items()}
-    cells = findings.differences([(clear, base), (base, base), (measured(0.3, 0.3, 0.8, 0.6), base), (clear, {})])
-    assert cells == ["**+0.22 ±0.02**", "+0.00 ±0.00", "+0.05 ±0.38", "–"]
+    noisy = measured(0.3, 0.3, 0.8, 0.6, 0.2, 0.7)
+    cells = [findings.paired_difference(one, base) for one in (clear, base, noisy)]
+    text = findings.table(["what", "a", "b", "c", "d"], [("row", [*cells, None])])
+    assert text.splitlines()[-1] == "| row | 6 | **+0.23 ±0.02** | +0.00 ±0.00 | +0.02 ±0.22 | – |"
+
+
+def test_what_is_clear_alone_is_not_bold_in_a_table_of_much_noise(findings: ModuleType) -> None:
+    rng = np.random.default_rng(0)
+
+    def measured(shift: float) -> dict[Seed, float]:
+        return {Seed(warm_start=i, rl=i): float(x) for i, x in enumerate(rng.normal(shift, 1, 10))}
+
+    base = dict.fromkeys(measured(0), 0.0)
+    seen = findings.paired_difference(measured(1.3), base)
+    assert seen.p < 0.05
+    noise = [findings.paired_difference(measured(0), base) for _ in range(40)]
+    assert "**" in findings.table(["", "a"], [("row", [seen])])
+    assert "**" not in findings.table(["", "a"], [("row", [seen]), *(("noise", [one]) for one in noise)])

@@ -166,6 +166,7 @@ def _job(source: str | None, given: dict[str, Any], options: dict[str, dict[str,
 def _write_report(measured: Sequence[Measured], folder: RunFolder, console: Console) -> None:
     """Write a job's entries, `curves.png` and `table.txt` into its folder, and show the table."""
     from gdpo_bench.jobs.report import show_and_keep  # noqa: PLC0415
+    from gdpo_bench.leaderboard.compare.sign_flips import LEAST_UNITS  # noqa: PLC0415
     from gdpo_bench.leaderboard.files.store import RUN_FOLDER, write_measured  # noqa: PLC0415
     from gdpo_bench.leaderboard.show.plots import plot_curves  # noqa: PLC0415
     from gdpo_bench.leaderboard.show.sentences import never_varied, outcome_sentences  # noqa: PLC0415
@@ -185,8 +186,7 @@ def _write_report(measured: Sequence[Measured], folder: RunFolder, console: Cons
         console.print(sentence, soft_wrap=True, markup=False, highlight=False)
     if sentences:
         console.print(
-            "Each of these holds at p ≤ .05 after Holm's correction over the rewards of its row, for the seeds that "
-            "ran; more warm starts and seeds say how far it carries.",
+            f"From {LEAST_UNITS} warm starts or seeds on such a sentence holds at p ≤ .05, corrected over the table.",
             style="dim",
             highlight=False,
         )

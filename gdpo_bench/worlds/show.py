@@ -16,7 +16,7 @@ from rich.table import Table
 from gdpo_bench.core.files import write_figure
 from gdpo_bench.worlds.factorial import Factorial
 from gdpo_bench.worlds.simulate import Row
-from gdpo_bench.worlds.summary import Count, Effect, FrontResult, Interval
+from gdpo_bench.worlds.summary import Count, Effect, FrontResult, Mean
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -146,7 +146,7 @@ def plot_front(front: Any, points: dict[str, Any], names: Sequence[str], path: P
     write_figure(path, figure)
 
 
-def _panel(axes: Axes, effects: Sequence[Effect], values: Sequence[Interval]) -> None:
+def _panel(axes: Axes, effects: Sequence[Effect], values: Sequence[Mean]) -> None:
     """Intervals over levels, a line a normalizer; levels stand side by side, normalizers a little apart."""
     levels = list(dict.fromkeys(str(effect.level) for effect in effects))
     normalizers = list(dict.fromkeys(effect.normalizer for effect in effects))
@@ -164,16 +164,16 @@ def _panel(axes: Axes, effects: Sequence[Effect], values: Sequence[Interval]) ->
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _as_share(count: Count) -> Interval:
-    return Interval(count.k / count.n, count.low, count.high)
+def _as_share(count: Count) -> Mean:
+    return Mean(count.k / count.n, count.low, count.high)
 
 
 def _count(count: Count) -> str:
     return f"{count.k}/{count.n} {_short(count.low)}–{_short(count.high)}"
 
 
-def _interval(interval: Interval, digits: int = 2) -> str:
-    value, low, high = (_short(number, digits) for number in (interval.value, interval.low, interval.high))
+def _interval(mean: Mean, digits: int = 2) -> str:
+    value, low, high = (_short(number, digits) for number in (mean.value, mean.low, mean.high))
     return f"{value} {low}–{high}"
 
 

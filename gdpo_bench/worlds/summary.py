@@ -13,22 +13,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
+from gdpo_bench.core.intervals import Interval, clopper_pearson, mean_interval
 from gdpo_bench.core.rewards import RewardSpec
 from gdpo_bench.worlds.factorial import WEIGHT, Factorial, cells
 from gdpo_bench.worlds.front import distance_to_front, front_hypervolume, hypervolume, pareto_front, share_of_range
 from gdpo_bench.worlds.simulate import Row
 from gdpo_bench.worlds.world import Floats, make_world
 
-CONFIDENCE = 0.95
 ALL = "all"
 """The factor of a design without factors, and the level of what is not divided."""
 
 
 @dataclass(frozen=True)
-class Interval:
-    """A number between bounds."""
+class Mean:
+    """A mean and its interval."""
 
     value: float
     low: float
@@ -49,8 +48,8 @@ class Count:
     def of(cls, outcomes: Sequence[bool]) -> Count:
         """How many of independent outcomes were successes."""
         k, n = sum(outcomes), len(outcomes)
-        interval = stats.binomtest(k, n).proportion_ci(CONFIDENCE, method="exact")
-        return cls(k, n, float(interval.low), float(interval.high))
+        interval = clopper_pearson(k, n)
+        return cls(k, n, interval.low, interval.high)
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class Effect:
     normalizer: str
     learned: dict[float, Count]
     """Learning rate → how many runs learned."""
-    all_right: Interval
+    all_right: Mean
     """Share of right replies, over cells, seeds and learning rates."""
 
 
@@ -74,9 +73,9 @@ class FrontResult:
     """Of the factors other than the weight."""
     normalizer: str
     learning_rate: float
-    hypervolume: Interval
+    hypervolume: Mean
     """Of the sweep's policies, as a share of the front's."""
-    distance: Interval
+    distance: Mean
     """From a policy's mean rewards, each as a share of its range, to the front; mean over the sweep."""
 
 
@@ -94,7 +93,7 @@ def main_effects(design: Factorial, rows: Sequence[Row]) -> list[Effect]:
                     for rate in design.learning_rates
                 }
                 means = _mean_by(own, lambda row: (str(row.levels), row.seed), lambda row: row.all_right)
-                found.append(Effect(factor, level, normalizer, learned, mean_interval(means)))
+                found.append(Effect(factor, level, normalizer, learned, mean_of(means)))
     return found
 
 
@@ -112,7 +111,7 @@ def front_results(design: Factorial, rows: Sequence[Row]) -> list[FrontResult]:
                 points = share_of_range(means_of(chosen, specs), specs)
                 volumes.append(hypervolume(points) / front_hypervolume(front))
                 distances.append(float(distance_to_front(points, front).mean()))
-            found.append(FrontResult(levels, normalizer, rate, mean_interval(volumes), mean_interval(distances)))
+            found.append(FrontResult(levels, normalizer, rate, mean_of(volumes), mean_of(distances)))
     return found
 
 
@@ -132,13 +131,10 @@ def means_of(rows: Sequence[Row], specs: Sequence[RewardSpec]) -> Floats:
     return np.array([[row.mean[spec.name] for spec in specs] for row in rows])
 
 
-def mean_interval(values: Sequence[float]) -> Interval:
+def mean_of(values: Sequence[float]) -> Mean:
     """The mean of independent values in [0, 1]; of one value, between 0 and 1."""
-    mean = float(np.mean(values))
-    if len(values) < 2:
-        return Interval(mean, 0.0, 1.0)
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * np.std(values, ddof=1)) / len(values) ** 0.5
-    return Interval(mean, max(0.0, mean - half), min(1.0, mean + half))
+    interval = mean_interval(values, (0.0, 1.0)) or Interval(0.0, 1.0)
+    return Mean(float(np.mean(values)), interval.low, interval.high)
 
 
 def _apart(levels: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from gdpo_bench.leaderboard.compare.pair import compare_pair
 from gdpo_bench.leaderboard.files.store import Board, write_entry
 from gdpo_bench.leaderboard.show.pair import render_pair, verdict_words
 
-HIGH, LOW = (0.9, 0.8, 0.85, 0.9), (0.4, 0.35, 0.38, 0.4)
+HIGH, LOW = (0.9, 0.8, 0.85, 0.9, 0.86, 0.84), (0.4, 0.35, 0.38, 0.4, 0.37, 0.36)
 
 
 def printed(comparison, width=140):
@@ -50,8 +50,8 @@ def test_better_in_all_rewards_dominates(entry):
     assert found.relation == "dominates"
     text = printed(found)
     assert "gdpo dominates grpo" in text
-    assert "4 RL seeds, 4 runs" in text
-    assert "Holm's correction over 2 rewards" in text
+    assert "6 RL seeds, 6 runs" in text
+    assert "corrected over 2 rewards" in text
     assert "All runs began from one warm start" in text
 
 
@@ -63,7 +63,7 @@ def test_swapped_it_is_worse(entry):
 
 def test_a_loss_in_one_reward_is_a_trade_off(entry):
     baseline = entry("grpo", LOW)
-    found = compare_pair(with_rewards(entry("gdpo", HIGH), correct=(-2.0, -2.1, -2.0, -2.1)), baseline)
+    found = compare_pair(with_rewards(entry("gdpo", HIGH), correct=(-2.0, -2.1, -2.0, -2.1, -2.0, -2.2)), baseline)
     assert words(found) == {"format": "better", "correct": "worse"}
     assert found.relation == "trade-off"
 
@@ -72,24 +72,47 @@ def test_one_undecided_reward_forbids_dominance_although_its_mean_is_higher(entr
     baseline = entry("grpo", LOW)
     own = [value.final for value in (result.rewards["correct"] for result in baseline.results)]
     found = compare_pair(
-        with_rewards(entry("gdpo", HIGH), correct=[x + d for x, d in zip(own, (1, -0.8, 0.5, -0.2), strict=True)]),
+        with_rewards(
+            entry("gdpo", HIGH), correct=[x + d for x, d in zip(own, (1, -0.8, 0.5, -0.2, 0.9, -0.8), strict=True)]
+        ),
         baseline,
     )
     correct = found.rewards[1]
     assert correct.difference.mean > 0
-    # ±: t(.975, 3) = 3.182 times the standard error of (1, −.8, .5, −.2), .394
-    assert verdict_words(correct) == "no difference seen (interval -1.13 to +1.38)"
+    # t(.975, 5) = 2.571 times the standard error of the six, .332
+    assert verdict_words(correct) == "no difference seen (interval [-0.76, +0.96])"
     assert found.relation == "undecided"
 
 
-def test_what_holms_correction_takes_away_is_not_called_clear(entry):
-    # Two rewards with p = .037 each: clear by itself, not beside another.
-    found = compare_pair(entry("gdpo", (0.6, 0.55, 0.7, 0.6)), entry("grpo", (0.5, 0.5, 0.5, 0.5)))
+def test_what_correction_takes_away_is_not_called_clear(entry):
+    # Six of six units higher, p = .031: clear by itself, not beside a reward that a pattern of signs would make so too.
+    shifts = (0.1, 0.12, 0.09, 0.1, 0.11, 0.1)
+    other = (0.1, -0.1, 0.1, -0.1, 0.1, -0.1)
+    baseline = entry("grpo", (0.5,) * 6)
+    found = compare_pair(with_rewards(entry("gdpo", [0.5 + x for x in shifts]), correct=other), baseline)
     format_ = found.rewards[0]
     assert format_.difference.excludes_zero
-    assert format_.adjusted_p == pytest.approx(2 * format_.difference.p)
-    assert verdict_words(format_) == "not clear beside the other rewards (interval +0.01 to +0.21)"
+    assert format_.difference.p <= 0.05 < format_.corrected_p
+    assert verdict_words(format_).startswith("not clear (interval [+0.09")
     assert found.relation == "undecided"
+
+
+def test_outcomes_that_succeed_or_fail_are_counted(entry):
+    finals = (0.9, 0.95, 0.02, 0.9, 0.92, 0.9)
+    found = compare_pair(entry("gdpo", finals), entry("grpo", (0.01,) * 6))
+    first, difference = found.rewards[0].first, found.rewards[0].difference
+    assert (first.count.k, first.n, first.interval) == (5, 6, None)
+    assert (difference.count.k, difference.wins, difference.losses) == (5, 5, 0)
+    assert difference.p == pytest.approx(2 / 2**5)  # McNemar: five of five that differ
+    text = printed(found)
+    assert "5 of 6 [0.36, 1.00]" in text
+    assert "+5 of 6 [" in text
+
+
+def test_five_units_are_too_few_for_a_verdict_however_clear_they_look(entry):
+    found = compare_pair(entry("gdpo", HIGH[:5]), entry("grpo", LOW[:5]))
+    assert {reward.verdict for reward in found.rewards} == {"undecided"}
+    assert verdict_words(found.rewards[0]).startswith("too few to tell: 5 units (interval [+0.4")
 
 
 def test_equal_numbers_are_called_equal(entry):
@@ -114,19 +137,17 @@ def test_one_shared_run_gives_no_verdict(entry):
 
 def test_clusters_and_runs_are_counted_apart(entry):
     seeds = [Seed(warm_start=w, rl=i) for w in range(3) for i in range(2)]
-    text = printed(
-        compare_pair(entry("gdpo", (*HIGH, 0.8, 0.9), seeds=seeds), entry("grpo", (*LOW, 0.3, 0.4), seeds=seeds))
-    )
+    text = printed(compare_pair(entry("gdpo", HIGH, seeds=seeds), entry("grpo", LOW, seeds=seeds)))
     assert "3 warm starts, 6 runs" in text
     assert "Student's t" in text
 
 
-def test_from_ten_warm_starts_on_the_method_is_named(entry):
+def test_the_method_is_named(entry):
     seeds = [Seed(warm_start=i, rl=i) for i in range(10)]
     finals = [0.5 + i / 50 for i in range(10)]
     text = printed(compare_pair(entry("gdpo", finals, seeds=seeds), entry("grpo", finals[::-1], seeds=seeds)))
     assert "10 warm starts, 10 runs" in text
-    assert "hierarchical bootstrap" in text
+    assert "exact sign flips" in text
 
 
 def test_what_was_not_run_alike_is_refused_with_the_reasons(entry):
@@ -158,10 +179,10 @@ def test_a_training_option_that_an_older_entry_does_not_name_had_the_value_that_
 
 def test_a_difference_that_rounds_to_nothing_has_no_minus_sign(entry):
     baseline = entry("grpo", HIGH)
-    shifts = (-3e-6, 1e-6, -3e-6, 1e-6)
+    shifts = (-3e-6, 1e-6, -3e-6, 1e-6, -3e-6, 1e-6)
     nearly = [result.rewards["format"].final + shift for result, shift in zip(baseline.results, shifts, strict=True)]
     found = compare_pair(with_rewards(entry("gdpo", HIGH), format=nearly), baseline)
-    assert words(found)["format"] == "no difference seen (interval +0.00 to +0.00)"
+    assert words(found)["format"] == "no difference seen (interval [+0.00, +0.00])"
     assert "+0.00 ±0.00" in printed(found)
     assert "-0.0" not in printed(found)
 
@@ -196,19 +217,22 @@ def test_the_advantage_track_has_no_rewards_to_compare(replay):
 
 
 def test_in_a_table_only_what_surely_wins_dominates(entry):
-    (found,) = compare([entry("gdpo", HIGH), entry("grpo", LOW), entry("noisy", (0.9, 0.1, 0.8, 0.2))])
+    (found,) = compare([entry("gdpo", HIGH), entry("grpo", LOW), entry("noisy", (0.9, 0.1, 0.8, 0.2, 0.6, 0.4))])
     assert {row.label: row.dominated_by for row in found.rows} == {"gdpo": (), "grpo": ("gdpo",), "noisy": ()}
     (found,) = compare([entry("gdpo", (0.9,)), entry("grpo", (0.1,))])
     assert all(row.dominated_by == () for row in found.rows)
 
 
-def test_rewards_and_metrics_of_a_row_are_corrected_by_themselves(entry):
-    (found,) = compare([entry("gdpo", (0.6, 0.55, 0.7, 0.6)), entry("grpo", (0.5, 0.5, 0.5, 0.5))])
-    cells = dict(zip([column.title for column in found.columns], found.rows[0].cells, strict=True))
-    assert cells["correct"].adjusted_p == pytest.approx(2 * cells["correct"].difference.p)  # two rewards
-    assert cells["accuracy"].adjusted_p == pytest.approx(cells["accuracy"].difference.p)  # one metric
-    assert cells["correct"].verdict == "undecided"
-    assert cells["accuracy"].verdict == "better"
+def test_everything_that_may_be_marked_in_a_table_is_corrected_together(entry):
+    seen = entry("gdpo", (0.6, 0.55, 0.7, 0.6, 0.58, 0.62, 0.47))
+    base = entry("grpo", (0.5,) * 7)
+    shifts = [(1, -1, 1, -1, 1, -1, 1), (1, 1, -1, -1, 1, 1, -1), (-1, 1, 1, 1, -1, 1, -1)]
+    others = [entry(f"noise{i}", [0.5 + x / 10 for x in own]) for i, own in enumerate(shifts)]
+    (alone,), (together,) = compare([seen, base]), compare([seen, base, *others])
+    assert alone.rows[0].cells[0].verdict == "better"
+    assert together.rows[0].cells[0].difference == alone.rows[0].cells[0].difference
+    assert together.rows[0].cells[0].corrected_p > alone.rows[0].cells[0].corrected_p
+    assert together.rows[0].cells[0].verdict == "undecided"
 
 
 @pytest.fixture

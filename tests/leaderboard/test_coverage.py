@@ -1,4 +1,4 @@
-"""How often intervals cover the truth, and how often verdicts err, by simulation of nested data.
+"""How often intervals cover the truth, how often marks err, and what they find, by simulation of warm starts.
 
 `python tests/leaderboard/test_coverage.py` prints the tables of `docs/statistics.md`.
 """
@@ -7,52 +7,94 @@ import numpy as np
 import pytest
 
 from gdpo_bench.leaderboard import Seed
-from gdpo_bench.leaderboard.compare.intervals import holm, mean_interval
 from gdpo_bench.leaderboard.compare.pooled import Sample, interquartile_mean, weighted_mean, with_spread
-from gdpo_bench.leaderboard.compare.statistics import judge, paired_difference
+from gdpo_bench.leaderboard.compare.sign_flips import corrected
+from gdpo_bench.leaderboard.compare.statistics import estimate, judge, paired_difference
 
-CLUSTERS, RUNS = (3, 5, 10, 20), (1, 2, 3)
-SHAPES = {"normal": lambda rng, size: rng.normal(size=size), "skewed": lambda rng, size: rng.exponential(size=size) - 1}
-REWARDS = 4
-
-
-def nested(rng, experiments, clusters, runs, *, shape="normal", between=1.0):
-    """(experiments, clusters, runs) values with mean 0; runs of a cluster vary by 1."""
-    noise = SHAPES[shape]
-    return between * noise(rng, (experiments, clusters, 1)) + noise(rng, (experiments, clusters, runs))
+UNITS = (5, 6, 8, 10, 14, 20)
+UNIT = (0.0, 1.0)
+ROWS = 14
+"""Rows of a table that are compared with one baseline, as many as there are normalizers."""
 
 
-def coverage(clusters, runs, *, experiments=2000, **data_options):
-    rng = np.random.default_rng([clusters, runs])
-    data = nested(rng, experiments, clusters, runs, **data_options)
-    halves = [mean_interval(values.ravel(), (runs,) * clusters, 0.95, resamples=999)[0] for values in data]
-    return np.mean(np.abs(data.mean(axis=(1, 2))) <= halves)
+def graded(rng, size, shift=0.0, centre=0.6):
+    """Means of units in [0, 1] that share nothing; `size` ends with the number of units."""
+    return np.clip(rng.normal(centre + shift, 0.12, size), 0, 1)
 
 
-def naive_coverage(clusters, runs, *, experiments=1000, resamples=500, **data_options):
-    """Of percentiles of a bootstrap that takes all runs for independent."""
-    rng = np.random.default_rng([clusters, runs])
-    data = nested(rng, experiments, clusters, runs, **data_options).reshape(experiments, -1)
-    drawn = rng.integers(data.shape[1], size=(resamples, data.shape[1]))
-    low, high = np.quantile([values[drawn].mean(axis=1) for values in data], [0.025, 0.975], axis=1)
-    return np.mean((low <= 0) & (high >= 0))
+def skewed(rng, size, shift=0.0):
+    """Most near the top, some far below."""
+    return np.clip(0.95 + shift - rng.exponential(0.12, size), 0, 1)
 
 
-def false_positives(clusters, runs, grid=None, experiments=2000):
-    """Share of comparisons of two equals, in four correlated rewards, that call any of them better or worse."""
-    rng = np.random.default_rng([clusters, runs, 1])
-    seeds = [Seed(warm_start=i, rl=j) for i in range(clusters) for j in range(runs)]
+def learned_or_lost(rng, size, shift=0.0, share=0.7):
+    """Learned with some probability, else lost."""
+    learned = rng.random(size) < share + shift
+    return np.clip(np.where(learned, rng.normal(0.9, 0.03, size), rng.normal(0.02, 0.02, size)), 0, 1)
+
+
+OUTCOMES = {"graded": graded, "skewed": skewed, "learned or lost": learned_or_lost}
+
+
+def by_seed(values, runs=1):
+    """(units,) or (units, runs) → what an entry holds."""
+    rows = np.reshape(values, (-1, runs))
+    return {Seed(warm_start=i, rl=j): float(x) for i, row in enumerate(rows) for j, x in enumerate(row)}
+
+
+def truth_of(outcome):
+    """The mean over warm starts without end, and the share of them that ends in the upper third."""
+    values = OUTCOMES[outcome](np.random.default_rng(0), 400_000)
+    return float(values.mean()), float((values >= 2 / 3).mean())
+
+
+def coverage(outcome, n, experiments=2000):
+    """How often a mean's interval holds its mean, and a count's interval its probability; NaN where there is none."""
+    rng = np.random.default_rng([n, len(outcome)])
+    mean, share = truth_of(outcome)
+    found = [estimate(by_seed(OUTCOMES[outcome](rng, n)), UNIT) for _ in range(experiments)]
+    of_means = [mean in one.interval for one in found if one.interval]
+    of_counts = [share in one.count.interval for one in found if one.count]
+    return tuple(float(np.mean(hits)) if len(hits) > 50 else np.nan for hits in (of_means, of_counts))
+
+
+def mean_where_nine_of_ten_learn(n, experiments=2000):
+    """How often Student's interval holds the mean of outcomes that succeed nine times of ten: why k of n is shown."""
+    rng = np.random.default_rng(n)
+    mean = float(learned_or_lost(rng, 400_000, share=0.9).mean())
+    found = [estimate(by_seed(learned_or_lost(rng, n, share=0.9))).interval for _ in range(experiments)]
+    return float(np.mean([mean in interval for interval in found]))
+
+
+def difference_coverage(outcome, n, shift=-0.2, experiments=1500):
+    """How often the interval of a paired difference, of means or of counts, holds the truth."""
+    rng = np.random.default_rng([n, 7])
+    make = OUTCOMES[outcome]
+    endless = make(np.random.default_rng(1), 400_000), make(np.random.default_rng(2), 400_000, shift)
+    mean, share = (float(np.mean(f(endless[0]) - f(endless[1]))) for f in (lambda x: x, lambda x: 1.0 * (x >= 2 / 3)))
+    hits = []
+    for _ in range(experiments):
+        found = paired_difference(by_seed(make(rng, n)), by_seed(make(rng, n, shift)), UNIT)
+        hits.append((share if found.count else mean) in found.shown_interval)
+    return float(np.mean(hits))
+
+
+def marked(outcome, n, shift=0.0, *, rows=1, runs=1, experiments=1000):
+    """How often any of a table's rows is called better or worse than the baseline, all rows shifted alike.
+
+    With several runs a warm start, half of the variance lies between warm starts, which all rows share.
+    """
+    rng = np.random.default_rng([n, rows, runs])
+    make = OUTCOMES[outcome]
     errors = 0
     for _ in range(experiments):
-        luck = nested(rng, 2, clusters, runs)  # of each entry, in all of its rewards
-        differences = []
-        for _ in range(REWARDS):
-            values = luck + nested(rng, 2, clusters, runs)
-            values = values if grid is None else np.round(values / grid) * grid
-            first, second = (dict(zip(seeds, own.ravel(), strict=True)) for own in values)
-            differences.append(paired_difference(first, second))
-        adjusted = holm([difference.p for difference in differences])
-        verdicts = [judge(difference, p) for difference, p in zip(differences, adjusted, strict=True)]
+        base, *others = (make(rng, n * runs, shift * (i > 0)) for i in range(rows + 1))
+        if runs > 1:
+            luck = rng.normal(0, 0.1, n).repeat(runs)
+            base, *others = (np.clip(one + luck, 0, 1) for one in (base, *others))
+        differences = [paired_difference(by_seed(one, runs), by_seed(base, runs), UNIT) for one in others]
+        p_values = corrected([one.tested for one in differences])
+        verdicts = [judge(one, p) for one, p in zip(differences, p_values, strict=True)]
         errors += any(verdict in ("better", "worse") for verdict in verdicts)
     return errors / experiments
 
@@ -100,35 +142,63 @@ def pooled_coverage(clusters, runs, joint, experiments=500):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("runs", RUNS)
-@pytest.mark.parametrize("clusters", CLUSTERS)
-def test_intervals_cover_as_often_as_they_claim(clusters, runs):
-    assert 0.92 <= coverage(clusters, runs) <= 0.97
+@pytest.mark.parametrize("n", UNITS)
+def test_intervals_of_graded_means_cover_as_often_as_they_claim(n):
+    assert 0.93 <= coverage("graded", n)[0] <= 0.97
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("clusters", CLUSTERS)
-@pytest.mark.parametrize("between", [0.0, 0.3, 3.0])
-def test_they_do_whatever_varies_more_runs_or_clusters(clusters, between):
-    assert 0.92 <= coverage(clusters, 3, between=between) <= 0.97
+@pytest.mark.parametrize("n", UNITS)
+def test_skewed_means_cover_less_but_not_far_less(n):
+    assert coverage("skewed", n)[0] >= (0.85 if n < 10 else 0.89)
 
 
 @pytest.mark.slow
-def test_pooling_the_runs_would_cover_far_less():
-    assert naive_coverage(5, 3) < 0.80
-    assert naive_coverage(5, 3, between=0.5) < 0.86
+@pytest.mark.parametrize("n", [8, 10, 14, 20])
+def test_counts_cover_at_least_what_they_claim(n):
+    assert coverage("learned or lost", n)[1] >= 0.94
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("clusters", "runs"), [(3, 1), (3, 3), (5, 1), (10, 1), (10, 3)])
-def test_verdicts_on_equals_err_in_at_most_one_comparison_in_twenty(clusters, runs):
-    assert false_positives(clusters, runs, experiments=2000 if clusters < 10 else 600) <= 0.05
+def test_means_of_success_and_failure_would_not():
+    assert mean_where_nine_of_ten_learn(5) < 0.5
+    assert mean_where_nine_of_ten_learn(10) < 0.75
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("clusters", "runs", "most"), [(3, 1, 0.07), (3, 3, 0.05), (5, 1, 0.05)])
-def test_on_a_coarse_scale_too_but_for_three_lone_runs_that_agree_by_chance(clusters, runs, most):
-    assert false_positives(clusters, runs, grid=1.0) <= most
+@pytest.mark.parametrize("n", UNITS)
+@pytest.mark.parametrize(("outcome", "least"), [("graded", 0.93), ("learned or lost", 0.93), ("skewed", 0.91)])
+def test_intervals_of_differences_cover(outcome, least, n):
+    assert difference_coverage(outcome, n) >= least
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n", UNITS)
+@pytest.mark.parametrize("outcome", OUTCOMES)
+def test_of_equals_at_most_one_in_twenty_is_marked(outcome, n):
+    # Two standard errors of 1,000 experiments.
+    assert marked(outcome, n) <= 0.05 + 0.014
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n", [5, 6, 10, 14])
+@pytest.mark.parametrize("outcome", OUTCOMES)
+def test_in_a_table_of_equals_at_most_one_in_twenty_has_any_mark(outcome, n):
+    assert marked(outcome, n, rows=ROWS, experiments=400) <= 0.05 + 0.022
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("n", "runs"), [(6, 3), (10, 2)])
+def test_runs_of_a_warm_start_do_not_count_as_units(n, runs):
+    assert marked("graded", n, rows=3, runs=runs, experiments=400) <= 0.05 + 0.022
+
+
+@pytest.mark.slow
+def test_five_units_find_nothing_and_ten_find_what_is_large():
+    assert marked("graded", 5, 0.4, experiments=200) == 0
+    assert marked("graded", 10, 0.3, experiments=200) > 0.95
+    assert marked("graded", 10, 0.3, rows=ROWS, experiments=100) > 0.9
+    assert marked("learned or lost", 20, -0.6, experiments=200) > 0.9
 
 
 @pytest.mark.slow
@@ -141,23 +211,28 @@ def test_pooled_intervals_cover(clusters, runs, joint):
 
 
 if __name__ == "__main__":
-    print("| clusters × runs | ours | ours, skewed | naive |\n| --- | ---: | ---: | ---: |")
-    for n in CLUSTERS:
-        for m in RUNS:
-            found = coverage(n, m), coverage(n, m, shape="skewed"), naive_coverage(n, m)
-            print(
-                f"| {n} × {m} | " + " | ".join(f"{value:.3f}".removeprefix("0") for value in found) + " |", flush=True
-            )
-    print("\nspread between clusters, coverage at 3, 5, 10, 20 clusters × 3 runs:")
-    for between in (0.0, 0.3, 3.0):
-        print(between, [round(float(coverage(n, 3, between=between)), 3) for n in CLUSTERS], flush=True)
-    print("naive, 5 × 3, half the spread between clusters:", naive_coverage(5, 3, between=0.5))
-    print("\n| clusters × runs | wrong verdicts | on a grid | IQM, strata | profile | IQM, joint | profile |")
+
+    def row(label, *values):
+        cells = ("–" if np.isnan(value) else f"{value:.3f}".removeprefix("0") for value in values)
+        print(f"| {label} | {' | '.join(cells)} |", flush=True)
+
+    print("| n | graded | skewed | k of n | t, nine of ten |\n| --- | ---: | ---: | ---: | ---: |")
+    for n in UNITS:
+        counted = coverage("learned or lost", n)[1]
+        row(n, coverage("graded", n)[0], coverage("skewed", n)[0], counted, mean_where_nine_of_ten_learn(n))
+    print("\n| n | difference, graded | skewed | k of n |\n| --- | ---: | ---: | ---: |")
+    for n in UNITS:
+        row(n, *(difference_coverage(outcome, n) for outcome in OUTCOMES))
+    print(
+        "\nmarks on equals, one row and fourteen\n| n | graded | skewed | learned or lost | graded | skewed | learned |"
+    )
+    for n in UNITS:
+        row(n, *(marked(outcome, n, rows=rows, experiments=1000) for rows in (1, ROWS) for outcome in OUTCOMES))
+    print("\nfound: graded .1 .2 .3 alone, .3 among fourteen; learned .7 against .3 and .1, .95 against .05")
+    for n in UNITS:
+        alone = [marked("graded", n, shift) for shift in (0.1, 0.2, 0.3)]
+        together = marked("graded", n, 0.3, rows=ROWS, experiments=300)
+        row(n, *alone, together, *(marked("learned or lost", n, shift) for shift in (-0.4, -0.6)))
+    print("\n| clusters × runs | IQM, own | profile | IQM, shared | profile |")
     for n, m in [(3, 1), (3, 3), (5, 1), (10, 1), (10, 3)]:
-        found = (
-            false_positives(n, m),
-            false_positives(n, m, 1.0),
-            *pooled_coverage(n, m, False),
-            *pooled_coverage(n, m, True),
-        )
-        print(f"| {n} × {m} | " + " | ".join(f"{value:.3f}".removeprefix("0") for value in found) + " |", flush=True)
+        row(f"{n} × {m}", *pooled_coverage(n, m, False), *pooled_coverage(n, m, True))

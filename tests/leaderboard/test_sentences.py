@@ -25,7 +25,7 @@ def from_the_start(entry):
 def test_a_reward_that_one_learned_and_the_other_did_not_is_said_in_a_sentence(entry):
     entries = [entry("gdpo", (0.95, 0.9, 0.92), specs=FORMAT), entry("grpo", (0.02, 0.01, 0.03), specs=FORMAT)]
     assert outcome_sentences(entries) == [
-        "gdpo/TestMini-v0: gdpo learned format, grpo did not: +0.90, three of three seeds."
+        "gdpo/TestMini-v0: gdpo learned format, grpo did not: +0.90, three of three seeds, too few to be sure."
     ]
     swapped = [entry("grpo", (0.95, 0.9, 0.92), specs=FORMAT), entry("gdpo", (0.02, 0.01, 0.03), specs=FORMAT)]
     assert "grpo learned format, gdpo did not: -0.90" in outcome_sentences(swapped)[0]
@@ -36,6 +36,12 @@ def test_what_both_learned_or_neither_is_only_higher_or_lower(entry):
     assert "gdpo ended higher than grpo in format: +0.40" in outcome_sentences(both)[0]
     neither = [from_the_start(one) for one in both]
     assert "gdpo ended higher than grpo in format: +0.40" in outcome_sentences(neither)[0]
+
+
+def test_with_enough_runs_a_sentence_is_sure_and_one_that_disagrees_does_not_silence_it(entry):
+    finals = [0.95, 0.9, 0.92, 0.93, 0.91, 0.94, 0.95, 0.02]
+    (said,) = outcome_sentences([entry("gdpo", finals, specs=FORMAT), entry("grpo", [0.02] * 8, specs=FORMAT)])
+    assert said == "gdpo/TestMini-v0: gdpo learned format, grpo did not: +0.80, seven of eight seeds."
 
 
 def test_noise_gives_no_sentence(entry):

@@ -4,8 +4,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
+from gdpo_bench.core.intervals import Interval, clopper_pearson, newcombe, wilson
 from gdpo_bench.leaderboard import Seed
-from gdpo_bench.leaderboard.compare.intervals import BOOTSTRAP_FROM, holm, mean_interval, resample
+from gdpo_bench.leaderboard.compare.sign_flips import ALL_PATTERNS, LEAST_UNITS, corrected, sign_flip_p, sign_patterns
 from gdpo_bench.leaderboard.compare.statistics import (
     PairedDifference,
     areas,
@@ -14,6 +15,7 @@ from gdpo_bench.leaderboard.compare.statistics import (
     judge,
     paired_difference,
     pareto,
+    succeed_or_fail,
 )
 
 
@@ -26,23 +28,28 @@ def crossed(rows):
     return {Seed(warm_start=i, rl=j): value for i, row in enumerate(rows) for j, value in enumerate(row)}
 
 
+def half(found):
+    """Half of the width of a mean's interval, which is symmetric unless it was cut."""
+    return None if found.interval is None else (found.interval.high - found.interval.low) / 2
+
+
 VALUES = st.lists(st.floats(-3, 3, width=32), min_size=2, max_size=8)
 
 
 def test_the_interval_is_students():
     found = estimate(rl(1.0, 2.0, 3.0))
     assert found.mean == 2.0
-    assert found.half_width == pytest.approx(4.302653 * 1 / 3**0.5, rel=1e-6)  # t(.975, 2 degrees), by the table
+    assert half(found) == pytest.approx(4.302653 * 1 / 3**0.5, rel=1e-6)  # t(.975, 2 degrees), by the table
     assert (found.n, found.unit) == (3, "RL seed")
 
 
 @given(values=VALUES, confidence=st.floats(0.5, 0.99))
 def test_the_interval_is_scipys(values, confidence):
     assume(np.ptp(values) > 1e-6)
-    found = estimate(rl(*values), confidence)
+    found = estimate(rl(*values), confidence=confidence)
     low, high = stats.t.interval(confidence, len(values) - 1, loc=np.mean(values), scale=stats.sem(values))
-    assert found.mean - found.half_width == pytest.approx(low, abs=1e-9)
-    assert found.mean + found.half_width == pytest.approx(high, abs=1e-9)
+    assert found.interval.low == pytest.approx(low, abs=1e-9)
+    assert found.interval.high == pytest.approx(high, abs=1e-9)
 
 
 @given(values=VALUES, shift=st.floats(-10, 10))
@@ -50,7 +57,7 @@ def test_a_difference_to_oneself_shifted_is_the_shift_in_every_unit(values, shif
     shift = round(shift, 3)
     found = paired_difference(rl(*(v + shift for v in values)), rl(*values))
     assert found.mean == pytest.approx(shift, abs=1e-9)
-    assert found.half_width == pytest.approx(0, abs=1e-9)
+    assert half(found) == pytest.approx(0, abs=1e-9)
     assert (found.wins, found.losses) == ((len(values), 0) if shift > 0 else (0, len(values)) if shift < 0 else (0, 0))
 
 
@@ -58,7 +65,7 @@ def test_a_difference_to_oneself_shifted_is_the_shift_in_every_unit(values, shif
 def test_swapping_the_sides_only_changes_the_sign(values, others):
     there, back = paired_difference(rl(*values), rl(*others)), paired_difference(rl(*others), rl(*values))
     assert there.mean == pytest.approx(-back.mean, abs=1e-12)
-    assert there.half_width == pytest.approx(back.half_width, abs=1e-12)
+    assert half(there) == pytest.approx(half(back), abs=1e-12)
     assert (there.wins, there.losses) == (back.losses, back.wins)
 
 
@@ -66,14 +73,14 @@ def test_swapping_the_sides_only_changes_the_sign(values, others):
 def test_with_several_warm_starts_they_are_the_unit(rows):
     found = estimate(crossed(rows))
     once = estimate({Seed(warm_start=i, rl=0): np.mean(row) for i, row in enumerate(rows)})
-    assert (found.mean, found.half_width) == (pytest.approx(once.mean), pytest.approx(once.half_width, abs=1e-9))
+    assert (found.mean, half(found)) == (pytest.approx(once.mean), pytest.approx(half(once), abs=1e-9))
     assert (found.n, found.unit, found.runs) == (len(rows), "warm start", 3 * len(rows))
 
 
 def test_repeating_rl_seeds_does_not_make_warm_starts_look_surer():
     once = estimate(crossed([[0.1], [0.5], [0.9]]))
     often = estimate(crossed([[0.1] * 50, [0.5] * 50, [0.9] * 50]))
-    assert often.half_width == pytest.approx(once.half_width)
+    assert half(often) == pytest.approx(half(once))
 
 
 def test_seeds_of_a_given_policy_are_units_of_their_own():
@@ -83,10 +90,10 @@ def test_seeds_of_a_given_policy_are_units_of_their_own():
 
 def test_one_run_has_no_interval():
     found = paired_difference(rl(0.9), rl(0.4))
-    assert (found.mean, found.half_width, found.n) == (0.5, None, 1)
+    assert (found.mean, half(found), found.n) == (0.5, None, 1)
     assert not found.excludes_zero
     alone = estimate({None: 0.5})
-    assert (alone.half_width, alone.unit) == (None, "single evaluation")
+    assert (half(alone), alone.unit) == (None, "single evaluation")
 
 
 def test_only_shared_seeds_are_compared():
@@ -97,9 +104,9 @@ def test_only_shared_seeds_are_compared():
 
 def test_constant_differences_have_a_width_of_zero_and_equal_runs_no_difference():
     always = paired_difference(rl(1.0, 1.0, 1.0), rl(0.25, 0.25, 0.25))
-    assert (always.mean, always.half_width, always.excludes_zero) == (0.75, 0.0, True)
+    assert (always.mean, half(always), always.excludes_zero) == (0.75, 0.0, True)
     never = paired_difference(rl(0.1, 0.2), rl(0.1, 0.2))
-    assert (never.mean, never.half_width, never.excludes_zero) == (0.0, 0.0, False)
+    assert (never.mean, half(never), never.excludes_zero) == (0.0, 0.0, False)
 
 
 def test_rounding_is_no_difference():
@@ -112,7 +119,7 @@ def test_rounding_is_no_difference():
 def test_pairing_finds_what_unpaired_intervals_hide():
     worse, better = rl(0.1, 0.5, 0.9), rl(0.15, 0.56, 0.95)
     assert paired_difference(better, worse).excludes_zero
-    assert estimate(better).half_width > 0.5
+    assert half(estimate(better)) > 0.5
 
 
 def test_finals_and_areas_read_an_entry_by_seed(entry):
@@ -121,83 +128,145 @@ def test_finals_and_areas_read_an_entry_by_seed(entry):
     assert list(areas(found, "format").values()) == pytest.approx([0.3, 0.6])
 
 
-def test_the_p_value_is_students():
-    first, second = [0.3, 0.9, 0.5, 0.6], [0.2, 0.5, 0.6, 0.3]
-    found = paired_difference(rl(*first), rl(*second))
-    assert found.p == pytest.approx(stats.ttest_rel(first, second).pvalue)
+def test_an_interval_is_cut_to_what_a_mean_can_be():
+    assert estimate(rl(0.9, 0.95, 0.7), (0, 1)).interval.high == 1
+    assert estimate(rl(0.1, 0.05, 0.3), (0, 1)).interval.low == 0
+    assert paired_difference(rl(0.95, 1.0), rl(0.0, 0.4), (0, 1)).interval.high == 1
+    assert paired_difference(rl(0.0, 0.4), rl(0.95, 1.0), (0, 1)).interval.low == -1
+    assert estimate(rl(2.5, -0.9), (-3, 3)).interval == Interval(-3, 3)
 
 
-@pytest.mark.parametrize("n", [3, BOOTSTRAP_FROM, 20])
-def test_interval_and_p_value_agree_on_zero(n):
-    rng = np.random.default_rng(n)
-    clear = set()
-    for shift in np.linspace(0, 1, 60):
-        found = paired_difference(rl(*rng.normal(shift, 1, n)), rl(*np.zeros(n)))
-        assert found.excludes_zero == (found.p <= 0.05)
-        clear.add(found.excludes_zero)
-    assert clear == {True, False}
-
-
-def test_from_ten_clusters_on_the_bootstrap_answers():
-    values = np.random.default_rng(0).exponential(size=BOOTSTRAP_FROM)
-    students = stats.t.ppf(0.975, BOOTSTRAP_FROM - 1) * stats.sem(values)
-    assert estimate(rl(*values)).half_width != pytest.approx(students, rel=1e-3)
-    assert estimate(rl(*values[1:])).half_width == pytest.approx(
-        stats.t.ppf(0.975, BOOTSTRAP_FROM - 2) * stats.sem(values[1:])
-    )
-
-
-@pytest.mark.parametrize("m", [1, 2, 3])
-def test_on_normal_data_the_bootstrap_comes_near_students_t(m):
-    values = np.random.default_rng(m).normal(size=(40, m))
-    half_width, _ = mean_interval(values.ravel(), (m,) * 40, 0.95)
-    assert half_width == pytest.approx(stats.t.ppf(0.975, 39) * stats.sem(values.mean(axis=1)), rel=0.08)
-
-
-def test_the_same_data_give_the_same_interval():
-    values = np.random.default_rng(0).normal(size=12)
-    first = mean_interval(values, (1,) * 12, 0.95)
-    resample.cache_clear()
-    assert mean_interval(values, (1,) * 12, 0.95) == first
-
-
-def test_draws_take_clusters_and_then_runs_of_those_clusters():
-    layout = (1, 3, 2)
-    draws = resample(layout, 500)
-    owner = np.repeat([0, 1, 2], layout)
-    for place, drawn in enumerate(draws.runs):
-        inside = place < np.array(layout)[draws.clusters]
-        assert (owner[drawn[inside]] == draws.clusters[inside]).all()
-        assert (drawn[~inside] == 6).all()
-    assert set(draws.runs.ravel()) == set(range(7))
-    values = np.arange(6.0)
-    expected = [np.mean([values[run] for run in draws.runs[:, 1, i] if run < 6]) for i in range(20)]
-    assert draws.cluster_means(values)[1, :20] == pytest.approx(expected)
-
-
-def test_where_most_clusters_agree_students_t_answers():
-    values = np.array([0.0] * 9 + [1.0])
-    half_width, p = mean_interval(values, (1,) * 10, 0.95)
-    assert half_width == pytest.approx(stats.t.ppf(0.975, 9) * stats.sem(values))
-    assert p == pytest.approx(stats.ttest_1samp(values, 0).pvalue)
-
-
-def test_holm_is_the_textbooks():
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.5, None, 0.9]) == [1.0, None, 1.0]
-    assert holm([]) == []
-
-
-@given(p=st.lists(st.floats(0, 1), min_size=1, max_size=6))
-def test_holm_never_makes_surer_than_one_test_and_keeps_the_order(p):
-    adjusted = holm(p)
-    assert all(a >= b for a, b in zip(adjusted, p, strict=True))
-    assert all(a <= min(1, b * len(p)) + 1e-12 for a, b in zip(adjusted, p, strict=True))
-    assert [adjusted[i] for i in np.argsort(p, kind="stable")] == sorted(adjusted)
+@pytest.mark.parametrize(("k", "n"), [(0, 5), (1, 7), (9, 10), (10, 10), (13, 40)])
+def test_intervals_of_a_share_are_scipys(k, n):
+    exact, score = (stats.binomtest(k, n).proportion_ci(method=method) for method in ("exact", "wilson"))
+    found = clopper_pearson(k, n)
+    assert (found.low, found.high) == (pytest.approx(exact.low), pytest.approx(exact.high))
+    found = wilson(k, n)
+    assert (found.low, found.high) == (pytest.approx(score.low, abs=1e-12), pytest.approx(score.high))
 
 
 @pytest.mark.parametrize(
-    ("first", "adjusted", "verdict"),
+    ("table", "low", "high"),
+    [
+        # Newcombe (1998), method 10
+        ((36, 12, 2, 0), 0.0569, 0.3404),
+        ((20, 12, 2, 16), 0.0562, 0.3292),
+    ],
+)
+def test_newcombes_interval_is_that_of_the_paper(table, low, high):
+    found = newcombe(*table)
+    assert (found.low, found.high) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
+
+
+@given(counts=st.tuples(*[st.integers(0, 12)] * 4).filter(any))
+def test_newcombes_interval_holds_the_difference_and_turns_with_the_sides(counts):
+    both, first, second, neither = counts
+    there, back = newcombe(both, first, second, neither), newcombe(both, second, first, neither)
+    difference = (first - second) / sum(counts)
+    assert there.low - 1e-9 <= difference <= there.high + 1e-9
+    assert (there.low, there.high) == (pytest.approx(-back.high), pytest.approx(-back.low))
+
+
+def test_only_a_gap_of_the_middle_third_with_both_ends_filled_is_success_or_failure():
+    assert succeed_or_fail([0.0, 0.9, 0.3, 1.0], (0, 1))
+    assert succeed_or_fail([-3.0, 2.0], (-3, 3))
+    assert not succeed_or_fail([0.0, 0.9, 0.5], (0, 1))
+    assert not succeed_or_fail([0.0, 0.1, 0.3], (0, 1))
+    assert not succeed_or_fail([0.7, 0.9, 0.8], (0, 1))
+    assert not succeed_or_fail([0.0, 1.0], (-np.inf, np.inf))
+
+
+def test_success_and_failure_are_counted_and_their_mean_has_no_interval():
+    found = estimate(rl(0.9, 0.8, 0.0, 0.95), (0, 1))
+    assert found.interval is None
+    assert (found.count.k, found.count.n, found.count.interval) == (3, 4, clopper_pearson(3, 4))
+    assert estimate(rl(0.9, 0.8, 0.5, 0.95), (0, 1)).count is None
+
+
+def test_a_difference_counts_where_both_sides_together_succeed_or_fail():
+    first, second = [0.9, 0.8, 0.95, 0.9, 0.85, 0.9], [0.0, 0.9, 0.1, 0.0, 0.0, 0.0]
+    found = paired_difference(rl(*first), rl(*second), (0, 1))
+    assert (found.count.k, found.wins, found.losses, found.interval) == (5, 5, 0, None)
+    assert found.count.interval == newcombe(1, 5, 0, 0)
+    assert found.p == pytest.approx(stats.binomtest(5, 5).pvalue)  # McNemar's exact test
+    graded = paired_difference(rl(*first), rl(*[0.5, *second[1:]]), (0, 1))
+    assert graded.count is None
+    assert graded.interval is not None
+
+
+@given(rows=st.lists(st.tuples(st.sampled_from([0.0, 0.1, 0.9, 1.0]), st.sampled_from([0.0, 0.9])), min_size=6))
+def test_the_p_value_of_a_count_is_mcnemars(rows):
+    found = paired_difference(rl(*(a for a, _ in rows)), rl(*(b for _, b in rows)), (0, 1))
+    if found.count and len(rows) <= ALL_PATTERNS:
+        discordant = found.wins + found.losses
+        expected = stats.binomtest(found.wins, discordant).pvalue if discordant else 1.0
+        assert found.p == pytest.approx(expected)
+
+
+@given(values=st.lists(st.integers(-4, 4).map(float), min_size=2, max_size=9))
+def test_the_p_value_is_that_of_all_flips(values):
+    expected = stats.permutation_test(
+        (values,), lambda x, axis: np.sum(x, axis=axis), permutation_type="samples", n_resamples=np.inf
+    ).pvalue
+    assert sign_flip_p(values) == pytest.approx(expected)
+
+
+def test_the_p_value_ignores_scale_and_sign_and_drawn_patterns_come_near_all():
+    values = np.random.default_rng(1).normal(0.5, 1, ALL_PATTERNS)
+    assert sign_flip_p(values) == sign_flip_p(-1e-3 * values)
+    more = np.append(values, 0.0)  # one unit more that says nothing
+    assert sign_flip_p(more) == pytest.approx(sign_flip_p(values), abs=0.01)
+
+
+def test_fewer_than_six_units_reach_no_significance():
+    assert sign_flip_p([1.0] * LEAST_UNITS) <= 0.05 < sign_flip_p([1.0] * (LEAST_UNITS - 1))
+    assert sign_flip_p([1.0]) is None
+
+
+def test_patterns_are_all_once_and_the_first_is_what_was_seen():
+    patterns = sign_patterns(6)
+    assert len(np.unique(patterns, axis=0)) == len(patterns) == 2**5
+    assert (patterns[0] == 1).all()
+    assert set(np.unique(patterns)) == {-1, 1}
+    assert (sign_patterns(20)[0] == 1).all()
+
+
+def named(values):
+    return dict(enumerate(values))
+
+
+@given(rows=st.lists(st.lists(st.floats(-1, 1, width=16), min_size=8, max_size=8), min_size=1, max_size=5))
+def test_correction_never_makes_surer_than_one_test(rows):
+    for one, p in zip(rows, corrected([named(row) for row in rows]), strict=True):
+        assert sign_flip_p(one) - 1e-12 <= p <= 1
+
+
+def test_a_family_of_one_is_the_test_and_the_order_of_a_family_is_nothing():
+    rng = np.random.default_rng(3)
+    rows = [named(rng.normal(shift, 1, 9)) for shift in (0, 0.5, 1, 2)]
+    assert corrected(rows[:1]) == [pytest.approx(sign_flip_p(list(rows[0].values())))]
+    assert corrected(rows[::-1]) == corrected(rows)[::-1]
+    assert corrected([]) == []
+
+
+def test_what_is_correlated_costs_nothing_and_what_is_missing_or_hopeless_does_not_count():
+    clear = named([0.7, 0.9, 0.8, 0.75, 0.8, 0.9, 0.8])
+    (alone,) = corrected([clear])
+    assert corrected([clear] * 9) == [alone] * 9
+    few = named([0.9, 0.9, 0.9, 0.9])
+    assert corrected([clear, None, few, named([0.0] * 7)]) == [alone, None, sign_flip_p([0.9] * 4), 1.0]
+
+
+def test_correction_is_step_down():
+    # Beside what is clear already, the second has only itself to beat.
+    rng = np.random.default_rng(0)
+    second = named(rng.normal(0.9, 1, 10))
+    clear = named(rng.normal(9, 1, 10))
+    assert corrected([clear, second])[1] == pytest.approx(corrected([second])[0])
+
+
+@pytest.mark.parametrize(
+    ("first", "corrected_p", "verdict"),
     [
         ((0.9, 0.8, 0.7), 0.04, "better"),
         ((-0.9, -0.8, -0.7), 0.04, "worse"),
@@ -206,10 +275,10 @@ def test_holm_never_makes_surer_than_one_test_and_keeps_the_order(p):
         ((0.9,), None, "undecided"),
     ],
 )
-def test_a_verdict_says_what_the_corrected_p_value_supports(first, adjusted, verdict):
+def test_a_verdict_says_what_the_corrected_p_value_supports(first, corrected_p, verdict):
     difference = paired_difference(rl(*first), rl(*(0.0 for _ in first)))
     assert isinstance(difference, PairedDifference)
-    assert judge(difference, adjusted) == verdict
+    assert judge(difference, corrected_p) == verdict
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from gdpo_bench.core import GdpoBenchError
 from gdpo_bench.worlds.factorial import DesignError, Factorial, runs
 from gdpo_bench.worlds.report import write_report
 from gdpo_bench.worlds.simulate import Row, simulate
-from gdpo_bench.worlds.summary import Count, front_results, main_effects, mean_interval
+from gdpo_bench.worlds.summary import Count, front_results, main_effects, mean_of
 from gdpo_bench.worlds.world import make_world
 
 SMALL: dict[str, Any] = {
@@ -125,9 +125,9 @@ def test_an_effects_interval_takes_cell_and_seed_as_one_unit() -> None:
 def test_means_have_students_interval_cut_to_what_can_be() -> None:
     values = [0.2, 0.4, 0.9, 0.7]
     low, high = stats.t.interval(0.95, 3, np.mean(values), stats.sem(values))
-    interval = mean_interval(values)
+    interval = mean_of(values)
     assert (interval.low, interval.high) == (pytest.approx(max(0, low)), pytest.approx(min(1, high)))
-    assert (mean_interval([0.3]).low, mean_interval([0.3]).high) == (0, 1)
+    assert (mean_of([0.3]).low, mean_of([0.3]).high) == (0, 1)
 
 
 def test_a_sweep_that_reaches_all_corners_lies_on_the_front() -> None:

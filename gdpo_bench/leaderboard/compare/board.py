@@ -15,9 +15,10 @@ from functools import partial
 from itertools import combinations
 from typing import Any, get_args
 
+from gdpo_bench.core.intervals import Bounds
 from gdpo_bench.core.rewards import SHORTFALL_METRICS, Metric
 from gdpo_bench.core.task import canonical_json
-from gdpo_bench.leaderboard.compare.intervals import ROUNDING, holm
+from gdpo_bench.leaderboard.compare.sign_flips import corrected
 from gdpo_bench.leaderboard.compare.statistics import (
     Estimate,
     PairedDifference,
@@ -30,6 +31,7 @@ from gdpo_bench.leaderboard.compare.statistics import (
     paired_difference,
     pareto,
 )
+from gdpo_bench.leaderboard.compare.units import ROUNDING
 from gdpo_bench.leaderboard.files.schema import Entry, RewardDeclaration, Seed
 
 _HASH = re.compile(r"(sha256:)?[0-9a-f]{12,}")
@@ -50,6 +52,8 @@ class Column:
     title: str
     subtitle: str
     """The range."""
+    bounds: Bounds
+    """The range, as numbers."""
     also: str
     """How a canonical metric follows from it, such as `= accuracy` or `= 1 − exceed_ratio`; may be empty."""
     decimals: int
@@ -68,13 +72,13 @@ class Cell:
     """To the baseline on shared seeds; `None` in the baseline's own row or without one."""
     baseline: float | None = None
     """The baseline's mean over the shared seeds: with `difference` it makes the estimate's mean."""
-    adjusted_p: float | None = None
-    """Of the difference, after Holm's correction: over the rewards of the row, or over its metrics."""
+    corrected_p: float | None = None
+    """Of the difference, corrected over all differences of the table."""
 
     @property
     def verdict(self) -> Verdict:
         """What the difference supports."""
-        return judge(self.difference, self.adjusted_p)
+        return judge(self.difference, self.corrected_p)
 
 
 @dataclass(frozen=True)
@@ -267,20 +271,16 @@ def _comparison(heading: str, entries: Sequence[Entry], baseline: str) -> Compar
     # Among several configurations of the baseline the first label stands for it, plainly named in the notes.
     reference = next((pair for pair in labelled if pair[1].normalizer.name == baseline), None)
     rewards, metrics = tuple(_reward_columns(entries)), tuple(_metric_columns(entries))
-    dominators = _dominators(labelled) if entries[0].track == "training" else {}
-    rows = []
-    for label, entry in labelled:
-        compared = reference is not None and entry is not reference[1] and entry.track == "training"
-        against = reference[1] if reference and compared else None
-        rows.append(
-            Row(
-                label=label,
-                entry=entry,
-                cells=(*_cells(rewards, entry, against), *_cells(metrics, entry, against)),
-                dominated_by=tuple(dominators.get(label, ())),
-            )
-        )
-    return Comparison(heading, (*rewards, *metrics), tuple(rows), reference[0] if reference else None)
+    trained = entries[0].track == "training"
+    dominators = _dominators(labelled) if trained else {}
+    against = reference[1] if reference and trained else None
+    columns = (*rewards, *metrics)
+    cells = _cells(columns, [entry for _, entry in labelled], against)
+    rows = [
+        Row(label, entry, own, tuple(dominators.get(label, ())))
+        for (label, entry), own in zip(labelled, cells, strict=True)
+    ]
+    return Comparison(heading, columns, tuple(rows), reference[0] if reference else None)
 
 
 def _dominators(labelled: Sequence[tuple[str, Entry]]) -> dict[str, list[str]]:
@@ -302,13 +302,21 @@ class _Finals:
 
     values: tuple[dict[Seed | None, float], ...]
     """One a reward."""
+    bounds: tuple[Bounds, ...]
+    """Likewise."""
     seeds: tuple[frozenset[Seed | None], ...]
     means: tuple[float, ...]
 
     @classmethod
     def of(cls, entry: Entry) -> _Finals:
-        values = tuple(finals(entry, reward.name) for reward in entry.environment.rewards)
-        return cls(values, tuple(map(frozenset, values)), tuple(mean(one) if one else math.nan for one in values))
+        rewards = entry.environment.rewards
+        values = tuple(finals(entry, reward.name) for reward in rewards)
+        return cls(
+            values,
+            tuple((reward.low, reward.high) for reward in rewards),
+            tuple(map(frozenset, values)),
+            tuple(mean(one) if one else math.nan for one in values),
+        )
 
 
 def _dominance(first: _Finals, second: _Finals) -> Relation:
@@ -322,38 +330,45 @@ def _dominance(first: _Finals, second: _Finals) -> Relation:
         if any(one > 0 for one in apart) and any(one < 0 for one in apart):
             return "undecided"
     differences = []
-    for own, theirs in zip(first.values, second.values, strict=True):
-        difference = paired_difference(own, theirs)
+    for own, theirs, bounds in zip(first.values, second.values, first.bounds, strict=True):
+        difference = paired_difference(own, theirs, bounds)
         if judge(difference, difference.p if difference else None) == "undecided":
             return "undecided"  # a correction makes no p-value smaller
         differences.append(difference)
-    adjusted = holm([difference.p if difference else None for difference in differences])
-    return pareto([judge(difference, p) for difference, p in zip(differences, adjusted, strict=True)])
+    p_values = corrected([difference.tested if difference else None for difference in differences])
+    return pareto([judge(difference, p) for difference, p in zip(differences, p_values, strict=True)])
 
 
-def _cells(columns: Sequence[Column], entry: Entry, against: Entry | None) -> list[Cell | None]:
-    """Cells of one family of quantities, over which Holm's correction goes."""
-    pairs = [(column.values(entry), column.values(against) if against else {}) for column in columns]
-    differences = [paired_difference(own, theirs) for own, theirs in pairs]
-    adjusted = holm([difference.p if difference else None for difference in differences])
-    return [
-        _cell(own, theirs, difference, p) if own else None
-        for (own, theirs), difference, p in zip(pairs, differences, adjusted, strict=True)
+def _cells(columns: Sequence[Column], entries: Sequence[Entry], against: Entry | None) -> list[tuple[Cell | None, ...]]:
+    """Cells of each entry; p-values are corrected over all that may be marked in the table."""
+    base = [(column, column.values(against) if against else {}) for column in columns]
+    values = [
+        (column, column.values(entry), {} if entry is against else theirs)
+        for entry in entries
+        for column, theirs in base
     ]
+    differences = [paired_difference(own, theirs, column.bounds) for column, own, theirs in values]
+    p_values = corrected([one.tested if one else None for one in differences])
+    cells = [
+        _cell(*one, difference, p) if one[1] else None
+        for one, difference, p in zip(values, differences, p_values, strict=True)
+    ]
+    return [tuple(cells[i : i + len(columns)]) for i in range(0, len(cells), len(columns))]
 
 
 def _cell(
+    column: Column,
     own: Mapping[Seed | None, float],
     theirs: Mapping[Seed | None, float],
     difference: PairedDifference | None,
-    adjusted_p: float | None,
+    corrected_p: float | None,
 ) -> Cell:
     if difference is None:
-        return Cell(estimate(own), None)
+        return Cell(estimate(own, column.bounds), None)
     # A mean over other seeds than the difference's could contradict it.
     shared = [seed for seed in own if seed in theirs]
-    compared = estimate({seed: own[seed] for seed in shared})
-    return Cell(compared, difference, mean({seed: theirs[seed] for seed in shared}), adjusted_p)
+    compared = estimate({seed: own[seed] for seed in shared}, column.bounds)
+    return Cell(compared, difference, mean({seed: theirs[seed] for seed in shared}), corrected_p)
 
 
 def _reward_columns(entries: Sequence[Entry]) -> Iterable[Column]:
@@ -361,6 +376,7 @@ def _reward_columns(entries: Sequence[Entry]) -> Iterable[Column]:
         yield Column(
             title=reward.name,
             subtitle=f"[{reward.low:g}, {reward.high:g}]",
+            bounds=(reward.low, reward.high),
             also=_relation(entries, reward.name, reward.metric),
             decimals=decimals(reward),
             values=partial(finals, reward=reward.name),
@@ -372,7 +388,7 @@ def _metric_columns(entries: Sequence[Entry]) -> Iterable[Column]:
     for metric in get_args(Metric):
         if metric not in shown and any(metric in result.metrics for entry in entries for result in entry.results):
             hint = "less is better" if metric in SHORTFALL_METRICS else "share"
-            yield Column(title=metric, subtitle=hint, also="", decimals=2, values=_metric_values(metric))
+            yield Column(metric, hint, (0.0, 1.0), also="", decimals=2, values=_metric_values(metric))
 
 
 def _relation(entries: Sequence[Entry], reward: str, metric: Metric | None) -> str:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gdpo_bench.core.errors import DataError
+from gdpo_bench.core.intervals import Bounds
 from gdpo_bench.leaderboard.compare.board import NOTHING_TRAINED, decimals, flatten, normalizer_labels, setting
-from gdpo_bench.leaderboard.compare.intervals import holm
+from gdpo_bench.leaderboard.compare.sign_flips import corrected
 from gdpo_bench.leaderboard.compare.statistics import (
     Estimate,
     PairedDifference,
@@ -38,13 +39,13 @@ class RewardComparison:
     second: Estimate | None
     difference: PairedDifference | None
     """First minus second; `None` if no seed is shared."""
-    adjusted_p: float | None
-    """After Holm's correction over the rewards of this comparison."""
+    corrected_p: float | None
+    """Of the difference, corrected over the rewards of this comparison."""
 
     @property
     def verdict(self) -> Verdict:
         """What the difference supports."""
-        return judge(self.difference, self.adjusted_p)
+        return judge(self.difference, self.corrected_p)
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,8 @@ def compare_pair(first: Entry, second: Entry, anyway: bool = False) -> PairCompa
     if not shared:
         raise DataError(f"{first.id} and {second.id} have no reward of the same name and range: nothing to compare.")
     values = [(finals(first, reward.name), finals(second, reward.name)) for reward in shared]
-    differences = [paired_difference(one, other) for one, other in values]
-    adjusted = holm([difference.p if difference else None for difference in differences])
+    differences = [paired_difference(*pair, _range(reward)) for reward, pair in zip(shared, values, strict=True)]
+    p_values = corrected([difference.tested if difference else None for difference in differences])
     labels = normalizer_labels([first, second])
     if first.environment.id != second.environment.id:
         labels = [f"{label} on {entry.environment.id}" for label, entry in zip(labels, (first, second), strict=True)]
@@ -105,12 +106,12 @@ def compare_pair(first: Entry, second: Entry, anyway: bool = False) -> PairCompa
             RewardComparison(
                 name=reward.name,
                 decimals=decimals(reward),
-                first=_estimate(one, other),
-                second=_estimate(other, one),
+                first=_estimate(one, other, _range(reward)),
+                second=_estimate(other, one, _range(reward)),
                 difference=difference,
-                adjusted_p=p,
+                corrected_p=p,
             )
-            for reward, (one, other), difference, p in zip(shared, values, differences, adjusted, strict=True)
+            for reward, (one, other), difference, p in zip(shared, values, differences, p_values, strict=True)
         ),
         reasons=tuple(reasons),
         same_environment=first.environment.id == second.environment.id,
@@ -134,10 +135,10 @@ def unlike(first: Entry, second: Entry) -> list[str]:
     return lines
 
 
-def _estimate(own: Mapping[Seed | None, float], other: Mapping[Seed | None, float]) -> Estimate | None:
+def _estimate(own: Mapping[Seed | None, float], other: Mapping[Seed | None, float], bounds: Bounds) -> Estimate | None:
     """Over the seeds of the difference, since a mean over more could contradict it."""
     shared = {seed: value for seed, value in own.items() if seed in other}
-    return estimate(shared or own) if own else None
+    return estimate(shared or own, bounds) if own else None
 
 
 def _range(reward: RewardDeclaration) -> tuple[float, float]:

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from gdpo_bench.core.errors import DataError
+from gdpo_bench.core.intervals import CONFIDENCE
 from gdpo_bench.core.task import canonical_json
 from gdpo_bench.leaderboard.compare.board import (
     BASELINE,
@@ -40,8 +41,8 @@ from gdpo_bench.leaderboard.compare.board import (
     like,
     training_details,
 )
-from gdpo_bench.leaderboard.compare.intervals import ROUNDING, Floats, Layout
-from gdpo_bench.leaderboard.compare.statistics import CONFIDENCE, Unit, clusters_of, finals
+from gdpo_bench.leaderboard.compare.statistics import finals
+from gdpo_bench.leaderboard.compare.units import ROUNDING, Floats, Layout, Unit, clusters_of
 from gdpo_bench.leaderboard.files.schema import Entry, Seed, Track
 
 THRESHOLDS: Floats = np.linspace(0, 1, 101)

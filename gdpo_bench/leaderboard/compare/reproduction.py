@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from gdpo_bench.core.intervals import mean_interval
 from gdpo_bench.core.measurements import RewardVectors
 from gdpo_bench.leaderboard.compare.board import flatten
 from gdpo_bench.leaderboard.compare.statistics import estimate
@@ -154,12 +155,8 @@ def _allowed(finals: Mapping[Seed | None, float], runs: int) -> float:
 
     Where all runs began from one warm start, its seeds count: it is the same one when they are run again.
     """
-    half_width = estimate(finals).half_width
-    if half_width is None:
-        half_width = estimate(
-            {Seed(warm_start=None, rl=i): value for i, value in enumerate(finals.values())}
-        ).half_width
-    return 0.0 if half_width is None else half_width * math.sqrt(len(finals) / runs)
+    interval = estimate(finals).interval or mean_interval(list(finals.values()))
+    return (interval.high - interval.low) / 2 * math.sqrt(len(finals) / runs) if interval else 0.0
 
 
 def _shared_vectors(measured: Measured, repeated: Measured) -> list[tuple[RewardVectors, RewardVectors]]:

@@ -19,8 +19,9 @@ import tyro
 from gdpo_bench.core import yaml
 from gdpo_bench.core.errors import DataError
 from gdpo_bench.core.files import write_atomically
+from gdpo_bench.core.intervals import CONFIDENCE
 from gdpo_bench.core.rewards import SHORTFALL_METRICS, Metric
-from gdpo_bench.leaderboard.compare.statistics import CONFIDENCE, Estimate, estimate, finals
+from gdpo_bench.leaderboard.compare.statistics import Estimate, estimate, finals
 from gdpo_bench.leaderboard.files.schema import Entry, Seed
 from gdpo_bench.leaderboard.files.store import ROOT, find_entry_file, read_entry
 
@@ -97,7 +98,9 @@ def hub_result(
     }
     if source is not None:
         result["source"] = {"url": source, "name": f"{_PROJECT} entry {entry.id}"}
-    how = f"{metric}, mean of {found.runs} runs" + (f" ± {found.half_width:.4g}" if found.half_width else "")
+    how = f"{metric}, mean of {found.runs} runs"
+    if found.interval:
+        how += f" [{found.interval.low:.4g}, {found.interval.high:.4g}]"
     result["notes"] = f"{_what(entry)}; {how}; gdpo-bench entry {entry.id}"
     return result
 
@@ -184,8 +187,10 @@ def _result(
             }
         ),
     }
-    if found.half_width is not None:
-        interval = {"lower": found.mean - found.half_width, "upper": found.mean + found.half_width}
+    if found.count:
+        details["details"]["reached_upper_third"] = f"{found.count.k} of {found.count.n}"
+    if found.interval:
+        interval = {"lower": found.interval.low, "upper": found.interval.high}
         details["uncertainty"] = {"confidence_interval": {**interval, "confidence_level": CONFIDENCE}}
     return {
         "evaluation_name": f"{environment.id}: {name}",
@@ -220,14 +225,15 @@ def _result(
 def _estimate(entry: Entry, name: str) -> Estimate:
     """Mean final value of a reward or metric over the entry's independent units, as far as it applied there."""
     if name in entry.results[0].rewards:
-        return estimate(finals(entry, name))
+        (reward,) = (one for one in entry.environment.rewards if one.name == name)
+        return estimate(finals(entry, name), (reward.low, reward.high))
     values: dict[Seed | None, float] = {}
     for result in entry.results:
         metrics = {str(metric): curve.final for metric, curve in result.metrics.items()}
         if name not in metrics:
             raise DataError(f"Entry {entry.id} has no {name}; it has {', '.join([*result.rewards, *metrics])}.")
         values[result.seed] = metrics[name]
-    return estimate(values)
+    return estimate(values, (0.0, 1.0))
 
 
 def _applicable_share(entry: Entry, name: str) -> float | None:

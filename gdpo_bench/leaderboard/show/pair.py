@@ -12,10 +12,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from gdpo_bench.leaderboard.compare.intervals import BOOTSTRAP_FROM
+from gdpo_bench.core.intervals import CONFIDENCE
 from gdpo_bench.leaderboard.compare.pair import PairComparison, RewardComparison
-from gdpo_bench.leaderboard.compare.statistics import CONFIDENCE, Estimate, Relation
-from gdpo_bench.leaderboard.show.table import rounded, with_interval
+from gdpo_bench.leaderboard.compare.sign_flips import LEAST_UNITS
+from gdpo_bench.leaderboard.compare.statistics import Estimate, Relation
+from gdpo_bench.leaderboard.show.table import estimate_text, interval_text
 
 _RELATIONS: dict[Relation, str] = {
     "dominates": "{0} dominates {1}: better in at least one reward, and equal in every run in the others.",
@@ -33,15 +34,15 @@ def render_pair(comparison: PairComparison) -> RenderableType:
         parts.append(Text("Not run alike; differences may come from there:", "bold"))
         parts += [Text(f"  {reason}") for reason in comparison.reasons]
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for title in ("reward", comparison.first, comparison.second, "difference", "p, Holm", "verdict"):
+    for title in ("reward", comparison.first, comparison.second, "difference", "p", "verdict"):
         table.add_column(Text(title), overflow="fold")
     for reward in comparison.rewards:
         table.add_row(
             Text(reward.name),
-            _with_interval(reward.first, reward.decimals),
-            _with_interval(reward.second, reward.decimals),
-            _with_interval(reward.difference, reward.decimals, "+"),
-            "" if reward.adjusted_p is None else _p(reward.adjusted_p),
+            _text_of(reward.first, reward.decimals),
+            _text_of(reward.second, reward.decimals),
+            _text_of(reward.difference, reward.decimals, "+"),
+            "" if reward.corrected_p is None else _p(reward.corrected_p),
             verdict_words(reward),
         )
     parts.append(table)
@@ -59,22 +60,21 @@ def _sentences(comparison: PairComparison) -> Sequence[str]:
     sentences = [f"Difference: {names[0]} minus {names[1]} on the seeds that both ran: {units}."]
     if all(d.unit == "RL seed" for d in differences) and comparison.warm_started:
         sentences.append("All runs began from one warm start: nothing is said of others.")
-    if any(d.half_width is not None for d in differences):
-        most = max(d.n for d in differences)
-        method = "hierarchical bootstrap" if most >= BOOTSTRAP_FROM else "Student's t on the means of units"
+    if any(d.n > 1 for d in differences):
         sentences.append(
-            f"±: {CONFIDENCE:.0%} interval of each reward by itself ({method}). Verdicts hold together: Holm's "
-            f"correction over {_count(len(differences), 'reward')}."
+            f"Intervals ({CONFIDENCE:.0%}) hold for each reward by itself: Student's t on the means of units, or of a "
+            "count of units (Clopper-Pearson, Newcombe). p: exact sign flips, corrected over "
+            f"{_count(len(differences), 'reward')}; with fewer than {LEAST_UNITS} units none can reach .05."
         )
         if comparison.same_environment:
             sentences.append(_RELATIONS[comparison.relation].format(*names))
     return sentences
 
 
-def _with_interval(found: Estimate | None, digits: int, sign: str = "") -> str:
+def _text_of(found: Estimate | None, digits: int, sign: str = "") -> str:
     if found is None:
         return "–"
-    return with_interval(found.mean, found.half_width, digits, sign)
+    return estimate_text(found, digits, sign)
 
 
 def _count(n: int, what: str) -> str:
@@ -91,11 +91,12 @@ def verdict_words(reward: RewardComparison) -> str:
         return "cannot be compared: applies to no reply"
     if reward.difference is None:
         return "cannot be compared: no shared seeds"
-    if reward.difference.half_width is None:
+    interval = reward.difference.shown_interval
+    if interval is None:
         return "cannot be told: one unit, no interval"
     if reward.verdict == "undecided":
-        mean, half = reward.difference.mean, reward.difference.half_width
-        seen = "not clear beside the other rewards" if reward.difference.excludes_zero else "no difference seen"
-        low, high = (rounded(end, reward.decimals, "+") for end in (mean - half, mean + half))
-        return f"{seen} (interval {low} to {high})"
+        few = f"too few to tell: {reward.difference.n} units" if reward.difference.n < LEAST_UNITS else "not clear"
+        seen = few if reward.difference.excludes_zero else "no difference seen"
+        decimals = 2 if reward.difference.count else reward.decimals
+        return f"{seen} (interval {interval_text(interval, decimals, '+')})"
     return "equal in every run" if reward.verdict == "equal" else reward.verdict

@@ -9,8 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from gdpo_bench.core.intervals import CONFIDENCE
 from gdpo_bench.leaderboard.compare.pooled import Pooled, PooledRow, PooledView
-from gdpo_bench.leaderboard.compare.statistics import CONFIDENCE
 from gdpo_bench.leaderboard.show.table import with_interval
 
 LEGEND = (

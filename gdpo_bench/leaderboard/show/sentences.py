@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gdpo_bench.leaderboard.compare.board import BASELINE, Column, Comparison, Row, compare
+from gdpo_bench.leaderboard.compare.board import BASELINE, Cell, Column, Comparison, Row, compare
+from gdpo_bench.leaderboard.compare.sign_flips import LEAST_UNITS
 from gdpo_bench.leaderboard.files.schema import Entry
 from gdpo_bench.leaderboard.files.store import Measured
 from gdpo_bench.leaderboard.show.table import by_environment, rounded
@@ -17,7 +18,7 @@ _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight"
 
 
 def outcome_sentences(entries: Sequence[Entry], baseline: str = BASELINE) -> list[str]:
-    """A sentence for each reward in which a normalizer and the baseline surely differ.
+    """A sentence for each reward in which a normalizer and the baseline differ, surely or as far as few runs tell.
 
     Args:
         entries: Entries of any environments.
@@ -39,7 +40,7 @@ def outcome_sentences(entries: Sequence[Entry], baseline: str = BASELINE) -> lis
 def _of_row(environment: str, comparison: Comparison, row: Row) -> list[str]:
     said = []
     for column, cell in zip(comparison.columns, row.cells, strict=True):
-        if cell is None or cell.difference is None or cell.verdict not in ("better", "worse"):
+        if cell is None or cell.difference is None or not _worth_saying(cell):
             continue
         difference = cell.difference
         base = next(other for other in comparison.rows if other.label == comparison.baseline)
@@ -48,9 +49,18 @@ def _of_row(environment: str, comparison: Comparison, row: Row) -> list[str]:
         size = rounded(difference.mean, column.decimals, "+")
         said.append(
             f"{environment}: {_verb(row, base, column, difference.mean)}: {size}, {_number(agreeing)} of "
-            f"{_number(difference.n)} {unit}."
+            f"{_number(difference.n)} {unit}{'' if difference.n >= LEAST_UNITS else ', too few to be sure'}."
         )
     return said
+
+
+def _worth_saying(cell: Cell) -> bool:
+    """Whether a difference is sure, or would be with more units: few that agree, and an interval without 0."""
+    found = cell.difference
+    if found is None or found.n < 2:
+        return False
+    agree = found.n in (found.wins, found.losses)
+    return cell.verdict in ("better", "worse") or (found.n < LEAST_UNITS and agree and found.excludes_zero)
 
 
 def _verb(row: Row, base: Row, column: Column, difference: float) -> str:

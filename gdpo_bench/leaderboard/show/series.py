@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gdpo_bench.leaderboard.compare.intervals import Floats
 from gdpo_bench.leaderboard.compare.pooled import THRESHOLDS, PooledRow
+from gdpo_bench.leaderboard.compare.units import Floats
 from gdpo_bench.leaderboard.files.schema import Entry
 
 RUNS_DRAWN = 5

@@ -6,6 +6,7 @@ reward and lose another, and a single score would hide that.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,8 +20,10 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from gdpo_bench.core.intervals import CONFIDENCE, Interval
 from gdpo_bench.leaderboard.compare.board import BASELINE, Cell, Column, Comparison, Row, compare
-from gdpo_bench.leaderboard.compare.statistics import CONFIDENCE
+from gdpo_bench.leaderboard.compare.sign_flips import LEAST_UNITS
+from gdpo_bench.leaderboard.compare.statistics import Estimate
 from gdpo_bench.leaderboard.files.attestation import Attestation, status
 from gdpo_bench.leaderboard.files.schema import Entry
 from gdpo_bench.leaderboard.files.store import entry_path
@@ -35,13 +38,13 @@ NOT_APPLICABLE = "–"
 _MARKUP = re.compile(r"[<>&\[\]!`*|\\~$#]|(?<![^\W_])_|_(?![^\W_])")
 """What Markdown and HTML act on inside a line; an underscore only at the edge of a word."""
 
-LEGEND = (
-    "First line of a cell: mean final value over the runs, ± half-width of its {level} interval.\n"
-    "Second line: mean difference to {baseline}, run by run on the same seed; * if p ≤ .05 after Holm's correction "
-    "over the rewards of the row, or over its other metrics.\n"
-    "n: warm starts, or RL seeds of one. A row is about the seeds that {baseline} ran too; where these are not all of "
-    "{baseline}'s, its mean over them stands in a third line."
-)
+LEGEND = """\
+First line of a cell: mean final value with its {level} interval; or, where units end in the upper or
+the lower third of the range and none between, how many in the upper one, with the interval of that
+share. Second line: difference to {baseline}, run by run on the same seed; * where p ≤ .05 by sign
+flips, corrected over the table, for which it takes {least} units.
+n: units, warm starts or RL seeds of one. A row is about the seeds that {baseline} ran too; where these
+are not all of {baseline}'s, its mean over them stands in a third line."""
 TITLE = """\
 # Leaderboard
 
@@ -54,12 +57,13 @@ TRACKS = {
 ## Training track
 
 A policy is trained, then evaluated on held-out tasks. First line of a cell: mean final value over the runs on seeds
-that `{baseline}` ran too, ± the half-width of its {level} interval. Second line: mean difference to `{baseline}` run by
-run (same seed, same tasks), ± its interval, from `{baseline}`'s mean over the same seeds; **bold** where p ≤ .05 after
-Holm's correction over the rewards of the row, or over its other metrics. n: independent units, warm starts or RL seeds
-of one.
+that `{baseline}` ran too, with its {level} interval, ± or [low, high]; or, where units end in the upper or in the lower
+third of the range and none between, how many in the upper one, with the interval of that share. Second line:
+difference to `{baseline}` run by run (same seed, same tasks), from `{baseline}`'s mean over the same seeds; **bold**
+where p ≤ .05 by an exact test that flips signs, corrected over the whole table. n: independent units, warm starts or RL
+seeds of one; with fewer than {least} nothing can be bold.
 † marks Pareto-dominated rows: against some other row, rewards are lower in the same sense or equal in every run, and at
-least one is lower. [docs/statistics.md](../docs/statistics.md) says how well the intervals cover.
+least one is lower. [docs/statistics.md](../docs/statistics.md) says how well all this holds.
 """,
     "advantage": """\
 ## Advantage track
@@ -92,7 +96,7 @@ def render_results(entries: Sequence[Entry], baseline: str = BASELINE) -> Render
             parts += [Text(f"{sentence}", "dim") for sentence in notes(comparison)]
             parts.append("")
     if any(entry.track == "training" for entry in entries):
-        legend = LEGEND.format(level=_level(), baseline=baseline)
+        legend = LEGEND.format(level=_level(), baseline=baseline, least=LEAST_UNITS)
         parts.append(Text(legend, "dim"))
     return Group(*parts)
 
@@ -114,7 +118,7 @@ def render_markdown(
     """
     parts = [TITLE]
     for track, introduction in TRACKS.items():
-        parts.append(introduction.format(level=_level(), baseline=baseline))
+        parts.append(introduction.format(level=_level(), baseline=baseline, least=LEAST_UNITS))
         groups = [(key, group) for key, group in by_environment(entries) if key[0] == track]
         for (_, environment), group in groups:
             parts.append(f"### {environment}\n")
@@ -155,9 +159,9 @@ def notes(comparison: Comparison) -> list[str]:
         if comparison.baseline is None:
             found.append(f"No entry of {BASELINE} in this setting, hence no differences.")
         elif len(cells) > len(comparison.columns):
-            found.append(
-                "Intervals hold for each cell by itself, verdicts for a row; with many rows some err by chance."
-            )
+            found.append("Intervals hold for each cell by itself, verdicts for the whole table.")
+            if 1 < max(cell.estimate.n for cell in cells) < LEAST_UNITS:
+                found.append(f"No difference can be told from chance with fewer than {LEAST_UNITS} units.")
     measured = entry.results[0].diagnostics
     if {"label_agreement", "labels"} <= measured.keys():
         found.append(
@@ -177,7 +181,7 @@ def verdict(row: Row, comparison: Comparison) -> str:
     differences = [
         (column.title, cell.verdict)
         for column, cell in zip(comparison.columns, row.cells, strict=True)
-        if cell is not None and cell.difference is not None and cell.difference.half_width is not None
+        if cell is not None and cell.difference is not None and cell.difference.n >= LEAST_UNITS
     ]
     if not differences:
         return ""
@@ -205,17 +209,33 @@ def with_interval(value: float, half_width: float | None, decimals: int, sign: s
     return rounded(value, decimals, sign) + interval
 
 
+def estimate_text(found: Estimate, decimals: int, sign: str = "") -> str:
+    """A mean with its interval, `0.85 ±0.12` or `0.95 [0.83, 1.00]` where it was cut, or `7 of 10 [0.35, 0.93]`."""
+    if found.count:
+        return f"{found.count.k:{sign}d} of {found.count.n} {interval_text(found.count.interval, 2, sign)}"
+    if found.interval is None:
+        return rounded(found.mean, decimals, sign)
+    below, above = found.mean - found.interval.low, found.interval.high - found.mean
+    if math.isclose(below, above, rel_tol=1e-6, abs_tol=1e-12):
+        return with_interval(found.mean, above, decimals, sign)
+    return f"{rounded(found.mean, decimals, sign)} {interval_text(found.interval, decimals, sign)}"
+
+
+def interval_text(interval: Interval, decimals: int, sign: str = "") -> str:
+    """`[low, high]`."""
+    return f"[{rounded(interval.low, decimals, sign)}, {rounded(interval.high, decimals, sign)}]"
+
+
 def cell_lines(cell: Cell, column: Column) -> tuple[str, str]:
     """The value and the difference to the baseline, each with its interval; the second may be empty."""
-    value = with_interval(cell.estimate.mean, cell.estimate.half_width, column.decimals)
-    if cell.difference is None:
-        return value, ""
-    return value, with_interval(cell.difference.mean, cell.difference.half_width, column.decimals, "+")
+    value = estimate_text(cell.estimate, column.decimals)
+    return value, estimate_text(cell.difference, column.decimals, "+") if cell.difference else ""
 
 
 def baseline_mean(cell: Cell, column: Column) -> str:
-    """The baseline's mean over the seeds of the cell, from which its difference leads to its value; may be empty."""
-    return "" if cell.baseline is None else rounded(cell.baseline, column.decimals)
+    """The baseline's mean over the seeds of the cell, which its difference is taken from; empty for counts."""
+    counted = cell.difference and cell.difference.count
+    return "" if cell.baseline is None or counted else rounded(cell.baseline, column.decimals)
 
 
 def units(row: Row) -> str:
@@ -307,7 +327,7 @@ def _terminal_cell(cell: Cell | None, column: Column, base: Cell | None) -> Text
     return Text.assemble(
         value,
         (f"\n{difference}{' *' if sure else ''}" if difference else "", "bold" if sure else "dim"),
-        ("" if known in (True, theirs) else f"\nfrom {theirs}", "dim"),
+        ("" if known in (True, theirs) or not theirs else f"\nfrom {theirs}", "dim"),
     )
 
 
@@ -357,7 +377,8 @@ def _markdown_cell(cell: Cell | None, column: Column) -> str:
     if not difference:
         return value
     sure = cell.verdict in ("better", "worse")
-    return f"{value}<br>{f'**{difference}**' if sure else difference} from {baseline_mean(cell, column)}"
+    theirs = baseline_mean(cell, column)
+    return f"{value}<br>{f'**{difference}**' if sure else difference}" + (f" from {theirs}" if theirs else "")
 
 
 def _markdown_row(cells: Sequence[str]) -> str:

@@ -12,14 +12,14 @@ from itertools import accumulate
 from markupsafe import Markup
 
 from gdpo_bench.leaderboard.compare.board import Cell, Column, Comparison, Row
-from gdpo_bench.leaderboard.compare.intervals import Floats
 from gdpo_bench.leaderboard.compare.pooled import PooledView
 from gdpo_bench.leaderboard.compare.statistics import Estimate, estimate
+from gdpo_bench.leaderboard.compare.units import Floats
 from gdpo_bench.leaderboard.files.schema import RewardDeclaration, Seed
 from gdpo_bench.leaderboard.show.page.looks import Look
 from gdpo_bench.leaderboard.show.page.svg import NOTHING, Frame, Scale, marker, number, padded, path, tag
 from gdpo_bench.leaderboard.show.series import Series, learning_curve, performance_profile
-from gdpo_bench.leaderboard.show.table import DIAGNOSTICS, diagnostic_text, with_interval
+from gdpo_bench.leaderboard.show.table import DIAGNOSTICS, diagnostic_text, estimate_text
 
 Looks = Mapping[str, Look]
 """Entry id → look."""
@@ -91,7 +91,7 @@ def differences(comparison: Comparison, index: int, looks: Looks) -> Markup:
     parts, told = [], []
     for i, (row, difference, sure) in enumerate(found):
         look, y = looks[row.entry.id], _row_y(i)
-        text = with_interval(difference.mean, difference.half_width, column.decimals, "+")
+        text = estimate_text(difference, column.decimals, "+")
         parts.append(
             _series(
                 row,
@@ -227,15 +227,15 @@ def _row_label(row: Row, y: float) -> Markup:
 
 
 def _ends(value: Estimate) -> tuple[float, float]:
-    half = value.half_width or 0.0
-    return value.mean - half, value.mean + half
+    """Of the mean's interval; the mean twice where there is none."""
+    return (value.interval.low, value.interval.high) if value.interval else (value.mean, value.mean)
 
 
 def _whisker(scale: Scale, at: float, value: Estimate, upright: bool = False) -> Markup:
     """The interval of an estimate as a line across, or upright, at a coordinate of the other axis."""
-    if not value.half_width:
-        return NOTHING
     start, end = map(scale, _ends(value))
+    if start == end:
+        return NOTHING
     points = [(at, start), (at, end)] if upright else [(start, at), (end, at)]
     return tag("path", d=path(points), class_="whisker")
 
@@ -264,7 +264,7 @@ def _stairs(front: Sequence[tuple[float, float]], x: Scale, y: Scale) -> str:
 
 
 def _told(column: Column, value: Estimate) -> str:
-    return f"{column.title} {with_interval(value.mean, value.half_width, column.decimals)}"
+    return f"{column.title} {estimate_text(value, column.decimals)}"
 
 
 def has_differences(cells: Sequence[Cell | None]) -> bool:

@@ -14,8 +14,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from gdpo_bench.core.intervals import CONFIDENCE
 from gdpo_bench.leaderboard.compare.board import BASELINE, setting
-from gdpo_bench.leaderboard.compare.statistics import CONFIDENCE
 from gdpo_bench.leaderboard.files.attestation import Attestation, status
 from gdpo_bench.leaderboard.files.schema import Entry
 from gdpo_bench.leaderboard.show.page import views

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from gdpo_bench.core.errors import DataError
+from gdpo_bench.core.intervals import CONFIDENCE
 from gdpo_bench.leaderboard.compare.pooled import PooledRow, PooledView, pool
-from gdpo_bench.leaderboard.compare.statistics import CONFIDENCE
 from gdpo_bench.leaderboard.files.schema import Entry
 from gdpo_bench.leaderboard.show.page import charts
 from gdpo_bench.leaderboard.show.page.looks import Look
