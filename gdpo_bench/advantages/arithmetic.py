@@ -65,9 +65,9 @@ def sum_blocks(
     Args:
         batch: The batch.
         weights: (K,).
-        missing: What becomes of rewards that are not applicable.
-        failed: What becomes of rewards whose scorer failed.
-        statistics: The precision of what is computed from them.
+        missing: As of `reward_blocks`, like what follows.
+        failed: Likewise.
+        statistics: Likewise.
     """
     found = reward_blocks(batch, missing=missing, failed=failed, statistics=statistics)
     rewards, present, weights = found.values, found.present, weights.to(found.values.dtype)
@@ -189,8 +189,7 @@ def standardize(
     elif apart and zero_variance != "eps":
         undivided = _fellows_equal(blocks, exactly=not exact)
     elif zero_variance == "undivided":
-        highest, lowest = _extremes(blocks)
-        undivided = highest <= lowest
+        undivided = torch.le(*_extremes(blocks))
     divisors = stds.add_(eps)
     if undivided is not None:
         divisors.masked_fill_(undivided, 1.0)
@@ -257,19 +256,22 @@ def whiten(
     if scope == "group":
         blocks = _blocks(values, batch, rows, sizes)
         return batch.grouping.restore(standardize(blocks, eps=eps, ddof=ddof, zero_variance=zero_variance))
-    counts = _token_counts(batch, values.dtype) if scope == "token" else None
+    if scope == "token" and batch.lengths is None:
+        raise DomainError("Whitening over tokens (scope='token') needs `lengths`, the token counts; pass lengths.")
+    counts = None if scope == "sequence" or batch.lengths is None else batch.lengths.to(values.dtype)
     if rows is not None:
         counts = rows.to(values.dtype) if counts is None else counts * rows
-    n = float(len(values) if counts is None else counts.sum())
+    rollouts = values.shape[0]
+    n = float(rollouts if counts is None else counts.sum())
     if n <= 1:
         return torch.zeros_like(values)
     exact, mean, variance = zero_variance == "zero", _total(values, counts) / n, _squares(values, counts) / n
     size = math.sqrt(variance) if sizes is None else _total(sizes, counts) / n
-    if not exact or abs(mean) > 2 * len(values) * EPS64 * size:
+    if not exact or abs(mean) > 2 * rollouts * EPS64 * size:
         values = values - mean
         variance = _squares(values, counts) / n
     variance *= n / (n - ddof)
-    if exact and math.sqrt(variance) <= rounding(batch.dtype, len(values)) * size:
+    if exact and math.sqrt(variance) <= rounding(batch.dtype, rollouts) * size:
         return torch.zeros_like(values)
     divisor = math.sqrt(variance + eps) if eps_in_root else math.sqrt(variance) + eps
     if variance == 0 and (zero_variance != "eps" or not divisor):
@@ -352,12 +354,6 @@ def _total(values: Tensor, counts: Tensor | None) -> float:
 
 def _squares(values: Tensor, counts: Tensor | None) -> float:
     return float(torch.linalg.vector_norm(values)) ** 2 if counts is None else _total(values.square(), counts)
-
-
-def _token_counts(batch: RewardBatch, dtype: torch.dtype) -> Tensor:
-    if batch.lengths is None:
-        raise DomainError("Whitening over tokens (scope='token') needs `lengths`, the token counts; pass lengths.")
-    return batch.lengths.to(dtype)
 
 
 def _blocks(values: Tensor, batch: RewardBatch, rows: Tensor | None, sizes: Tensor | None) -> Blocks:

@@ -49,7 +49,7 @@ class RewardBatch:
 
     def __len__(self) -> int:
         """N, the number of rollouts."""
-        return len(self.given)
+        return self.given.shape[0]
 
     @cached_property
     def rewards(self) -> Tensor:
@@ -235,8 +235,8 @@ def _block(array: Integers) -> int | None:
     heads = blocks[:, 0]
     if np.count_nonzero(blocks != heads[:, None]):
         return None
-    repeated = np.count_nonzero(heads[1:] <= heads[:-1]) and len(np.unique(heads)) < len(heads)
-    return None if repeated else size
+    rising = not np.count_nonzero(heads[1:] <= heads[:-1])
+    return size if rising or (size > 1 and len(np.unique(heads)) == len(heads)) else None
 
 
 @dataclass(frozen=True)

@@ -116,8 +116,8 @@ def make_batch(
     masks = _masks(applicable, failed, none, (n, k), device)
     if masks is not None:
         available = masks[0] & ~masks[1]
-        values = torch.where(available, values, 0.0)
         masks = None if bool(available.all()) else masks
+        values = values if masks is None else torch.where(available, values, 0.0)
     _check_finite(values, names)
     return RewardBatch(
         given=values,
@@ -197,13 +197,14 @@ def _grouping(groups: Any, shape: torch.Size, device: torch.device) -> Groups:
 
 def _ids(groups: Any) -> Tensor:
     """Group ids as they are, or numbers for texts."""
-    if not isinstance(groups, Tensor):
-        array = _array(groups, "groups")
-        if array.dtype.kind in "UO" and array.size:
-            strange = next((one for one in np.ravel(np.asarray(groups, dtype=object)) if not isinstance(one, str)), "")
-            if strange != "":
-                raise BatchError(f"Groups must be integers or texts, all of one kind; got {strange!r} among them.")
-            groups = np.unique(array.astype(str), return_inverse=True)[1].reshape(array.shape)
+    if isinstance(groups, Tensor):
+        return groups
+    array = _array(groups, "groups")
+    if array.dtype.kind in "UO" and array.size:
+        strange = next((one for one in np.ravel(np.asarray(groups, dtype=object)) if not isinstance(one, str)), "")
+        if strange != "":
+            raise BatchError(f"Groups must be integers or texts, all of one kind; got {strange!r} among them.")
+        groups = np.unique(array.astype(str), return_inverse=True)[1].reshape(array.shape)
     return _tensor(groups, "groups")
 
 
@@ -265,7 +266,7 @@ def _lengths(values: Any, n: int, device: torch.device) -> Tensor | None:
     if values is None:
         return None
     lengths = _tensor(values, "lengths").to(device, torch.float64)
-    if lengths.shape != (n,) or not bool((lengths.isfinite() & (lengths >= 0)).all()):
+    if lengths.shape != (n,) or not all_finite(lengths) or lengths.min().item() < 0:
         raise BatchError(
             f"Lengths must be {n} token counts, one a rollout, none negative; got shape {tuple(lengths.shape)}"
             + (f" with smallest {lengths.min().item()}." if lengths.shape == (n,) else ".")
@@ -281,6 +282,8 @@ def _weights(
 ) -> list[float]:
     """The K weights."""
     default = [spec.weight for spec in specs] if specs else [1.0] * k
+    if weights is None:
+        return default
     if isinstance(weights, Mapping):
         if names is None:
             raise BatchError("Weights by name need to know the rewards' names; pass `names` or `specs`, or a sequence.")
@@ -289,7 +292,7 @@ def _weights(
                 raise UnknownNameError("reward in weights", name, names)
         found = list((dict(zip(names, default, strict=True)) | dict(weights)).values())
     else:
-        found = default if weights is None else _tensor(weights, "weights").tolist()
+        found = _tensor(weights, "weights").tolist()
     if not isinstance(found, list) or len(found) != k or not all(map(_is_finite, found)):
         raise BatchError(f"Weights must be {k} finite numbers, one a reward; got {found!r}.")
     return found
