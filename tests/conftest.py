@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from gdpo_sandbox import EngineError, Limits
+from platformdirs import user_cache_path
 
 if TYPE_CHECKING:
     import docker
@@ -38,6 +39,33 @@ def policy_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GDPO_BENCH_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session")
+def real_models() -> Path:
+    """A cache that all test runs share, with SmolLM2 in it; tests that need it are skipped offline, but fail in CI."""
+    from gdpo_bench.agent.policies.gguf import gguf_folder
+    from gdpo_bench.core import DataError
+
+    folder = Path(os.environ.get("GDPO_BENCH_TEST_CACHE") or user_cache_path("gdpo-bench-tests"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GDPO_BENCH_CACHE", str(folder))
+        try:
+            gguf_folder("package:smollm2")
+        except DataError as error:
+            if os.environ.get("CI"):
+                raise
+            pytest.skip(str(error))
+    return folder
+
+
+@pytest.fixture
+def smollm2(real_models: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """SmolLM2's folder, in the cache that is used meanwhile."""
+    from gdpo_bench.agent.policies.gguf import gguf_folder
+
+    monkeypatch.setenv("GDPO_BENCH_CACHE", str(real_models))
+    return gguf_folder("package:smollm2")
 
 
 @pytest.fixture(scope="session")

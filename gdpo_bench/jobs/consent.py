@@ -12,6 +12,7 @@ import psutil
 
 from gdpo_bench.advantages.foreign import check_origin
 from gdpo_bench.agent.options import EMBEDDED_CONFIGS, EmbeddedConfig, TrainingOptions
+from gdpo_bench.agent.policies.packaged import PACKAGED
 from gdpo_bench.core.registry import list_envs
 from gdpo_bench.jobs.job import Job, JobError
 from gdpo_bench.jobs.policy import FROZEN_POLICIES, parse_policy
@@ -52,10 +53,10 @@ def check_consent(entry: Entry, allow_code: bool = False, allowed: Collection[st
 
 def _asked(entry: Entry) -> Iterator[tuple[str, str]]:
     name, trained = entry.policy.name, entry.training is not None
-    if name.startswith("hf:") and trained:
+    if (name.startswith(("hf:", "gguf:")) or name in PACKAGED) and trained:
         yield "policy.name", name
     elif name not in (EMBEDDED_CONFIGS if trained else FROZEN_POLICIES):
-        known = ", ".join([*EMBEDDED_CONFIGS, "hf:MODEL"] if trained else FROZEN_POLICIES)
+        known = ", ".join([*EMBEDDED_CONFIGS, *PACKAGED, "hf:MODEL", "gguf:FILE"] if trained else FROZEN_POLICIES)
         raise JobError(f"policy.name of entry {entry.id} is {name!r}, on the {entry.track} track: expected {known}.")
     yield from _places("environment.options", entry.environment.options)
     for i, one in enumerate(entry.policy.details.get("warm_start_envs", ())):

@@ -154,8 +154,9 @@ class Job(StrictModel):
     """A number, `warm_start:rl`, or `{warm_start, rl}`."""
     policy: str = "mini"
     """`mini`, `small` or `base` (embedded, made on the spot; `mini:warm_start_steps=400` sets options),
-    `hf:NAME_OR_FOLDER` (a Hugging Face model; `hf:…:lora_rank=16` sets options); or, without training, `demonstrations`
-    (the environments' own noisy replies), `oracle` (reference replies) or `replay:FILE` (given replies)."""
+    `smollm2` (a small real model, fetched by pip), `hf:NAME_OR_FOLDER` (a Hugging Face model; `hf:…:lora_rank=16` sets
+    options), `gguf:FILE`; or, without training, `demonstrations` (the environments' own noisy replies), `oracle`
+    (reference replies) or `replay:FILE` (given replies)."""
     rollout: str = "transformers"
     """What draws completions in training: `transformers`, or `vllm` (`vllm:gpu_memory_utilization=0.3` sets
     options)."""

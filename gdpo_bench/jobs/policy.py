@@ -9,6 +9,7 @@ from typing import Literal
 
 from gdpo_bench.agent.backends.vllm_options import VLLMOptions
 from gdpo_bench.agent.options import EMBEDDED_CONFIGS, EmbeddedConfig, PretrainedConfig
+from gdpo_bench.agent.policies.packaged import PACKAGED
 from gdpo_bench.agent.policies.pretrained import choose_device
 from gdpo_bench.core import UnknownNameError
 from gdpo_bench.core.choices import parse_choice
@@ -55,9 +56,10 @@ class PolicyChoice:
 
 
 def parse_policy(text: str) -> PolicyChoice:
-    """Read `mini`, `hf:MODEL`, either with `:option=value`, `oracle`, `demonstrations` or `replay:FILE`.
+    """Read `mini`, `smollm2`, `hf:MODEL`, `gguf:FILE`, each with `:option=value`, or who is not trained.
 
-    Further options of a model are those of its chat template.
+    These are `oracle`, `demonstrations` and `replay:FILE`. Further options of a pretrained model are those of its chat
+    template.
 
     Raises:
         UnknownNameError: No such policy.
@@ -71,16 +73,16 @@ def parse_policy(text: str) -> PolicyChoice:
             raise JobError(f"Policy {name!r} has no options; got {text!r}.")
         return PolicyChoice("oracle" if name == "oracle" else "demonstrations", name)
     what = f"policy {name!r}"
-    if name.startswith("hf:"):
+    if name.startswith(("hf:", "gguf:")) or name in PACKAGED:
         own = {field.name for field in dataclasses.fields(PretrainedConfig)}
         # What is no option of ours may be one of the chat template, which is looked up when the tokenizer is read.
         of_template = {key: options.pop(key) for key in list(options) if key not in own}
-        values = {"model": name.removeprefix("hf:"), "chat_template_kwargs": of_template} | options
+        model = f"package:{name}" if name in PACKAGED else name.removeprefix("hf:")
+        values = {"model": model, "chat_template_kwargs": of_template} | options
         return PolicyChoice("pretrained", name, read_options(PretrainedConfig, what, values))
     if name not in EMBEDDED_CONFIGS:
-        raise UnknownNameError(
-            "policy", name, [*EMBEDDED_CONFIGS, "hf:MODEL", "oracle", "demonstrations", "replay:FILE"]
-        )
+        trained = [*EMBEDDED_CONFIGS, *PACKAGED, "hf:MODEL", "gguf:FILE"]
+        raise UnknownNameError("policy", name, [*trained, "oracle", "demonstrations", "replay:FILE"])
     values = dataclasses.asdict(EMBEDDED_CONFIGS[name]) | options
     return PolicyChoice("embedded", name, read_options(EmbeddedConfig, what, values))
 

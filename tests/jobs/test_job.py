@@ -287,6 +287,10 @@ def test_options_of_the_policy_are_checked() -> None:
     assert chosen is not None
     assert (chosen.warm_start_steps, chosen.warm_start_lr, chosen.layers) == (20, 1e-3, 2)
     assert parse_policy("replay:a:b=c.jsonl").file == "a:b=c.jsonl"
+    for text in ("smollm2", "hf:a/b", "gguf:a/b.gguf"):
+        real = parse_policy(f"{text}:lora_rank=2")
+        assert isinstance(real.config, PretrainedConfig)
+        assert (real.name, real.config.name, real.config.lora_rank) == (text, text, 2)
     for text, message in [
         ("mini:layers=x", r"Policy 'mini': layers: Input should be a valid integer.*'x'"),
         ("mini:layers=0", r"layers: .*greater than 0"),
@@ -299,7 +303,7 @@ def test_options_of_the_policy_are_checked() -> None:
     for text, message in [
         (
             "minni",
-            r"Unknown policy 'minni'. Did you mean 'mini'\? Known: base, demonstrations, hf:MODEL, mini,",
+            r"Unknown policy 'minni'. Did you mean 'mini'\? Known: base, demonstrations, gguf:FILE, hf:MODEL, mini,",
         ),
         ("mini:warm_start_step=3", "Did you mean 'warm_start_steps'"),
     ]:

@@ -152,6 +152,8 @@ def test_a_function_that_cannot_take_a_batch_is_refused_before_it_is_called(chec
         ("mini:hidden_size=1000000", "expected mini"),
         ("hf:somebody/model", r"--allow hf:somebody/model"),
         ("hf:/home/somebody", r"--allow hf:/home/somebody"),
+        ("smollm2", r"--allow smollm2"),
+        ("gguf:/home/somebody.gguf", r"--allow gguf:/home/somebody.gguf"),
     ],
 )
 def test_a_policy_is_one_of_ours_or_named_by_the_reader(entry, policy, told):

@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from gdpo_bench.agent.chat import Chat
 from gdpo_bench.agent.options import PretrainedConfig
+from gdpo_bench.agent.policies.gguf import gguf_folder, gguf_hash, is_gguf
 from gdpo_bench.agent.policy import Policy, context_of
 from gdpo_bench.core import DataError, GdpoBenchError, UnknownNameError, content_hash
 
@@ -61,13 +62,14 @@ def check_pretrained(config: PretrainedConfig) -> tuple[Chat, int | None]:
     """
     if config.model.startswith((".", "/", "~")) and not Path(config.model).is_dir():
         raise DataError(f"There is no folder {config.model} with a model.")
+    place = _place(config)
     with _explained(config):
-        found = AutoConfig.from_pretrained(config.model, revision=config.revision, trust_remote_code=False)
-    chat = Chat(_load_tokenizer(config), config.chat_template_kwargs)
+        found = AutoConfig.from_pretrained(place, revision=config.revision, trust_remote_code=False)
+    chat = Chat(_load_tokenizer(config, place), config.chat_template_kwargs)
     for name in config.chat_template_kwargs:
         if name not in chat.variables:
             known = {*(field.name for field in dataclasses.fields(config)), *chat.variables}
-            raise UnknownNameError(f"option of policy 'hf:{config.model}'", name, known)
+            raise UnknownNameError(f"option of policy {config.name!r}", name, known)
     if config.lora_rank:
         _import_peft()
     return chat, context_of(found)
@@ -87,13 +89,14 @@ def load_pretrained(config: PretrainedConfig, device: str) -> Policy:
         DataError: There is no such model, or it lacks a tokenizer or a chat template.
         GdpoBenchError: LoRA is asked for and peft is not installed.
     """
-    tokenizer = _load_tokenizer(config)
+    place = _place(config)
+    tokenizer = _load_tokenizer(config, place)
     dtype = config.dtype
     if dtype == "auto":
         dtype = "float32" if device == "cpu" else "bfloat16" if config.lora_rank else "mixed"
     with _explained(config):
         model: Any = AutoModelForCausalLM.from_pretrained(
-            config.model,
+            place,
             revision=config.revision,
             dtype=torch.bfloat16 if dtype == "bfloat16" else torch.float32,
             trust_remote_code=False,
@@ -111,6 +114,11 @@ def load_pretrained(config: PretrainedConfig, device: str) -> Policy:
     return Policy(model.to(device), tokenizer, dtype == "mixed", config.chat_template_kwargs)
 
 
+def origin(config: PretrainedConfig) -> dict[str, Any]:
+    """What says exactly which weights a GGUF holds, for a leaderboard entry; nothing for other models."""
+    return {"gguf": gguf_hash(config.model)} if is_gguf(config.model) else {}
+
+
 def pinned(policy: Policy) -> dict[str, Any]:
     """What says exactly which policy this is, for a leaderboard entry."""
     model = policy.model
@@ -126,10 +134,15 @@ def pinned(policy: Policy) -> dict[str, Any]:
     }
 
 
-def _load_tokenizer(config: PretrainedConfig) -> Any:
+def _place(config: PretrainedConfig) -> str:
+    """Where transformers finds the model: a folder, or a name on the hub."""
+    return str(gguf_folder(config.model)) if is_gguf(config.model) else config.model
+
+
+def _load_tokenizer(config: PretrainedConfig, place: str) -> Any:
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(
-            config.model, revision=config.revision, padding_side="left", trust_remote_code=False
+            place, revision=config.revision, padding_side="left", trust_remote_code=False
         )
         if len(tokenizer) < 2:  # what transformers makes of the model's kind alone
             raise ValueError("its files are not there")

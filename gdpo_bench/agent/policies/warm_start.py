@@ -8,11 +8,7 @@ begin every run, whatever the normalizer.
 from __future__ import annotations
 
 import itertools
-import json
 import math
-import os
-import shutil
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from importlib import metadata
@@ -23,20 +19,17 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from platformdirs import user_cache_path
-from safetensors import SafetensorError
 
 from gdpo_bench.agent.options import EmbeddedConfig
+from gdpo_bench.agent.policies.cache import cached
 from gdpo_bench.agent.policies.embedded import build_policy, conversation_text
 from gdpo_bench.agent.policy import Policy
 from gdpo_bench.core import Task, TextEnv, content_hash
 from gdpo_bench.core.env import Script, demonstrations_of, script_replies
 from gdpo_bench.core.episodes import Episode
 from gdpo_bench.core.errors import DeclarationError
-from gdpo_bench.core.files import WriteError, sync_folder
 from gdpo_bench.core.foreign import blaming
 from gdpo_bench.core.processor import arithmetic, cpu_info
-from gdpo_bench.core.sealed import damage, part_name, remove_leftovers, seal
 
 _CODE = 2
 """Version of the code that makes a warm start: raised when it gives another policy, so that no older one is taken."""
@@ -133,43 +126,13 @@ def warm_start(
             else device,
         }
     )
-    root = Path(os.environ.get("GDPO_BENCH_CACHE") or user_cache_path("gdpo-bench")) / "warm_start"
-    folder = root / key
-    wrong = damage(folder) if folder.exists() else ""
-    if wrong:
-        print(f"The warm-started policy {folder} is damaged ({wrong}); it is made anew.", file=sys.stderr)
-    if wrong is not None:
-        try:
-            root.mkdir(parents=True, exist_ok=True)  # before the training, which takes longer
-            remove_leftovers(root)
-            _save(train(corpus, config, seed, progress, device), {"seed": seed, **asdict(config)}, folder)
-        except (OSError, SafetensorError) as error:
-            raise WriteError(
-                f"Cannot keep the warm-started policy in {root}: {error}. Name another folder with GDPO_BENCH_CACHE."
-            ) from error
-    return folder
-
-
-def _save(policy: Policy, origin: dict[str, Any], folder: Path) -> None:
-    """The whole folder or nothing."""
-    part = folder.parent / part_name(folder.name)
-    shutil.rmtree(part, ignore_errors=True)
-    try:
-        part.mkdir()
-        policy.model.save_pretrained(part)
-        policy.tokenizer.save_pretrained(part)
-        (part / "warm_start.json").write_text(json.dumps(origin, indent=2), encoding="utf-8")
-        seal(part)
-        if folder.exists() and damage(folder) is not None:
-            shutil.rmtree(folder)
-        try:
-            part.rename(folder)
-        except OSError:  # another process finished first, with the same content
-            if damage(folder) is not None:
-                raise
-        sync_folder(folder.parent)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    return cached(
+        "warm_start",
+        key,
+        "the warm-started policy",
+        {"seed": seed, **asdict(config)},
+        lambda: train(corpus, config, seed, progress, device),
+    )
 
 
 def tokenizer_texts(corpus: Corpus) -> Iterator[str]:
