@@ -41,7 +41,7 @@ from gdpo_bench.leaderboard.files.store import (
     superseding,
 )
 from gdpo_bench.leaderboard.show.export import export
-from gdpo_bench.leaderboard.show.page import render_page
+from gdpo_bench.leaderboard.show.page import render_site
 from gdpo_bench.leaderboard.show.pair import render_pair
 from gdpo_bench.leaderboard.show.plots import plot_profiles
 from gdpo_bench.leaderboard.show.pooled_table import render_pooled
@@ -131,7 +131,9 @@ def table(root: Path = ROOT, check: bool = False) -> int:
 
 
 def html(out: Path, root: Path = ROOT) -> None:
-    """Write the leaderboard as one page with tables and charts, which works from a file and without a network.
+    """Write the leaderboard as a page with tables and charts, which works from a file and without a network.
+
+    With more than some hundred entries, details lie in files in a folder beside it.
 
     Args:
         out: The page's file, such as `leaderboard.html`.
@@ -145,8 +147,11 @@ def html(out: Path, root: Path = ROOT) -> None:
     _refuse_damaged(board)
     attestations = read_attestations(root)
     _refuse_unshowable(board, attestations)
-    write_atomically(out, render_page(legible(list(board.entries.values())), legible(attestations)))
-    say(f"Wrote {out}.")
+    files = render_site(legible(list(board.entries.values())), legible(attestations), out.name)
+    for name, text in files.items():  # the page last, so that it never leads to what is not there
+        write_atomically(out.parent / name, text)
+    beside = [out.parent / name for name in files if name != out.name]
+    say(f"Wrote {out}" + (f" and {len(beside):,} files in {beside[0].parent}." if beside else "."))
 
 
 def submit(paths: tyro.conf.Positional[tuple[Path, ...]], root: Path = ROOT, supersede: bool = False) -> int:

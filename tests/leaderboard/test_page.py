@@ -3,6 +3,7 @@ import hashlib
 import json
 import re
 from collections import Counter
+from html import unescape
 from html.parser import HTMLParser
 from importlib import resources
 from itertools import pairwise
@@ -17,8 +18,9 @@ from gdpo_bench.leaderboard.compare.pooled import pool
 from gdpo_bench.leaderboard.files.store import Board, write_entry
 from gdpo_bench.leaderboard.show.page import render_page
 from gdpo_bench.leaderboard.show.page.charts import pareto_front
-from gdpo_bench.leaderboard.show.page.looks import COLOURS, MARKERS, look_up
+from gdpo_bench.leaderboard.show.page.looks import COLOURS, MARKERS, PINNED, look_up
 from gdpo_bench.leaderboard.show.page.svg import Scale
+from gdpo_bench.leaderboard.show.page.views import SHOWN, groups
 from gdpo_bench.leaderboard.show.pooled_table import pooled_text
 from gdpo_bench.leaderboard.show.table import render_markdown
 
@@ -78,7 +80,9 @@ def row_texts(text, name):
     rows = re.findall(r"<tr data-entry=.*?</tr>", text, re.DOTALL)
     (row,) = [row for row in rows if re.search(rf"<span>{name}[ <]", row)]
     cells = re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL)
-    return [re.findall(r'<span class="(?:value|difference)[^"]*">(?:<span.*?</span> )?([^<]+)', cell) for cell in cells]
+    return [
+        re.findall(r'<span class="(?:value|difference|base)[^"]*">(?:<span.*?</span> )?([^<]+)', cell) for cell in cells
+    ]
 
 
 def test_the_page_needs_nothing_but_itself(page):
@@ -132,9 +136,73 @@ def test_the_page_shows_the_numbers_of_the_tables(entry):
     markdown, page = render_markdown(entries), render_page(entries)
     for name in ("gdpo", "grpo"):
         (row,) = [line for line in markdown.splitlines() if line.startswith(f"| `{name}`")]
-        cells = [cell.strip().replace("**", "").split("<br>") for cell in row.strip("|").split("|")][1:4]
-        shown = [[line.split(" from ")[0].replace("-", "−") for line in cell] for cell in cells]
-        assert row_texts(page, name)[:3] == shown
+        cells = [cell.strip().replace("**", "").replace(" from", "<br>from").split("<br>") for cell in row.split("|")]
+        assert row_texts(page, name)[:3] == [[line.replace("-", "−") for line in cell] for cell in cells[2:5]]
+        assert "n = 6 RL seeds" in page
+
+
+def test_what_is_asked_first_stands_first_with_numbers(entry):
+    finals = {"gdpo": (0.9, 0.5, 0.85), "grpo": (0.4, 0.3, 0.38), "rloo": (0.4, 0.3, 0.39)}
+    entries = [entry(name, those * 2) for name, those in finals.items()]
+    text = render_page([*entries, entry("gdpo", environment="gdpo/Lone-v0")])
+    findings = re.search(r'<table class="findings">.*?</table>', text, re.DOTALL)[0]
+    rows = re.findall(r"<tr>.*?</tr>", unescape(findings), re.DOTALL)
+    told = [" ".join(re.sub(r"<[a-z/][^>]*>", " ", row).split()) for row in rows]
+    assert told[1] == (
+        "gdpo/TestMini-v0 3 normalizers format gdpo from 0.36 → 0.75 ▲ +0.39 ±0.16 clearly higher 6 of 6 RL seeds, "
+        "p = .031"
+    )
+    assert told[2].startswith("correct gdpo from −0.84 → 1.50 ▲ +2.34")
+    assert told[3].endswith("No entry of grpo, hence no differences.")
+    assert text.index('<table class="findings">') < text.index('class="results')
+
+
+def test_few_runs_that_agree_are_told_as_too_few(entry):
+    text = render_page([entry("gdpo", (0.9, 0.95, 0.85)), entry("grpo", (0.1, 0.0, 0.05))])
+    findings = re.search(r'<table class="findings">.*?</table>', text, re.DOTALL)[0]
+    assert "0 of 3 → 3 of 3<small>0.05 → 0.90</small>" in findings
+    assert "3 of 3 RL seeds, too few to be sure" in findings
+    assert "clearly" not in findings
+
+
+def test_who_learned_what_is_said_and_who_else(entry):
+    flat = entry("grpo", (0.0, 0.0, 0.0))
+    text = render_page([entry("gdpo", (0.9, 0.8, 0.85)), entry("rloo", (0.7, 0.8, 0.75)), flat])
+    assert "gdpo learned it, grpo did not; so does rloo" in text
+
+
+def test_no_heading_or_summary_holds_a_hash(board, text):
+    page = re.findall(r"<(h[1-5]|summary)\b[^>]*>(.*?)</\1>", text, re.DOTALL)
+    assert len(page) > len(board)
+    hashes = {entry.id for entry in board} | {entry.environment.reward_spec_hash for entry in board}
+    for _, content in page:
+        shown = re.sub(r"<[^>]+>", "", content)
+        assert not re.search(r"\b[0-9a-f]{12,}\b", shown), shown
+        assert not any(one[:6] in shown for one in hashes), shown
+
+
+def test_the_page_counts_entries_once(text, board):
+    current = {entry.id for entry in board} - {entry.supersedes for entry in board}
+    assert set(re.findall(r"([\d,]+) entries", text)) == {str(len(current))}
+
+
+def test_every_row_says_n_and_a_difference_follows_from_the_two_means_beside_it(text):
+    rows = re.findall(r'<tr data-entry="\w+"[^>]*>(.*?)</tr>', text, re.DOTALL)
+    compared = 0
+    for row in rows:
+        assert "n = " in row or 'class="base"' not in row
+        for cell in re.findall(r'<td class="number".*?</td>', row, re.DOTALL):
+            assert ('class="difference' in cell) == ('class="base"' in cell)
+            if 'class="base"' in cell and " of " not in cell:
+                own, difference, base = (
+                    re.search(rf'class="{name}[^"]*">(?:<span[^>]*>.</span> )?(?:from )?([+−-]?[\d.]+)', cell)[1]
+                    for name in ("value", "difference", "base")
+                )
+                digits = len(own.partition(".")[2])
+                own, difference, base = (float(one.replace("−", "-")) for one in (own, difference, base))
+                assert own - base == pytest.approx(difference, abs=1.51 * 10**-digits)  # each is rounded
+                compared += 1
+    assert compared > 300
 
 
 def test_environments_trained_alike_are_pooled_with_the_numbers_of_the_pooled_table(entry):
@@ -156,15 +224,16 @@ def test_a_clear_difference_is_said_in_words_and_not_by_colour_alone(entry):
     text = render_page([entry("gdpo", (0.9, 0.8, 0.85) * 2), entry("grpo", (0.4, 0.3, 0.38) * 2)])
     assert 'class="difference better"><span aria-hidden="true">▲</span>' in text
     assert "clearly higher" in text
-    assert re.search(r'<td class="verdict">higher format', text)
-    assert "higher format: gdpo" in text  # at a glance
 
 
 def test_where_less_is_better_a_higher_value_is_no_better_one(entry):
     specs = [RewardSpec("length", 0, 2, metric="exceed_ratio")]
     finals = ("gdpo", (0.9, 0.8, 0.85) * 2), ("grpo", (0.4, 0.3, 0.38) * 2)
     text = render_page([entry(*one, specs=specs) for one in finals])
-    assert Counter(re.findall(r'class="difference (\w+)"', text)) == {"better": 1, "worse": 1}
+    assert Counter(re.findall(r'class="difference (\w+)"', text)) == {
+        "better": 2,
+        "worse": 1,
+    }  # what stands out, and the table
 
 
 def test_whatever_an_entry_says_stays_text(entry, make_provenance):
@@ -212,15 +281,39 @@ def test_a_normalizer_looks_the_same_everywhere_and_later_entries_change_no_look
     gdpo, grpo, other, variant = (looks[one.id] for one in early)
     assert gdpo == other
     assert (gdpo.colour, gdpo.marker) != (grpo.colour, grpo.marker)
-    assert (gdpo.colour, gdpo.marker) == (variant.colour, variant.marker)
+    assert gdpo.marker == variant.marker
+    assert gdpo.colour != variant.colour
     assert gdpo.dash != variant.dash
+    assert (grpo.colour, gdpo.colour) == (0, 1)
     later = entry("a_new_one", provenance=make_provenance(date="2027-01-01T00:00:00Z"))
     assert look_up([later, *early]).items() >= looks.items()
 
 
 def test_dozens_of_normalizers_look_different(entry):
-    entries = [entry(f"n{i:02}") for i in range(len(MARKERS) * COLOURS - 1)]
+    free = COLOURS - len(PINNED)
+    entries = [*map(entry, PINNED), *(entry(f"n{i:02}") for i in range(len(MARKERS) * free))]
     assert len({(look.colour, look.marker) for look in look_up(entries).values()}) == len(entries)
+
+
+def test_three_rows_are_shown_first_the_pinned_ones_before_what_stands_out_each_in_its_colour(board):
+    looks = look_up(board)
+    current = {entry.supersedes for entry in board}
+    for group in groups([entry for entry in board if entry.id not in current], looks):
+        for panel in group.panels:
+            shown = [line for line in panel.lines if not line.extra]
+            assert shown == list(panel.lines[: len(shown)])
+            assert len(shown) == min(SHOWN, len(panel.lines))
+            assert [line.label for line in shown[:2]] == ["grpo", "gdpo"][: len(shown)]
+            assert [line.pinned for line in shown] == [True, True, False][: len(shown)]
+            assert len({line.look.colour for line in shown}) == len(shown)
+
+
+def test_a_variant_of_a_pinned_normalizer_is_neither_pinned_nor_of_its_colour(entry):
+    entries = [entry("grpo"), entry("grpo", (0.9, 0.99), options={"eps": 2})]
+    (group,) = groups(entries, look_up(entries))
+    first, second = group.panels[0].lines
+    assert (first.pinned, second.pinned) == (True, False)
+    assert first.look.colour != second.look.colour
 
 
 @pytest.mark.parametrize(

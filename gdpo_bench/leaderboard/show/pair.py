@@ -42,7 +42,7 @@ def render_pair(comparison: PairComparison) -> RenderableType:
             _text_of(reward.first, reward.decimals),
             _text_of(reward.second, reward.decimals),
             _text_of(reward.difference, reward.decimals, "+"),
-            "" if reward.corrected_p is None else _p(reward.corrected_p),
+            "" if reward.corrected_p is None else p_text(reward.corrected_p),
             verdict_words(reward),
         )
     parts.append(table)
@@ -81,7 +81,8 @@ def _count(n: int, what: str) -> str:
     return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
-def _p(p: float) -> str:
+def p_text(p: float) -> str:
+    """A p-value such as `.012` or `< .001`."""
     return "< .001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
 
 

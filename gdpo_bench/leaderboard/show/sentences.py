@@ -40,7 +40,7 @@ def outcome_sentences(entries: Sequence[Entry], baseline: str = BASELINE) -> lis
 def _of_row(environment: str, comparison: Comparison, row: Row) -> list[str]:
     said = []
     for column, cell in zip(comparison.columns, row.cells, strict=True):
-        if cell is None or cell.difference is None or not _worth_saying(cell):
+        if cell is None or cell.difference is None or not worth_saying(cell):
             continue
         difference = cell.difference
         base = next(other for other in comparison.rows if other.label == comparison.baseline)
@@ -54,7 +54,7 @@ def _of_row(environment: str, comparison: Comparison, row: Row) -> list[str]:
     return said
 
 
-def _worth_saying(cell: Cell) -> bool:
+def worth_saying(cell: Cell) -> bool:
     """Whether a difference is sure, or would be with more units: few that agree, and an interval without 0."""
     found = cell.difference
     if found is None or found.n < 2:
@@ -64,7 +64,7 @@ def _worth_saying(cell: Cell) -> bool:
 
 
 def _verb(row: Row, base: Row, column: Column, difference: float) -> str:
-    ours, theirs = (_learned(one.entry, column.title) for one in (row, base))
+    ours, theirs = (learned(one.entry, column.title) for one in (row, base))
     if ours and not theirs:
         return f"{row.label} learned {column.title}, {base.label} did not"
     if theirs and not ours:
@@ -72,8 +72,13 @@ def _verb(row: Row, base: Row, column: Column, difference: float) -> str:
     return f"{row.label} ended {'higher' if difference > 0 else 'lower'} than {base.label} in {column.title}"
 
 
-def _learned(entry: Entry, name: str) -> bool:
-    """Whether a reward's mean rose over training by a tenth of its range."""
+def learned(entry: Entry, name: str) -> bool:
+    """Whether a reward's mean rose over training by a tenth of its range.
+
+    Args:
+        entry: An entry of the training track.
+        name: Of the reward; `False` if there is none of that name.
+    """
     ranges = {reward.name: reward.high - reward.low for reward in entry.environment.rewards}
     if name not in ranges:
         return False

@@ -232,10 +232,37 @@ def cell_lines(cell: Cell, column: Column) -> tuple[str, str]:
     return value, estimate_text(cell.difference, column.decimals, "+") if cell.difference else ""
 
 
-def baseline_mean(cell: Cell, column: Column) -> str:
-    """The baseline's mean over the seeds of the cell, which its difference is taken from; empty for counts."""
-    counted = cell.difference and cell.difference.count
-    return "" if cell.baseline is None or counted else rounded(cell.baseline, column.decimals)
+def baseline_text(cell: Cell, column: Column) -> str:
+    """What a difference leads from: the baseline's mean over the seeds of the cell, or how many of its units succeeded.
+
+    What it leads to stands beside it where the cell's value is of the other kind. Empty where there is no difference.
+    """
+    theirs, own = from_and_to(cell, column)
+    if cell.difference and (cell.difference.count is None) != (cell.estimate.count is None):
+        return f"{theirs} to {own}"
+    return theirs
+
+
+def from_and_to(cell: Cell, column: Column) -> tuple[str, str]:
+    """What a difference leads from and to: two means over the same seeds, or two counts; empty where there is none."""
+    if cell.baseline is None or cell.difference is None:
+        return "", ""
+    if count := cell.difference.count:
+        own = _succeeded(cell.estimate, column)
+        return f"{own - count.k} of {count.n}", f"{own} of {count.n}"
+    return means(cell, column)
+
+
+def means(cell: Cell, column: Column) -> tuple[str, str]:
+    """The baseline's mean and the cell's over the same seeds; the first is empty where there is no difference."""
+    theirs = "" if cell.baseline is None else rounded(cell.baseline, column.decimals)
+    return theirs, rounded(cell.estimate.mean, column.decimals)
+
+
+def _succeeded(found: Estimate, column: Column) -> int:
+    """Of units that are counted on one side of a difference: all, none, or some."""
+    low, high = column.bounds
+    return found.count.k if found.count else found.n * (found.mean > (low + high) / 2)
 
 
 def units(row: Row) -> str:
@@ -322,12 +349,13 @@ def _terminal_cell(cell: Cell | None, column: Column, base: Cell | None) -> Text
     value, difference = cell_lines(cell, column)
     sure = cell.verdict in ("better", "worse")
     # A terminal is narrow, and the baseline's own row mostly says it.
-    known = base is None or cell.baseline is None or rounded(base.estimate.mean, column.decimals)
-    theirs = baseline_mean(cell, column)
+    count = base.estimate.count if base else None
+    known = f"{count.k} of {count.n}" if count else rounded(base.estimate.mean, column.decimals) if base else ""
+    theirs = baseline_text(cell, column)
     return Text.assemble(
         value,
         (f"\n{difference}{' *' if sure else ''}" if difference else "", "bold" if sure else "dim"),
-        ("" if known in (True, theirs) or not theirs else f"\nfrom {theirs}", "dim"),
+        (f"\nfrom {theirs}" if theirs and theirs != known else "", "dim"),
     )
 
 
@@ -377,8 +405,8 @@ def _markdown_cell(cell: Cell | None, column: Column) -> str:
     if not difference:
         return value
     sure = cell.verdict in ("better", "worse")
-    theirs = baseline_mean(cell, column)
-    return f"{value}<br>{f'**{difference}**' if sure else difference}" + (f" from {theirs}" if theirs else "")
+    theirs = baseline_text(cell, column)
+    return f"{value}<br>{f'**{difference}**' if sure else difference} from {theirs}"
 
 
 def _markdown_row(cells: Sequence[str]) -> str:

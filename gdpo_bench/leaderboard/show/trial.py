@@ -11,7 +11,7 @@ from gdpo_bench.leaderboard.files.attestation import Attestation
 from gdpo_bench.leaderboard.files.legible import legible
 from gdpo_bench.leaderboard.files.schema import Entry
 from gdpo_bench.leaderboard.show.export import datastore_path, every_eval_ever
-from gdpo_bench.leaderboard.show.page import render_page
+from gdpo_bench.leaderboard.show.page import render_site
 from gdpo_bench.leaderboard.show.pair import render_pair
 from gdpo_bench.leaderboard.show.table import render_markdown, render_results
 
@@ -48,7 +48,7 @@ def _show(entries: Sequence[Entry], attestations: Attestations) -> None:
     entries, attestations = legible(list(entries)), legible(dict(attestations))
     render_markdown(entries, attestations=attestations)
     render_results(entries)
-    render_page(entries, attestations)
+    render_site(entries, attestations)
     for entry in entries:
         every_eval_ever(entry)
         datastore_path(entry)

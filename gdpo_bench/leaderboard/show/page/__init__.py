@@ -1,5 +1,5 @@
-"""The leaderboard as one static page that works from a file: the tables' numbers, drawn, sortable and filterable."""
+"""The leaderboard as a static page that works from a file: the tables' numbers, drawn, sortable and filterable."""
 
-from gdpo_bench.leaderboard.show.page.document import render_page
+from gdpo_bench.leaderboard.show.page.document import render_page, render_site
 
-__all__ = ["render_page"]
+__all__ = ["render_page", "render_site"]

@@ -6,7 +6,7 @@ the tables: means, intervals and differences of a `Comparison`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import accumulate
 
 from markupsafe import Markup
@@ -32,13 +32,23 @@ _CHARACTERS = 16
 """That fit into the gutter."""
 
 
-def curves(comparison: Comparison, reward: RewardDeclaration, looks: Looks) -> Markup:
-    """A reward over training steps: mean over runs, the band from the lowest run to the highest, few runs singly."""
+def curves(comparison: Comparison, reward: RewardDeclaration, looks: Looks, extra: Collection[str] = ()) -> Markup:
+    """A reward over training steps: mean over runs, the band from the lowest run to the highest, few runs singly.
+
+    Args:
+        comparison: Whose rows are drawn.
+        reward: What is drawn of them.
+        looks: Entry id → look.
+        extra: Ids of entries that are shown only to those who ask for more.
+    """
     frame = Frame()
     span = reward.high - reward.low
     last = max(result.steps[-1] for row in comparison.rows for result in row.entry.results)
     x, y = frame.x(0, max(last, 1)), frame.y(reward.low - _MARGIN * span, reward.high + _MARGIN * span)
-    drawn = [_curve(row, reward.name, looks[row.entry.id], x, y) for row in _baseline_last(comparison)]
+    drawn = [
+        _curve(row, reward.name, looks[row.entry.id], x, y, extra=row.entry.id in extra)
+        for row in _baseline_last(comparison)
+    ]
     finals = "; ".join(f"{row.label} {learning_curve(row.entry, reward.name).line[-1]:.3g}" for row in comparison.rows)
     return frame.drawing(
         f"Learning curves of {reward.name}",
@@ -49,11 +59,11 @@ def curves(comparison: Comparison, reward: RewardDeclaration, looks: Looks) -> M
     )
 
 
-def _curve(row: Row, reward: str, look: Look, x: Scale, y: Scale) -> Markup:
+def _curve(row: Row, reward: str, look: Look, x: Scale, y: Scale, *, extra: bool) -> Markup:
     series = learning_curve(row.entry, reward)
     last, step = series.line[-1], series.across[-1]
     end = marker(look.marker, x(step), y(last), f"{row.label}: {last:.3g} at step {step:.0f}")
-    return _series(row, look, *_lines(series, look, x, y), end)
+    return _series(row, look, *_lines(series, look, x, y), end, extra=extra)
 
 
 def _lines(series: Series, look: Look, x: Scale, y: Scale, title: str = "") -> list[Markup]:
@@ -152,8 +162,14 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, flo
     return [point for point, highest in zip(descending, heights, strict=False) if point[1] > highest][::-1]
 
 
-def profiles(view: PooledView, looks: Looks) -> Markup:
-    """Performance profiles: the share of scores above each threshold, with the interval at each by itself."""
+def profiles(view: PooledView, looks: Looks, extra: Collection[str] = ()) -> Markup:
+    """Performance profiles: the share of scores above each threshold, with the interval at each by itself.
+
+    Args:
+        view: Whose rows are drawn.
+        looks: Entry id → look.
+        extra: Labels of rows that are shown only to those who ask for more.
+    """
     frame = Frame(width=420, height=260, left=62)
     x, y = frame.x(0, 1), frame.y(0, 1.02)
     parts = []
@@ -162,7 +178,7 @@ def profiles(view: PooledView, looks: Looks) -> Markup:
         middle = len(series.across) // 2
         mark = marker(look.marker, x(series.across[middle]), y(series.line[middle]))
         lines = _lines(series, look, x, y, row.label)
-        parts.append(tag("g", *lines, mark, class_=f"c{look.colour}", data_pooled=row.entry.normalizer.name))
+        parts.append(tag("g", *lines, mark, class_=f"c{look.colour}{' extra' if row.label in extra else ''}"))
     return frame.drawing(
         "Performance profiles",
         f"Share of scores above 0.5: {'; '.join(f'{row.label} {row.profile.share[50]:.0%}' for row in view.rows)}.",
@@ -204,13 +220,14 @@ def _measured(row: Row, name: str) -> dict[Seed | None, float]:
     return {result.seed: result.diagnostics[name] for result in row.entry.results if name in result.diagnostics}
 
 
-def _series(row: Row, look: Look, *parts: str) -> Markup:
-    return tag("g", *parts, class_=f"c{look.colour}", data_entry=row.entry.id)
+def _series(row: Row, look: Look, *parts: str, extra: bool = False) -> Markup:
+    return tag("g", *parts, class_=f"c{look.colour}{' extra' if extra else ''}", data_entry=row.entry.id)
 
 
 def _baseline_last(comparison: Comparison) -> list[Row]:
-    """What is drawn last lies on top; the baseline is what all the others are looked at against."""
-    return sorted(comparison.rows, key=lambda row: row.label == comparison.baseline)
+    """What is drawn last lies on top: the rows that stand first, and above all the baseline."""
+    last_first = comparison.rows[::-1]
+    return sorted(last_first, key=lambda row: row.label == comparison.baseline)
 
 
 def _rows_frame(count: int, right: float = 12) -> Frame:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
 from importlib import resources
 from types import MappingProxyType
 from typing import Any
@@ -19,10 +21,22 @@ from gdpo_bench.leaderboard.compare.board import BASELINE, setting
 from gdpo_bench.leaderboard.files.attestation import Attestation, status
 from gdpo_bench.leaderboard.files.schema import Entry
 from gdpo_bench.leaderboard.show.page import views
-from gdpo_bench.leaderboard.show.page.looks import Look, look_up
-from gdpo_bench.leaderboard.show.page.pooling import pooled
+from gdpo_bench.leaderboard.show.page.looks import PINNED, Look, look_up
+from gdpo_bench.leaderboard.show.page.places import Places, in_a_folder, in_one_file
+from gdpo_bench.leaderboard.show.page.pooling import PooledPanel, pooled
 
 _PACKAGE = "gdpo_bench.leaderboard.show.page"
+NAME = "leaderboard.html"
+_ONE_FILE = 400
+"""With more entries than these, details lie in files beside the page."""
+_LARGEST = 6_000_000
+"""So do they where one file would take more bytes."""
+_LISTED = 8
+"""Environments that a reader sees before opening anything, so that the page stays some screens high."""
+_TOLD = 3
+"""Findings of an environment that stand first, the largest."""
+_ON_FRONT = 40
+"""Environments whose fullest comparison stands on a page with files beside it; the others are linked."""
 
 
 @dataclass(frozen=True)
@@ -58,50 +72,122 @@ def render_page(entries: Iterable[Entry], attestations: Mapping[str, Sequence[At
     Returns:
         The text of the page. Everything that comes from an entry is escaped in it.
     """
-    known = sorted(
-        entries, key=lambda entry: (entry.track != "training", entry.environment.id, entry.normalizer.name, entry.id)
-    )
-    corrections = {entry.supersedes: entry.id for entry in known if entry.supersedes}
-    current = [entry for entry in known if entry.id not in corrections]
-    looks = look_up(known)
-    groups = views.groups(current, looks)
-    readers = (*_FILTERS, ("status", "Status", lambda entry: status(entry, attestations)))
-    style, script = (_asset(name) for name in ("page.css", "page.js"))
-    return (
-        _templates()
-        .get_template("page.html")
-        .render(
-            attestations=attestations,
-            baseline=BASELINE,
-            corrections=corrections,
-            current=current,
-            entries=known,
-            filters=[
-                Filter(key, title, tuple(sorted({read(entry) for entry in known}))) for key, title, read in readers
-            ],
-            groups=groups,
-            lines={line.entry.id: (line, panel) for group in groups for panel in group.panels for line in panel.lines},
-            looks=looks,
-            level=f"{CONFIDENCE:.0%}",
-            newest=max((entry.provenance.date.date().isoformat() for entry in known), default=None),
-            normalizers=_normalizers(known, looks),
-            pooled=pooled(current, looks),
-            read_filter={key: read for key, _, read in readers},
-            script=script,
-            script_hash=_hash(script),
-            style=style,
-            style_hash=_hash(style),
+    board = _Board.of(entries, attestations)
+    return board.whole(in_one_file(NAME, board.groups, board.known))
+
+
+def render_site(
+    entries: Iterable[Entry], attestations: Mapping[str, Sequence[Attestation]] = _NONE, name: str = NAME
+) -> dict[str, str]:
+    """The page as `render_page` makes it, or, of a large board, a short page and files in a folder beside it.
+
+    Args:
+        entries: As for `render_page`.
+        attestations: Entry id → who has repeated it.
+        name: Name of the page's file.
+
+    Returns:
+        Path below the page's folder → text, the page itself last.
+    """
+    board = _Board.of(entries, attestations)
+    if len(board.known) <= _ONE_FILE:
+        text = board.whole(in_one_file(name, board.groups, board.known))
+        if len(text.encode()) <= _LARGEST:
+            return {name: text}
+    return board.in_parts(in_a_folder(name, board.groups, board.known))
+
+
+@dataclass(frozen=True)
+class _Board:
+    """What all files of a page are made from."""
+
+    attestations: Mapping[str, Sequence[Attestation]]
+    known: Sequence[Entry]
+    corrections: Mapping[str, str]
+    """Id of a superseded entry → id of its correction."""
+    current: Sequence[Entry]
+    looks: Mapping[str, Look]
+    groups: Sequence[views.Group]
+    pooled: Sequence[PooledPanel]
+
+    @classmethod
+    def of(cls, entries: Iterable[Entry], attestations: Mapping[str, Sequence[Attestation]]) -> _Board:
+        known = sorted(
+            entries,
+            key=lambda entry: (entry.track != "training", entry.environment.id, entry.normalizer.name, entry.id),
         )
-    )
+        corrections = {entry.supersedes: entry.id for entry in known if entry.supersedes}
+        current = [entry for entry in known if entry.id not in corrections]
+        looks = look_up(known)
+        return cls(
+            attestations, known, corrections, current, looks, views.groups(current, looks), pooled(current, looks)
+        )
+
+    def whole(self, places: Places) -> str:
+        return self._render("page.html", places, places.page)
+
+    def in_parts(self, places: Places) -> dict[str, str]:
+        fronts = {group.panels[0].anchor: views.front(group.panels[0], self.looks) for group in self.groups[:_ON_FRONT]}
+        files = {}
+        for group in self.groups:
+            for panel in group.panels:
+                file = places.panels[panel.anchor]
+                files[file] = self._render("setting.html", places, file, group=group, panel=panel)
+        cards: defaultdict[str, list[Entry]] = defaultdict(list)
+        for entry in self.known:
+            cards[places.entries[entry.id]].append(entry)
+        for file, some in cards.items():
+            files[file] = self._render("cards.html", places, file, cards=some)
+        files[places.index] = self._render("index.html", places, places.index)
+        files[places.page] = self._render("page.html", places, places.page, fronts=fronts)
+        return files
+
+    def _render(self, template: str, places: Places, here: str, **values: Any) -> str:
+        return _templates().get_template(template).render(self._shared | {"places": places, "here": here} | values)
+
+    @cached_property
+    def _shared(self) -> dict[str, Any]:
+        style, script = (_asset(name) for name in ("page.css", "page.js"))
+        readers = (*_FILTERS, ("status", "Status", lambda entry: status(entry, self.attestations)))
+        return {
+            "attestations": self.attestations,
+            "baseline": BASELINE,
+            "corrections": self.corrections,
+            "current": self.current,
+            "filters": [
+                Filter(key, title, tuple(sorted({read(entry) for entry in self.known}))) for key, title, read in readers
+            ],
+            "fronts": {},
+            "groups": self.groups,
+            "lines": {
+                line.entry.id: (line, panel) for group in self.groups for panel in group.panels for line in panel.lines
+            },
+            "listed": _LISTED,
+            "looks": self.looks,
+            "level": f"{CONFIDENCE:.0%}",
+            "newest": max((entry.provenance.date.date().isoformat() for entry in self.known), default=None),
+            "normalizers": _normalizers(self.current, self.looks),
+            "pinned": PINNED,
+            "pooled": self.pooled,
+            "read_filter": {key: read for key, _, read in readers},
+            "script": script,
+            "script_hash": _hash(script),
+            "style": style,
+            "style_hash": _hash(style),
+            "told": _TOLD,
+            "superseded": [entry for entry in self.known if entry.id in self.corrections],
+        }
 
 
-def _normalizers(entries: Sequence[Entry], looks: dict[str, Look]) -> dict[str, Look]:
-    """Name → look, by name."""
-    return {
-        entry.normalizer.name: looks[entry.id] for entry in sorted(entries, key=lambda entry: entry.normalizer.name)
-    }
+def _normalizers(entries: Sequence[Entry], looks: Mapping[str, Look]) -> dict[str, Look]:
+    """Name → look of its oldest configuration, by name."""
+    found: dict[str, Look] = {}
+    for entry in sorted(entries, key=lambda entry: (entry.normalizer.name, entry.provenance.date, entry.id)):
+        found.setdefault(entry.normalizer.name, looks[entry.id])
+    return found
 
 
+@cache
 def _templates() -> Environment:
     environment = Environment(
         loader=PackageLoader(_PACKAGE),

@@ -1,18 +1,22 @@
-"""Which colour, marker and line a normalizer has, everywhere on the page."""
+"""Which colour, marker and line a configuration of a normalizer has, everywhere on the page."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gdpo_bench.core.task import canonical_json
-from gdpo_bench.leaderboard.compare.board import BASELINE
+from gdpo_bench.leaderboard.compare.board import BASELINE, changed_weights
 from gdpo_bench.leaderboard.files.schema import Entry
 
+PINNED = (BASELINE, "gdpo")
+"""Normalizers that stand first in every table, whatever it is sorted by, and are always shown."""
 COLOURS = 8
-"""Number of colours in `assets/page.css`, which has a light and a dark variant of each; 0 is that of text."""
+"""Number of colours in `assets/page.css`, which has a light and a dark variant of each; 0 is that of text. The first
+ones belong to the pinned normalizers as they are by default, so that no other line is mistaken for theirs."""
 MARKERS = ("circle", "square", "triangle", "diamond", "down", "cross", "hexagon")
-"""Names of the symbols in `templates/markers.html`. Their number shares no factor with that of the colours."""
+"""Names of the symbols in `templates/markers.html`. Their number shares no factor with that of the free colours."""
 DASHES = ("", "7 3", "2 3", "8 3 2 3")
 
 
@@ -21,8 +25,9 @@ class Look:
     """How one configuration of a normalizer is drawn."""
 
     colour: int
-    """Index of its colour."""
+    """Index of its colour, one after the other through all configurations."""
     marker: str
+    """That of the normalizer."""
     dash: str
     """SVG's `stroke-dasharray`; tells configurations of one normalizer apart. Empty for a solid line."""
 
@@ -30,18 +35,22 @@ class Look:
 def look_up(entries: Sequence[Entry]) -> dict[str, Look]:
     """Entry id → look, for all entries of a page.
 
-    The baseline has the colour of text. The others come in the order in which they appeared, so that
-    entries that are filed later change no colour.
+    Configurations come in the order in which they appeared, so that entries that are filed later change no look.
     """
     ordered = sorted(entries, key=lambda entry: (entry.provenance.date, entry.normalizer.name, entry.id))
-    names = list(dict.fromkeys([BASELINE, *(entry.normalizer.name for entry in ordered)]))
-    configurations: dict[str, list[str]] = {name: [] for name in names}
+    markers = {
+        name: place for place, name in enumerate(dict.fromkeys([*PINNED, *(e.normalizer.name for e in ordered)]))
+    }
+    dashes: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    colours: dict[tuple[str, str], int] = {}
+    free = COLOURS - len(PINNED)
     looks = {}
     for entry in ordered:
-        known = configurations[entry.normalizer.name]
-        own = canonical_json(entry.normalizer.options)
-        if own not in known:
-            known.append(own)
-        place = names.index(entry.normalizer.name)
-        looks[entry.id] = Look(place % COLOURS, MARKERS[place % len(MARKERS)], DASHES[known.index(own) % len(DASHES)])
+        name, own = entry.normalizer.name, canonical_json([entry.normalizer.live_options, changed_weights(entry)])
+        dash = dashes[name].setdefault(own, len(dashes[name]))
+        if name in PINNED and dash == 0:
+            colour = PINNED.index(name)
+        else:
+            colour = len(PINNED) + colours.setdefault((name, own), len(colours)) % free
+        looks[entry.id] = Look(colour, MARKERS[markers[name] % len(MARKERS)], DASHES[dash % len(DASHES)])
     return looks

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -11,23 +11,29 @@ from typing import Any
 from markupsafe import Markup
 
 from gdpo_bench.core.rewards import SHORTFALL_METRICS
-from gdpo_bench.leaderboard.compare.board import BASELINE, Cell, Column, Comparison, Row, compare, setting
+from gdpo_bench.leaderboard.compare.board import Cell, Column, Comparison, Row, compare, setting
 from gdpo_bench.leaderboard.files.schema import Entry, Track
 from gdpo_bench.leaderboard.files.store import entry_path
 from gdpo_bench.leaderboard.show.page import charts
-from gdpo_bench.leaderboard.show.page.looks import Look
+from gdpo_bench.leaderboard.show.page.findings import Finding, findings, nothing, strength
+from gdpo_bench.leaderboard.show.page.looks import PINNED, Look
 from gdpo_bench.leaderboard.show.table import (
     DIAGNOSTICS,
     NOT_APPLICABLE,
+    baseline_text,
     by_environment,
     cell_lines,
     diagnostic_text,
     notes,
     shown_diagnostics,
-    verdict,
+    units,
     what_was_run,
 )
 
+SHOWN = 3
+"""So many rows of a comparison are shown until a reader asks for more, each in a colour of its own."""
+_DRAWN = 40
+"""Rows that charts show at most, those that stand out most: more lines hide each other."""
 _PAIRS = 6
 """Trade-off panels a comparison: all pairs of up to four rewards, else the first reward with each other."""
 
@@ -55,6 +61,8 @@ class Field:
     """What a column of numbers is sorted by; missing values come last."""
     difference: str = ""
     """To the baseline."""
+    baseline: str = ""
+    """The baseline's mean over the same seeds."""
     direction: str = ""
     """`higher` or `lower` where the difference is more than noise."""
     better: bool = False
@@ -69,7 +77,11 @@ class Line:
     entry: Entry
     look: Look
     fields: tuple[Field, ...]
-    verdict: str
+    units: str
+    """How many independent units it is about, and how many runs; empty where nothing was random."""
+    pinned: bool
+    extra: bool
+    """Whether it is shown only to those who ask for more."""
     dominated_by: str
 
 
@@ -93,11 +105,15 @@ class Panel:
     what: str
     heads: tuple[Head, ...]
     lines: tuple[Line, ...]
+    """Pinned ones first, then those that are shown, then the others by label."""
     notes: tuple[str, ...]
+    drawn: int
+    """How many of the rows the charts show."""
     figures: Mapping[str, tuple[Figure, ...]]
     """Kind → figures."""
-    highlights: tuple[str, ...]
-    """The overview's sentences."""
+    findings: tuple[Finding, ...]
+    nothing: str
+    """What to say where there is no finding."""
     setting: Mapping[str, Any]
     """What all rows share, for the curious."""
 
@@ -110,10 +126,16 @@ class Group:
     environment: str
     anchor: str
     panels: tuple[Panel, ...]
+    """The fullest first."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows of the fullest comparison, and entries in all: the more, the more is known."""
+        return len(self.panels[0].lines), sum(len(panel.lines) for panel in self.panels)
 
 
 def groups(entries: Sequence[Entry], looks: Mapping[str, Look]) -> list[Group]:
-    """Everything that is compared, training first.
+    """Everything that is compared: training before the advantage track, and where most was run first.
 
     Args:
         entries: Entries that no other entry corrects.
@@ -124,7 +146,48 @@ def groups(entries: Sequence[Entry], looks: Mapping[str, Look]) -> list[Group]:
         anchor = f"{track}-{environment.replace('/', '-')}"
         panels = [_panel(f"{anchor}-{i}", one, looks) for i, one in enumerate(compare(group), 1)]
         found.append(Group(group[0].track, environment, anchor, tuple(panels)))
+    fullest = sorted(found, key=lambda group: (group.track != "training", *(-size for size in group.size)))
+    return fullest
+
+
+def pinned_rows(comparison: Comparison, looks: Mapping[str, Look]) -> list[Row]:
+    """The baseline's row and that of each other pinned normalizer: its default configuration, or its first one."""
+    found = []
+    for place, name in enumerate(PINNED):
+        rows = [row for row in comparison.rows if row.entry.normalizer.name == name]
+        rows.sort(key=lambda row: (row.label != comparison.baseline, looks[row.entry.id].colour != place))
+        found += rows[:1]
     return found
+
+
+def shown_rows(comparison: Comparison, looks: Mapping[str, Look]) -> list[Row]:
+    """The pinned rows and what stands out most beside them, each in a colour of its own; `SHOWN` at most.
+
+    Args:
+        comparison: Of either track.
+        looks: Entry id → look.
+    """
+    chosen = pinned_rows(comparison, looks)
+    others = [row for row in comparison.rows if row not in chosen]
+    for row in sorted(others, key=lambda row: strength(row, comparison), reverse=True):
+        if len(chosen) < SHOWN and looks[row.entry.id].colour not in {looks[one.entry.id].colour for one in chosen}:
+            chosen.append(row)
+    return chosen
+
+
+def front(panel: Panel, looks: Mapping[str, Look]) -> Panel:
+    """A panel with the rows and learning curves alone that are shown until a reader asks for more.
+
+    Args:
+        panel: Of any comparison.
+        looks: Entry id → look.
+    """
+    lines = tuple(line for line in panel.lines if not line.extra)
+    shown = {line.entry.id for line in lines}
+    comparison = panel.comparison
+    drawn = replace(comparison, rows=tuple(row for row in comparison.rows if row.entry.id in shown))
+    curves = tuple(_curves(drawn, looks, ()))
+    return replace(panel, lines=lines, figures={kind: curves if kind == "curves" else () for kind in panel.figures})
 
 
 def file_of(entry: Entry) -> str:
@@ -133,25 +196,43 @@ def file_of(entry: Entry) -> str:
 
 
 def _panel(anchor: str, comparison: Comparison, looks: Mapping[str, Look]) -> Panel:
-    shown = shown_diagnostics(comparison)
-    heads = [Head(title) for title in shown.values()] + [_head(column) for column in comparison.columns]
+    diagnostics = shown_diagnostics(comparison)
+    heads = [Head(title) for title in diagnostics.values()] + [_head(column) for column in comparison.columns]
+    shown = shown_rows(comparison, looks)
+    rows = [*shown, *(row for row in comparison.rows if row not in shown)]
+    by_strength = sorted(rows[len(shown) :], key=lambda row: strength(row, comparison), reverse=True)
+    drawn = replace(comparison, rows=tuple([*shown, *by_strength][:_DRAWN]))
+    extra = {row.entry.id for row in rows[len(shown) :]}
+    pinned = {row.entry.id for row in pinned_rows(comparison, looks)}
     return Panel(
         anchor=anchor,
         comparison=comparison,
         what=what_was_run(comparison),
         heads=tuple(heads),
-        lines=tuple(_line(row, comparison, list(shown), looks[row.entry.id]) for row in comparison.rows),
+        lines=tuple(
+            _line(
+                row,
+                comparison,
+                list(diagnostics),
+                looks[row.entry.id],
+                pinned=row.entry.id in pinned,
+                extra=row.entry.id in extra,
+            )
+            for row in rows
+        ),
         notes=tuple(note for note in notes(comparison) if not note.startswith("Against ")),
+        drawn=len(drawn.rows),
         figures={
             kind: tuple(figures)
             for kind, figures in (
-                ("differences", _differences(comparison, looks)),
-                ("curves", _curves(comparison, looks)),
-                ("trade-off", _trade_offs(comparison, looks)),
-                ("diagnostics", _diagnostics(comparison, looks)),
+                ("differences", _differences(drawn, looks)),
+                ("curves", _curves(drawn, looks, extra)),
+                ("trade-off", _trade_offs(drawn, looks)),
+                ("diagnostics", _diagnostics(drawn, looks)),
             )
         },
-        highlights=tuple(_highlights(comparison)),
+        findings=tuple(findings(comparison, looks)),
+        nothing=nothing(comparison),
         setting=setting(comparison.first),
     )
 
@@ -161,7 +242,9 @@ def _head(column: Column) -> Head:
     return Head(column.title, lines, less_is_better=column.title in SHORTFALL_METRICS)
 
 
-def _line(row: Row, comparison: Comparison, diagnostics: Iterable[str], look: Look) -> Line:
+def _line(
+    row: Row, comparison: Comparison, diagnostics: Iterable[str], look: Look, *, pinned: bool, extra: bool
+) -> Line:
     results = row.entry.results
     measured = [
         Field(diagnostic_text(row, name), sum(values) / len(values) if values else None)
@@ -175,9 +258,21 @@ def _line(row: Row, comparison: Comparison, diagnostics: Iterable[str], look: Lo
         entry=row.entry,
         look=look,
         fields=(*measured, *(_field(cell, column) for cell, column in cells)),
-        verdict="baseline" if row.label == comparison.baseline else verdict(row, comparison),
+        units=_units(row),
+        pinned=pinned,
+        extra=extra,
         dominated_by=dominated,
     )
+
+
+def _units(row: Row) -> str:
+    estimates = [cell.estimate for cell in row.cells if cell]
+    if not units(row):
+        return ""
+    what, runs = estimates[0].unit, max(one.runs for one in estimates)
+    n = units(row)
+    more = f", {runs} runs" if str(runs) != n else ""
+    return f"{n} {what}{'' if n == '1' else 's'}{more}"
 
 
 def _field(cell: Cell | None, column: Column) -> Field:
@@ -186,50 +281,13 @@ def _field(cell: Cell | None, column: Column) -> Field:
     text, difference = (line.replace("-", "−") for line in cell_lines(cell, column))
     direction = _direction(cell)
     wanted = "lower" if column.title in SHORTFALL_METRICS else "higher"
-    return Field(text, cell.estimate.mean, difference, direction, direction == wanted)
+    theirs = baseline_text(cell, column).replace("-", "−")
+    return Field(text, cell.estimate.mean, difference, theirs, direction, direction == wanted)
 
 
 def _direction(cell: Cell | None) -> str:
     """`higher` or `lower` than the baseline where that is more than noise, else nothing."""
     return _DIRECTIONS.get(cell.verdict, "") if cell else ""
-
-
-def _highlights(comparison: Comparison) -> Iterable[str]:
-    """What stands out, a sentence a column."""
-    if comparison.first.track == "advantage":
-        yield from _levels(comparison)
-        return
-    if comparison.baseline is None:
-        yield f"no entry of {BASELINE}, hence no differences"
-        return
-    everyone = [row.label for row in comparison.rows if row.label != comparison.baseline]
-    found = [
-        f"{direction} {column.title}: {_listed(labels, everyone)}"
-        for index, column in enumerate(comparison.columns)
-        for direction in _DIRECTIONS.values()
-        if (labels := [row.label for row in comparison.rows if _direction(row.cells[index]) == direction])
-    ]
-    yield from found or ["no clear difference"]
-
-
-def _listed(labels: Sequence[str], everyone: Sequence[str]) -> str:
-    """Labels one by one, or, where that is shorter, those that are missing."""
-    missing = [label for label in everyone if label not in labels]
-    if len(missing) >= len(labels) / 2 or len(labels) < 5:
-        return ", ".join(labels)
-    return f"all {len(labels)} others" if not missing else f"all but {', '.join(missing)}"
-
-
-def _levels(comparison: Comparison) -> Iterable[str]:
-    name = "distinct_levels"
-    values = {row.label: row.entry.results[0].diagnostics.get(name) for row in comparison.rows}
-    known = {label: value for label, value in values.items() if value is not None}
-    if known:
-        low, high = min(known.values()), max(known.values())
-        fewest, most = ([label for label, value in known.items() if value == end] for end in (low, high))
-        yield f"{DIAGNOSTICS[name]}: {low:,.0f} ({', '.join(fewest)})" + (
-            f" to {high:,.0f} ({', '.join(most)})" if high > low else ""
-        )
 
 
 def _differences(comparison: Comparison, looks: Mapping[str, Look]) -> Iterable[Figure]:
@@ -239,11 +297,11 @@ def _differences(comparison: Comparison, looks: Mapping[str, Look]) -> Iterable[
             yield Figure("differences", column.title, note, charts.differences(comparison, index, looks))
 
 
-def _curves(comparison: Comparison, looks: Mapping[str, Look]) -> Iterable[Figure]:
+def _curves(comparison: Comparison, looks: Mapping[str, Look], extra: Collection[str]) -> Iterable[Figure]:
     if comparison.first.track == "training":
         for reward in comparison.first.environment.rewards:
             gate = f"counts if {reward.gate.on} ≥ {reward.gate.at_least:g}" if reward.gate else ""
-            yield Figure("curves", reward.name, gate, charts.curves(comparison, reward, looks))
+            yield Figure("curves", reward.name, gate, charts.curves(comparison, reward, looks, extra))
 
 
 def _trade_offs(comparison: Comparison, looks: Mapping[str, Look]) -> Iterable[Figure]:

@@ -27,40 +27,58 @@ function sortable(table) {
         if (x === null || y === null) return (x === null) - (y === null); // missing values last, whatever the order
         return direction * (numeric ? x - y : x.localeCompare(y, "en", { numeric: true }));
       };
-      body.append(...all("tr", body).sort(compare));
+      const [pinned, others] = [true, false].map((wanted) => all("tr", body).filter((row) => row.matches(".pinned") === wanted));
+      body.append(...pinned, ...others.sort(compare));
     });
   });
 }
 
 function filterable(form) {
-  const entries = all("details.entry");
-  const parts = new Map(entries.map((entry) => [entry.dataset.entry, []]));
-  all("[data-entry]").forEach((part) => parts.get(part.dataset.entry)?.push(part));
+  const entries = all("[data-normalizer]");
+  const counted = entries.filter((entry) => !entry.matches(".superseded")).length;
+  const byId = new Map(entries.map((entry) => [entry.dataset.entry, entry]));
   const texts = new Map(entries.map((entry) => [entry, entry.textContent.toLowerCase()]));
+  const panels = all(".panel").map((panel) => ({
+    panel,
+    rows: all("tbody tr", panel),
+    parts: all("[data-entry]", panel),
+    pinned: new Set(all("tr.pinned", panel).map((row) => row.dataset.entry)),
+  }));
 
   function apply() {
     const wanted = new FormData(form);
-    const normalizers = new Set(wanted.getAll("normalizer"));
+    const asked = new Set(wanted.getAll("normalizer"));
     const words = wanted.get("search").toLowerCase().split(/\s+/).filter(Boolean);
     const choices = all("select", form).filter((choice) => choice.value);
+    const searching = words.length + choices.length > 0;
+    const passing = new Set();
     let shown = 0;
     for (const entry of entries) {
       const passes =
-        normalizers.has(entry.dataset.normalizer) &&
         choices.every((choice) => entry.dataset[choice.name] === choice.value) &&
         words.every((word) => texts.get(entry).includes(word));
-      shown += passes;
-      for (const part of parts.get(entry.dataset.entry)) part.toggleAttribute("hidden", !passes);
+      entry.hidden = !passes;
+      if (!passes) continue;
+      passing.add(entry.dataset.entry);
+      shown += !entry.matches(".superseded");
     }
-    for (const part of all("[data-pooled]")) part.toggleAttribute("hidden", !normalizers.has(part.dataset.pooled));
-    for (const panel of all(".panel")) {
-      panel.hidden = !panel.querySelector("tbody tr:not([hidden])");
-      const row = all("[data-panel]").find((row) => row.dataset.panel === panel.id);
-      if (row) row.hidden = panel.hidden;
+    for (const { panel, rows, parts, pinned } of panels) {
+      panel.hidden = !rows.some((row) => passing.has(row.dataset.entry));
+      for (const part of parts) {
+        const id = part.dataset.entry;
+        const named = asked.has(byId.get(id)?.dataset.normalizer);
+        part.toggleAttribute("hidden", !passing.has(id) && !pinned.has(id));
+        part.classList.toggle("asked", named || (searching && passing.has(id)));
+      }
+      panel.closest(".other")?.toggleAttribute("hidden", panel.hidden);
+      for (const row of all("[data-panel]")) if (row.dataset.panel === panel.id) row.hidden = panel.hidden;
     }
-    for (const group of all(".group")) group.hidden = !group.querySelector(".panel:not([hidden])");
-    document.getElementById("shown").textContent = `${shown} of ${entries.length} entries`;
-    document.getElementById("nothing").hidden = shown > 0;
+    for (const group of all(".group")) {
+      if (group.querySelector(".panel")) group.hidden = !group.querySelector(".panel:not([hidden])");
+    }
+    for (const fold of all(".corrected")) fold.hidden = !fold.querySelector(".entry:not([hidden])") && searching;
+    document.getElementById("shown").textContent = `${shown.toLocaleString("en")} of ${counted.toLocaleString("en")} entries`;
+    document.getElementById("nothing").hidden = passing.size > 0;
   }
 
   form.addEventListener("input", apply);
@@ -102,15 +120,13 @@ function rememberTheme(choice) {
 // An entry that a link leads to is opened, and one that a filter hides is shown again.
 function openTarget() {
   const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
-  if (target?.closest("[hidden]")) document.getElementById("filters").reset();
-  const details = target?.closest("details");
-  if (details) details.open = true;
+  if (target?.closest("[hidden]")) document.getElementById("filters")?.reset();
+  for (let fold = target?.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
   if (target) setTimeout(() => target.scrollIntoView());
 }
 
-if (matchMedia("(max-width: 60rem)").matches) document.querySelector(".fold").open = false;
 all("table.sortable").forEach(sortable);
-filterable(document.getElementById("filters"));
+if (document.getElementById("filters")) filterable(document.getElementById("filters"));
 all(".command").forEach(copyable);
 rememberTheme(document.getElementById("theme"));
 addEventListener("hashchange", openTarget);

@@ -1,0 +1,186 @@
+"""What a visitor asks first: which normalizer differs from the baseline, in which reward, by how much, how surely."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from gdpo_bench.core.rewards import SHORTFALL_METRICS
+from gdpo_bench.leaderboard.compare.board import BASELINE, Cell, Comparison, Row
+from gdpo_bench.leaderboard.compare.statistics import PairedDifference
+from gdpo_bench.leaderboard.show.page.looks import PINNED, Look
+from gdpo_bench.leaderboard.show.pair import p_text
+from gdpo_bench.leaderboard.show.sentences import learned, worth_saying
+from gdpo_bench.leaderboard.show.table import DIAGNOSTICS, estimate_text, from_and_to, means
+
+_NAMED = 3
+"""So many others with the same finding are named."""
+_LEVELS = "distinct_levels"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A quantity in which a normalizer differs from the baseline, surely or as far as few units tell."""
+
+    quantity: str
+    direction: str
+    """`higher` or `lower`."""
+    better: bool
+    """Whether that direction is the wanted one."""
+    clear: bool
+    """Whether it is sure; else units are too few, but they agree."""
+    label: str
+    look: Look
+    change: str
+    """From the baseline's mean to the normalizer's over the same seeds, or from one count of units to the other."""
+    means: str
+    """The means where counts are told; else empty."""
+    difference: str
+    sure: str
+    """In how many units, and the p-value."""
+    note: str
+    """Who learned it, and who else differs so; may be empty."""
+
+
+def findings(comparison: Comparison, looks: Mapping[str, Look]) -> list[Finding]:
+    """What stands out in a comparison: for each reward and direction the normalizer that goes furthest; largest first.
+
+    Args:
+        comparison: Of either track.
+        looks: Entry id → look.
+    """
+    if comparison.first.track == "advantage":
+        return _levels(comparison, looks)
+    base = next((row for row in comparison.rows if row.label == comparison.baseline), None)
+    rewards = comparison.first.environment.rewards
+    found = [
+        (size / (reward.high - reward.low), finding)
+        for index, reward in enumerate(rewards)
+        for direction in ("higher", "lower")
+        if base
+        for size, finding in _furthest(comparison, index, direction, base, looks)
+    ]
+    return [finding for _, finding in sorted(found, key=lambda one: -one[0])]
+
+
+def nothing(comparison: Comparison) -> str:
+    """Why there is no finding, in a sentence."""
+    if comparison.baseline is None:
+        return f"No entry of {BASELINE}, hence no differences."
+    return "No clear difference."
+
+
+def strength(row: Row, comparison: Comparison) -> tuple[bool, float]:
+    """How much a row stands out, for sorting: whether by more than noise, and how far, as a share of a range."""
+    if comparison.first.track == "advantage":
+        return False, row.entry.results[0].diagnostics.get(_LEVELS, 0.0)
+    rewards = row.entry.environment.rewards
+    sizes = [
+        (_is_clear(cell), abs(cell.difference.mean) / (reward.high - reward.low))
+        for cell, reward in zip(row.cells, rewards, strict=False)
+        if cell and cell.difference
+    ]
+    return max(sizes, default=(False, 0.0))
+
+
+def _is_clear(cell: Cell) -> bool:
+    return cell.verdict in ("better", "worse")
+
+
+def _furthest(
+    comparison: Comparison, index: int, direction: str, base: Row, looks: Mapping[str, Look]
+) -> Iterator[tuple[float, Finding]]:
+    """The finding of a column and a direction, if there is one, and how large it is."""
+    column = comparison.columns[index]
+    found = [
+        (row, cell, cell.difference)
+        for row in comparison.rows
+        if (cell := row.cells[index]) is not None
+        and cell.difference is not None
+        and worth_saying(cell)
+        and (sum(cell.difference.tested.values()) > 0) == (direction == "higher")
+    ]
+    # Of those that are shown with the same number, a pinned one stands for all.
+    found.sort(
+        key=lambda one: (
+            not _is_clear(one[1]),
+            -round(abs(one[2].mean), column.decimals),
+            one[0].label not in PINNED,
+            one[0].label,
+        )
+    )
+    for row, cell, difference in found[:1]:
+        wanted = "lower" if column.title in SHORTFALL_METRICS else "higher"
+        notes = [*_who_learned(row, base, column.title), *_others([one.label for one, *_ in found[1:]])]
+        yield (
+            abs(difference.mean),
+            Finding(
+                quantity=column.title,
+                direction=direction,
+                better=direction == wanted,
+                clear=_is_clear(cell),
+                label=row.label,
+                look=looks[row.entry.id],
+                change=_arrow(*from_and_to(cell, column)),
+                means="" if difference.count is None else _arrow(*means(cell, column)),
+                difference=_minus(estimate_text(difference, column.decimals, "+")),
+                sure=_sure(cell, difference),
+                note="; ".join(notes),
+            ),
+        )
+
+
+def _arrow(theirs: str, own: str) -> str:
+    return _minus(f"{theirs} → {own}")
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "−")
+
+
+def _sure(cell: Cell, difference: PairedDifference) -> str:
+    told = f"{max(difference.wins, difference.losses)} of {difference.n} {difference.unit}s"
+    if cell.corrected_p is None or not _is_clear(cell):
+        return f"{told}, too few to be sure"
+    p = p_text(cell.corrected_p)
+    return f"{told}, p {p if p.startswith('<') else f'= {p}'}"
+
+
+def _who_learned(row: Row, base: Row, name: str) -> Iterable[str]:
+    ours, theirs = (learned(one.entry, name) for one in (row, base))
+    if ours != theirs:
+        one, other = (row, base) if ours else (base, row)
+        yield f"{one.label} learned it, {other.label} did not"
+
+
+def _others(labels: Sequence[str]) -> Iterable[str]:
+    if labels:
+        named = sorted(labels, key=lambda label: label not in PINNED)[:_NAMED]
+        more = f" and {len(labels) - _NAMED} more" if len(labels) > _NAMED else ""
+        yield f"so do {', '.join(named)}{more}" if len(labels) > 1 else f"so does {named[0]}"
+
+
+def _levels(comparison: Comparison, looks: Mapping[str, Look]) -> list[Finding]:
+    values = [(row, row.entry.results[0].diagnostics.get(_LEVELS)) for row in comparison.rows]
+    known = [(row, value) for row, value in values if value is not None]
+    base = next((value for row, value in known if row.label == comparison.baseline), None)
+    if base is None:
+        return []
+    most, fewest = (pick(known, key=lambda one: one[1]) for pick in (max, min))
+    return [
+        Finding(
+            quantity=DIAGNOSTICS[_LEVELS],
+            direction="higher" if value > base else "lower",
+            better=value > base,
+            clear=True,
+            label=row.label,
+            look=looks[row.entry.id],
+            change=_arrow(f"{base:,.0f}", f"{value:,.0f}"),
+            means="",
+            difference=_minus(f"{value - base:+,.0f}"),
+            sure="nothing is random",
+            note="",
+        )
+        for row, value in (most, fewest)
+        if value != base
+    ]
