@@ -1,5 +1,6 @@
 """What becomes of programs that run, and how each way of ending is told."""
 
+import time
 from typing import Any
 
 import pytest
@@ -41,6 +42,22 @@ print(input(), end=" ")
 def test_bytes_that_are_not_text_are_escaped(pool: SandboxPool) -> None:
     (outcome,) = run_text(pool, r"import os; os.write(1, b'ok \xff\xfe \0 ' + 'é'.encode())")
     assert outcome.stdout == "ok \\xff\\xfe \0 é"
+
+
+def test_every_test_finds_an_interpreter_that_nothing_has_run_in(pool: SandboxPool) -> None:
+    source = """
+import gc, os, signal, sys
+print(gc.collect(), len(gc.get_objects()), sys.modules.keys() - sys.builtin_module_names)
+print(os.getcwd(), os.umask(0), signal.getsignal(signal.SIGXFSZ), sys.argv, [p for p in sys.path if "sandbox" in p])
+x = 1 is 1
+"""
+    at_once = run_text(pool, source, "", "")
+    time.sleep(0.5)  # so that a process has been waiting for the next program
+    first, *others = at_once + run_text(pool, source, "", "")
+    assert first.stdout.startswith("0 ")
+    assert first.stdout.endswith("/tmp 63 0 ['solution.py'] []\n")
+    assert "SyntaxWarning" in first.stderr
+    assert {(other.stdout, other.stderr) for other in others} == {(first.stdout, first.stderr)}
 
 
 def test_no_standard_input_is_an_empty_one(pool: SandboxPool) -> None:

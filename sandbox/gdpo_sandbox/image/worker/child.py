@@ -11,7 +11,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import signal
+import select
 import sys
 from collections.abc import Callable, Sequence
 from types import CodeType, ModuleType
@@ -30,10 +30,9 @@ class Child:
     Args:
         files: Of standard input, output and error, of tokens, and of answers; they become descriptors 0 to 4.
         uid: The user to become.
-        box: The working directory.
     """
 
-    def __init__(self, files: Sequence[int], uid: int, box: str) -> None:
+    def __init__(self, files: Sequence[int], uid: int) -> None:
         high = [fcntl.fcntl(file, fcntl.F_DUPFD, _HIGH) for file in files]
         for number, file in enumerate(high):
             os.dup2(file, number, inheritable=number < 3)
@@ -41,23 +40,19 @@ class Child:
         confine.be_first_to_go()
         os.setsid()
         confine.become(uid)
-        os.umask(0o077)
-        os.chdir(box)
-        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python ignores it
-        sys.path.pop(0)  # the worker's own
-        sys.argv = ["solution.py"]
         self._pid = os.getpid()
         self._token = b""
         self._max_bytes = 0
 
     def serve(self) -> NoReturn:
         """Await a program, then its tests, one by one."""
-        rehearse()
+        waited_for = bool(select.select([3], [], [], 0)[0])
+        if not waited_for:
+            rehearse()
         self._await_request()
         program = json.loads(_request())
         self._max_bytes = program["limits"]["output_bytes"]
         confine.limit_resources(program["limits"], tests=program["tests"])
-        interpreter.open_streams()
         try:
             code = compile(program["source"], interpreter.SOURCE_NAME, "exec", dont_inherit=True)
         except BaseException as error:  # also MemoryError and RecursionError, from what no parser can read
@@ -96,6 +91,7 @@ class Child:
         interpreter.leave(end.exit_code if exit_code is None else exit_code)
 
     def _serve_calls(self, code: CodeType, entry: str) -> NoReturn:
+        interpreter.open_streams()
         try:
             function = _find(interpreter.execute(code, "solution"), entry)
         except BaseException as error:
@@ -142,15 +138,14 @@ class Child:
 
 
 def rehearse() -> None:
-    """Do once what most programs will need: the zygote does it for its copies, and each copy before its program comes.
+    """Do once what most programs will need: the zygote does it for its copies, and each copy that nobody waits for yet.
 
-    So code is specialized once for all, and pages that the two would share are copied while nobody waits.
+    So code is specialized once for all, and pages that the two would share are copied while nobody waits. It leaves
+    nothing for the collector, whose counts a program can see.
     """
     interpreter.open_streams()
-    program = json.loads(json.dumps({"source": "def f(x): return [x]"}))
+    program = json.loads(json.dumps({"source": "def f(x): return [x]\ndel f"}))
     interpreter.run(compile(program["source"], interpreter.SOURCE_NAME, "exec"))
-    interpreter.finish()
-    interpreter.unfinished()
 
 
 def _request() -> bytes:

@@ -14,12 +14,14 @@ from __future__ import annotations
 import gc
 import importlib
 import os
+import signal
 import socket
 import struct
+import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from . import confine
+from . import confine, interpreter
 from .child import Child, rehearse
 from .dispatcher import Dispatcher
 from .process import BOX, EMPTY, ENDED, FORK, REAP
@@ -49,11 +51,18 @@ def main() -> NoReturn:
     os.dup2(null, 0)
     os.dup2(null, 1)
     os.close(null)
+    os.umask(0o077)  # from here on, what copies would otherwise do each by itself
+    os.chdir(BOX)
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python ignores it
+    sys.path.pop(0)  # the worker's own
+    sys.argv = ["solution.py"]
     confine.deny_terminals()
     confine.keep_capabilities(confine.CAP_SETUID, confine.CAP_SETGID)
     confine.deny_syscalls()
     for _ in range(REHEARSALS):
         rehearse()
+        interpreter.finish()  # not in copies, whose programs end once or, where they are called, never
+        interpreter.unfinished()
     gc.collect()
     gc.freeze()  # or the collector's marks would copy every page in every child
     # of this container alone, since the kernel counts some things per user over all containers of a machine
@@ -66,7 +75,7 @@ def _serve(requests: socket.socket, dispatcher: int, uid: int) -> NoReturn:
         if command == REAP:
             requests.send(struct.pack("=i", _reap()))
         elif command == FORK:
-            pid = _fork(lambda: Child(files, uid, BOX).serve())  # noqa: B023 - called before `files` changes
+            pid = _fork(lambda: Child(files, uid).serve())  # noqa: B023 - called before `files` changes
             for file in files:
                 os.close(file)
             requests.send(_await(pid, dispatcher))
