@@ -1,4 +1,4 @@
-"""What it brings to judge programs beside training: whole runs with and without, in turns, in one process.
+"""What it brings to score programs beside training: whole runs with and without, in turns, in one process.
 
     OMP_NUM_THREADS=1 python benchmarks/overlap.py      # needs a Docker engine
 
@@ -34,7 +34,7 @@ ENV = "gdpo/CodingMini-v1"
 
 
 class JudgedInTurn(CodingMini):
-    """The same, judged while training waits."""
+    """The same, scored while training waits."""
 
     scored_elsewhere = False
 

@@ -8,7 +8,7 @@ included, in one thread; seconds are of CPU. `growth` is the exponent by which t
 to a hundred thousand: 1 is linear. `memory` is what a further hundred thousand leave behind, beside themselves and
 their scores.
 
-Answers to mathematical problems are judged by Math-Verify in worker processes. Against it, called directly in one
+Answers to mathematical problems are scored by Math-Verify in worker processes. Against it, called directly in one
 thread, stand workers on all cores, on the clock, in turns that each have answers of their own to the same problems, as
 a group of rollouts has. Half of the answers are right, in other words than the true answer (`x=5`), and half are wrong
 (`5+1`), so that none is settled by its text.
@@ -160,7 +160,7 @@ def math_table(turns: int) -> Iterator[str]:
             start = time.perf_counter()
             wanted = math_verify(questions)
             middle = time.perf_counter()
-            verdicts = pool.judge(questions)
+            verdicts = pool.score(questions)
             end = time.perf_counter()
             if sum(a != b for a, b in zip(wanted, verdicts, strict=True)) > len(questions) // 50:  # known slips apart
                 raise RuntimeError(f"{name}: expected Math-Verify's verdicts {wanted}; got {verdicts}")

@@ -26,7 +26,7 @@ from gdpo_bench.agent.backends.vllm import VLLMBackend
 from gdpo_bench.agent.backends.vllm_options import VLLMOptions
 from gdpo_bench.agent.options import EMBEDDED_CONFIGS
 from gdpo_bench.agent.policies.warm_start import build_corpus, warm_start
-from gdpo_bench.agent.policy import Policy, token_log_probs
+from gdpo_bench.agent.policy import Policy, log_probs_of
 
 ENV, GROUP, TOKENS, TURNS = "gdpo/MathMini-v1", 8, 48, 9
 
@@ -47,7 +47,8 @@ def differences(policy: Policy, prompts: list[list[int]], completions: list[Comp
     for i, completion in enumerate(completions):
         prompt = prompts[i // GROUP]
         token_ids = torch.tensor([prompt + completion.token_ids])
-        trainer = token_log_probs(policy.model(input_ids=token_ids).logits, token_ids)[0, len(prompt) - 1 :]
+        logits = policy.model(input_ids=token_ids).logits
+        trainer = log_probs_of(token_ids[:, 1:], logits[:, :-1])[0, len(prompt) - 1 :]
         parts.append((torch.tensor(completion.log_probs) - trainer).abs())
     return torch.cat(parts)
 

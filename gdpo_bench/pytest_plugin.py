@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MARK = "gdpo_conformance"
 ENV_MARK = "gdpo_env"
-_subjects = pytest.StashKey[dict[str, "EnvUnderCheck"]]()
+_checked = pytest.StashKey[dict[str, "EnvUnderCheck"]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -101,21 +101,21 @@ def _run_check(config: pytest.Config, check: str, *args: Any, **kwargs: Any) -> 
     from gdpo_bench.core.errors import GdpoBenchError  # noqa: PLC0415
 
     # All checks of an environment share what it makes of the replies.
-    subjects = config.stash.setdefault(_subjects, {})
+    checked = config.stash.setdefault(_checked, {})
     key = repr((args, kwargs))
     problem = None
     try:
-        if key not in subjects:
-            subjects[key] = EnvUnderCheck(*args, **kwargs)
+        if key not in checked:
+            checked[key] = EnvUnderCheck(*args, **kwargs)
     except GdpoBenchError as error:
         problem = str(error)
     if problem is not None:
         pytest.fail(problem, pytrace=False)
-    result = examine(subjects[key], check)
+    result = examine(checked[key], check)
     if result.status == "skipped":
         pytest.skip(result.detail)
     if result.status == "failed":
-        pytest.fail(f"{subjects[key].name}: {result.detail}", pytrace=False)
+        pytest.fail(f"{checked[key].name}: {result.detail}", pytrace=False)
 
 
 @pytest.fixture

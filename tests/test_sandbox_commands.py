@@ -79,8 +79,8 @@ def test_what_a_program_says_in_the_doctor_and_the_attacks_is_not_obeyed_either(
     monkeypatch.setattr("gdpo_sandbox.attacks.CATALOGUE", (attack,))
     assert main(["sandbox", "attack"]) == 1
     assert "\\x1b[31mBREACH" in capsys.readouterr().out
-    trial = doctor._Trial("colour", "print('\\x1b[31mred')", lambda outcome: True)
-    monkeypatch.setattr(doctor, "_TRIALS", (trial,))
+    probe = doctor._Probe("colour", "print('\\x1b[31mred')", lambda outcome: True)
+    monkeypatch.setattr(doctor, "_PROBES", (probe,))
     assert main(["sandbox", "doctor"]) == 0
     assert "\\x1b[31mred" in capsys.readouterr().out
 

@@ -47,29 +47,21 @@ def without_end_tokens(reply: str) -> str:
     return reply[:end].rstrip()
 
 
-def has_blocks(reply: str, blocks: Sequence[str], known: re.Pattern[str]) -> bool:
-    """Whether a reply is a thought followed by the given blocks, once each, and nothing else.
+def reply_pattern(*blocks: str, known: Sequence[str] = ()) -> re.Pattern[str]:
+    """Matches, by `fullmatch`, a reply that is a thought followed by the given blocks, once each, and nothing else.
 
     The thought is as `after_only_thought` has it, and may mention the other tags. Between the blocks there may be
-    white space. Takes time linear in the length of the reply.
+    white space. Every part can begin and end in one way only, so that a match takes time linear in the reply's length.
 
     Args:
-        reply: What the policy wrote.
-        blocks: Names of the blocks after the thought, in order.
-        known: Matches the opening and closing tags that may not stand elsewhere, see `tag_pattern`.
-
-    Returns:
-        Whether it is so.
+        *blocks: Names of the blocks after the thought, in order.
+        known: Names of further blocks whose tags may stand in none of these.
     """
-    rest = after_only_thought(reply)
-    if rest is None:
-        return False
-    # Text and tags alternate: outside, tag, inside, tag, outside, …
-    pieces = known.split(rest)
-    expected = [tag for block in blocks for tag in (f"<{block}>", f"</{block}>")]
-    return pieces[1::2] == expected and not "".join(pieces[::4]).strip()
+    names = "|".join({"think": None} | dict.fromkeys((*blocks, *known)))
+    body = r"\s*".join(f"<{block}>{_text_without(names)}</{block}>" for block in blocks)
+    return re.compile(rf"(?:\s*<think>)?{_text_without('think')}</think>\s*{body}\s*(?:(?:{_END_TOKEN.pattern})\s*)*")
 
 
-def tag_pattern(*names: str) -> re.Pattern[str]:
-    """Matches, and when splitting keeps, the opening and closing tags of the blocks."""
-    return re.compile(f"(</?(?:{'|'.join(names)})>)")
+def _text_without(tags: str) -> str:
+    """Matches text in which none of these tags opens or closes."""
+    return rf"[^<]*(?:<(?!/?(?:{tags})>)[^<]*)*"

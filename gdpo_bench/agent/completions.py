@@ -33,7 +33,7 @@ class CompletionGroup(Generic[TaskT]):
     task: TaskT
     replies: list[Script]
     labels: list[bool | None]
-    """Whether somebody else judged each reply correct; None where nobody did."""
+    """Whether others call each reply correct; None where nobody did."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pydantic import JsonValue
 
 from gdpo_bench.core import GdpoBenchError
 
@@ -11,10 +11,18 @@ class OutOfMemoryError(GdpoBenchError, RuntimeError):
     """The smallest piece of work does not fit into the device's memory."""
 
 
+class ContextError(GdpoBenchError, ValueError):
+    """A prompt that leaves no room for a reply."""
+
+
+class ScorerFailuresError(GdpoBenchError, RuntimeError):
+    """Reward functions failed on more rollouts than is tolerated."""
+
+
 class DivergedError(GdpoBenchError, RuntimeError):
     """The loss is no longer a number."""
 
-    def __init__(self, loss: float, step: int, batch: list[dict[str, Any]]) -> None:
+    def __init__(self, loss: float, step: int, batch: list[dict[str, JsonValue]]) -> None:
         """Compose the message.
 
         Args:

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
+from pydantic import JsonValue
 
+from gdpo_bench.agent.language_model import Tokenizer
 from gdpo_bench.agent.options import TrainingOptions
 from gdpo_bench.agent.rollouts import Rollouts
 
 Surrogate = Literal["ppo", "gspo", "cispo"]
 Aggregation = Literal["sequence_mean", "token_mean", "constant"]
+Measures = dict[str, float]
+"""By name."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class Batch:
             self.completion_mask = self.completion_mask & ~rollouts.truncated[:, None]
         self.old = rollouts.log_probs[:, 1:]
         self.importance: torch.Tensor | None = None
-        self.measures: dict[str, float] = {}
+        self.measures: Measures = {}
         if own_log_probs is not None:
             self._correct_sampler(own_log_probs)
 
@@ -84,11 +88,11 @@ class Batch:
         counting = self.completion_mask[rows].any(0).nonzero()
         return slice(int(counting[0]), int(counting[-1]) + 1) if len(counting) else slice(0, 1)
 
-    def described(self, rows: torch.Tensor, tokenizer: Any) -> list[dict[str, Any]]:
+    def described(self, rows: torch.Tensor, tokenizer: Tokenizer) -> list[dict[str, JsonValue]]:
         """Some of the rollouts as JSON."""
         return [
             {
-                "text": tokenizer.decode(self.rollouts.token_ids[row]),
+                "text": str(tokenizer.decode(self.rollouts.token_ids[row])),
                 "rewards": self.rollouts.scores.values[row].tolist(),
                 "group": int(self.rollouts.groups[row]),
                 "advantage": float(self.advantages[row]),
@@ -98,7 +102,7 @@ class Batch:
         ]
 
 
-def added(parts: Sequence[dict[str, float]]) -> dict[str, float]:
+def added(parts: Sequence[Measures]) -> Measures:
     """Measures of parts as one's; a process that had no rows has none."""
     names = dict.fromkeys(name for part in parts for name in part)
     return {name: sum(part.get(name, 0.0) for part in parts) for name in names}
@@ -106,7 +110,7 @@ def added(parts: Sequence[dict[str, float]]) -> dict[str, float]:
 
 def minibatch_loss(
     log_probs: torch.Tensor, batch: Batch, rows: torch.Tensor, columns: slice, totals: Totals
-) -> tuple[torch.Tensor, dict[str, float]]:
+) -> tuple[torch.Tensor, Measures]:
     """What a part of a minibatch adds to its loss, which is to be made small.
 
     Args:
@@ -138,7 +142,7 @@ def minibatch_loss(
     if batch.importance is not None:
         surrogate = surrogate * batch.importance[rows, columns].to(device)
     loss = -total(surrogate)
-    measures: dict[str, float] = {}
+    measures: Measures = {}
     if batch.reference is not None:
         divergence = total(k3(log_probs, batch.reference[rows, columns].to(device), mask))
         loss = loss + options.kl_coefficient * divergence

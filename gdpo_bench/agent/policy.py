@@ -1,14 +1,19 @@
-"""A policy: a causal language model with the tokenizer that speaks for it."""
+"""A policy: a causal language model, and the tokenizer that speaks for it.
+
+A chat template writes a whole conversation, and may write a turn otherwise once another follows it: drop a thought, or
+fill one in. A policy must go on from what it drew. So a conversation is rendered with a mark behind the reply, and only
+what stands after the mark is taken from it.
+"""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,24 +22,28 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
-from gdpo_bench.agent.chat import Chat
-from gdpo_bench.core import DataError, GdpoBenchError, Message
+from gdpo_bench.agent.language_model import CausalLM, Tokenizer, has_adapters
+from gdpo_bench.core import DataError, Message
 
 logging.disable_progress_bar()  # small models load at once; the bars would only tear ours apart
 
+_MARK = "Zq7Xmark"
+"""Begins words that no message holds and that no template takes apart."""
+TEMPLATE = "The policy's chat template"
+ADVICE = "Choose another policy or environment, or give the tokenizer another `chat_template` and save it in a folder."
 
-class ContextError(GdpoBenchError, ValueError):
-    """A prompt that leaves no room for a reply."""
+
+class ChatTemplateError(DataError):
+    """A conversation that a policy's chat template cannot carry."""
 
 
 @dataclass(frozen=True)
 class Policy:
     """A model and its tokenizer, whose chat template turns messages into tokens."""
 
-    model: Any
-    """A transformers causal language model."""
-    tokenizer: Any
-    """A transformers tokenizer with a chat template, an end and a padding token."""
+    model: CausalLM
+    tokenizer: Tokenizer
+    """With a chat template, an end and a padding token."""
     mixed_precision: bool = False
     """Whether matrix products are computed in bfloat16, from weights in float32."""
     chat_template_kwargs: Mapping[str, JsonValue] = field(default_factory=dict)
@@ -61,7 +70,7 @@ class Policy:
 
     def frozen(self) -> Policy:
         """The policy as it is now; one with adapters is its own model, in which they are switched off."""
-        if hasattr(self.model, "disable_adapter"):
+        if has_adapters(self.model):
             return replace(self, adapters=False)
         return replace(self, model=copy.deepcopy(self.model).eval().requires_grad_(False))
 
@@ -78,11 +87,14 @@ class Policy:
         """
         token_ids = token_ids[:, : columns.stop + 1].to(self.model.device)
         # What prompts predict is not needed, nor what follows the last token.
-        with self.precision(), nullcontext() if self.adapters else self.model.disable_adapter():
+        with self.precision(), self._adapters_off():
             logits = self.model(
                 input_ids=token_ids[:, :-1], use_cache=False, logits_to_keep=columns.stop - columns.start
             ).logits
         return log_probs_of(token_ids[:, columns.start + 1 :], logits, temperature)
+
+    def _adapters_off(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.adapters or not has_adapters(self.model) else self.model.disable_adapter()
 
     def precision(self) -> torch.autocast:
         """The context in which the model is called."""
@@ -102,10 +114,6 @@ class Policy:
             ChatTemplateError: The chat template refuses the messages.
         """
         return self.chat.prompt(messages)
-
-    def encode_answer(self, messages: Sequence[Message], drawn_end: int | None) -> list[int]:
-        """Token ids to follow those of a reply; see `Chat.answer`."""
-        return self.chat.answer(messages, drawn_end)
 
     def decode(self, completions: Sequence[Sequence[int]]) -> list[str]:
         """The texts of completions, without the token that ended them and other special tokens."""
@@ -129,82 +137,11 @@ class Policy:
         """Tokens of prompt and reply together at most; None where the model sets no bound."""
         return context_of(self.model.config)
 
-    def check_room(self, tokens: int, max_new_tokens: int, task_id: str) -> None:
-        """Make sure that a reply fits behind a prompt.
 
-        Raises:
-            ContextError: It does not.
-        """
-        check_room(self.context, tokens, max_new_tokens, task_id)
-
-    def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """Names and values of the weights as a checkpoint of the whole model holds them, adapters merged in."""
-        if not hasattr(self.model, "get_base_model"):
-            yield from self.model.state_dict().items()
-            return
-        base = self.model.get_base_model()
-        # Not merged in place: taking an adapter out again leaves rounding behind in half precision.
-        deltas = {
-            f"{name}.base_layer.weight": module.get_delta_weight(adapter)
-            for name, module in base.named_modules()
-            if hasattr(module, "get_delta_weight")
-            for adapter in module.active_adapters
-        }
-        for name, value in base.state_dict().items():
-            if "lora_" not in name:
-                yield name.replace(".base_layer", ""), value + deltas[name] if name in deltas else value
-
-
-def context_of(config: Any) -> int | None:
+def context_of(config: object) -> int | None:
     """Tokens that a model reads at most, by its transformers configuration; None where that sets no bound."""
     bound: int | None = getattr(getattr(config, "text_config", config), "max_position_embeddings", None)
     return bound
-
-
-def check_room(
-    context: int | None,
-    tokens: int,
-    max_new_tokens: int,
-    task_id: str,
-    remedy: str = "a policy with a longer context",
-) -> None:
-    """Make sure that a reply fits behind a prompt.
-
-    Args:
-        context: Tokens that the policy reads at most; None for any number.
-        tokens: Of the prompt.
-        max_new_tokens: Of the longest reply.
-        task_id: Whose prompt; empty for no particular one.
-        remedy: What has more room.
-
-    Raises:
-        ContextError: It does not.
-    """
-    if context is None or tokens + max_new_tokens <= context:
-        return
-    what = (
-        f"The prompt of task {task_id} has {tokens} tokens, to which {max_new_tokens} may be added"
-        if task_id
-        else f"A reply may have {max_new_tokens} tokens"
-    )
-    raise ContextError(
-        f"{what} (max_new_tokens), but the policy reads {context} at most, prompt and reply together. Choose a smaller "
-        f"max_new_tokens{', an environment with shorter prompts,' if task_id else ''} or {remedy}."
-    )
-
-
-def token_log_probs(logits: torch.Tensor, token_ids: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
-    """Log-probability of each token given those before it.
-
-    Args:
-        logits: (N, L, V) of a causal model over `token_ids`.
-        token_ids: (N, L).
-        temperature: Of the sampling that drew the tokens.
-
-    Returns:
-        (N, L − 1); column t belongs to token t + 1.
-    """
-    return log_probs_of(token_ids[:, 1:], logits[:, :-1], temperature)
 
 
 def log_probs_of(tokens: torch.Tensor, logits: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
@@ -218,3 +155,198 @@ def log_probs_of(tokens: torch.Tensor, logits: torch.Tensor, temperature: float 
     scaled = logits.float() if temperature == 1 else logits.float() / temperature
     # Not log_softmax and gather, which would hold (N, T, V) once more and takes nearly twice as long.
     return -F.cross_entropy(scaled.flatten(0, 1), tokens.flatten(), reduction="none").view(tokens.shape)
+
+
+@dataclass(frozen=True)
+class _Joint:
+    """What a template writes between a reply and the text that answers it."""
+
+    tokens: list[int]
+    closing: int
+    """So many of them, the first, end the reply's turn; 0 where it ends by the next one's beginning."""
+    end: int | None
+    """The token by which the template ends a reply; None where it has none for that."""
+
+    def covered_by(self, drawn_end: int) -> int:
+        """How many of the tokens the token stands for by which a reply ended."""
+        within = self.tokens[: self.closing] or self.tokens
+        return within.index(drawn_end) + 1 if drawn_end in within else self.closing
+
+
+@dataclass(frozen=True)
+class Chat:
+    """A tokenizer's chat template at work."""
+
+    tokenizer: Tokenizer
+    kwargs: Mapping[str, JsonValue] = field(default_factory=dict)
+    """Options of the template, such as `enable_thinking`."""
+    model_ends: Sequence[int] = ()
+    """Tokens that end a reply according to the model's generation config."""
+    _joints: dict[str, _Joint] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Role of the answer → joint, as far as they have been needed."""
+
+    def prompt(self, messages: Sequence[Message]) -> list[int]:
+        """Token ids of a conversation, ready for a reply.
+
+        Raises:
+            ChatTemplateError: The template refuses the messages.
+        """
+        return self.tokens(self.render(messages))
+
+    def answer(self, messages: Sequence[Message], drawn_end: int | None) -> list[int]:
+        """Token ids between a reply as it was drawn and the next one.
+
+        Args:
+            messages: The conversation so far; its last two are the reply and the answer to it.
+            drawn_end: The token by which the reply ended; None where it was truncated, and the template's own comes in.
+
+        Raises:
+            ChatTemplateError: The template refuses the answer or leaves it out.
+        """
+        joint = self._joint(messages[-1]["role"])
+        tokens = self.tokens(self._after_reply(messages))
+        return tokens if drawn_end is None else tokens[joint.covered_by(drawn_end) :]
+
+    def tokens(self, text: str) -> list[int]:
+        """Token ids of a text, special tokens in it included."""
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    @cached_property
+    def end_tokens(self) -> tuple[int, ...]:
+        """The tokens that end a reply, first the one that the template writes."""
+        return tuple(dict.fromkeys([*self._written_ends(), *self._known_ends]))
+
+    @cached_property
+    def control_tokens(self) -> frozenset[int]:
+        """Special tokens that are no part of a text.
+
+        Those of a pair, as `<think>` and `</think>` are special in some tokenizers, are markup and belong to the text.
+        """
+        tokenizer = self.tokenizer
+        special = {id: str(tokenizer.convert_ids_to_tokens(id)) for id in self._special}
+        names = set(special.values())
+        names -= {tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token, tokenizer.unk_token}  # <s> and </s>
+        pairs = {name for name in names if name.startswith("<") and f"</{name[1:]}" in names}
+        return frozenset(id for id, name in special.items() if name.replace("</", "<", 1) not in pairs)
+
+    @cached_property
+    def folds_system(self) -> bool:
+        """Whether the template has no system role, so that a system message goes into the first user turn."""
+        system, user = marked(["system", "user"])
+        try:
+            if user["content"] not in self._apply([user]):
+                return False
+        except ChatTemplateError:
+            return False  # whatever it refuses, it is not the system message
+        try:
+            return system["content"] not in self._apply([system, user])
+        except ChatTemplateError:
+            return True
+
+    def _written_ends(self) -> Iterator[int]:
+        """The tokens by which the template ends a reply."""
+        for role in ("user", "tool"):
+            try:
+                end = self._joint(role).end
+            except ChatTemplateError:
+                continue  # `check` speaks of it where an environment needs the role
+            if end is not None:
+                yield end
+
+    def _joint(self, role: str) -> _Joint:
+        """What stands between a reply and an answer of a role.
+
+        Raises:
+            ChatTemplateError: The template refuses the answer or leaves it out.
+        """
+        if role not in self._joints:
+            conversation = marked(["user", "assistant", role])
+            _, reply, answer = (message["content"] for message in conversation)
+            between, answered, _ = self._apply(conversation).rpartition(reply)[2].partition(answer)
+            if not answered:
+                raise ChatTemplateError(f"{TEMPLATE} leaves out an answer of the role {role}. {ADVICE}")
+            try:
+                _, replied, after = self._apply(conversation[:2], reply_next=False).rpartition(reply)
+            except ChatTemplateError:
+                replied = after = ""
+            self._joints[role] = self._split(self.tokens(between), self.tokens(after if replied else ""))
+        return self._joints[role]
+
+    def _split(self, tokens: list[int], last: list[int]) -> _Joint:
+        """Find the end of a reply's turn.
+
+        Args:
+            tokens: Between the reply and its answer.
+            last: After a reply that is the last message.
+        """
+        shared = (one for one, _ in takewhile(lambda pair: pair[0] == pair[1], zip(tokens, last, strict=False)))
+        if turn := [token for token in shared if token in self._added]:
+            end = next((token for token in turn if token in self._known_ends), turn[0])
+            return _Joint(tokens, tokens.index(end) + 1, end)
+        final = next((token for token in last if token in self._added), None)
+        if final is None:  # a turn ends by the next one's beginning
+            return _Joint(tokens, 0, next((token for token in tokens if token in self._added), None))
+        replaced = bool(tokens) and tokens[0] in self._added  # it ends otherwise where another turn follows
+        return _Joint(tokens, int(replaced), final)
+
+    def _after_reply(self, messages: Sequence[Message]) -> str:
+        """What the template writes behind the last reply."""
+        mark = _MARK + "."
+        *before, reply, answer = messages
+        marked: Message = {"role": "assistant", "content": reply["content"] + mark}
+        try:
+            _, found, after = self.render([*before, marked, answer]).rpartition(mark)
+        except ChatTemplateError:
+            found = after = ""
+        if not found:  # a reply may hold what the template refuses or takes apart
+            unsaid: Message = {"role": "assistant", "content": mark}
+            said = [unsaid if message["role"] == "assistant" else message for message in messages]
+            _, found, after = self.render(said).rpartition(mark)
+        if not found:
+            raise ChatTemplateError(f"{TEMPLATE} leaves out a reply. {ADVICE}")
+        return after
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """The text of a conversation, up to where a reply begins."""
+        if messages and messages[0]["role"] == "system" and self.folds_system:
+            messages = _folded(messages)
+        return self._apply(messages)
+
+    def _apply(self, messages: Sequence[Message], *, reply_next: bool = True) -> str:
+        try:
+            text: str = self.tokenizer.apply_chat_template(
+                list(messages), tokenize=False, add_generation_prompt=reply_next, **self.kwargs
+            )
+        except Exception as error:  # a template is somebody else's program
+            roles, reason = ", ".join(message["role"] for message in messages), str(error).rstrip(".")
+            raise ChatTemplateError(f"{TEMPLATE} refuses messages of the roles {roles}: {reason}.") from error
+        return text.encode(errors="replace").decode()  # tokenizers refuse unpaired surrogates
+
+    @cached_property
+    def _known_ends(self) -> list[int]:
+        own = self.tokenizer.eos_token_id
+        return list(dict.fromkeys([*([] if own is None else [own]), *self.model_ends]))
+
+    @cached_property
+    def _special(self) -> set[int]:
+        added = {id for id, token in self.tokenizer.added_tokens_decoder.items() if token.special}
+        return added | set(self.tokenizer.all_special_ids)
+
+    @cached_property
+    def _added(self) -> set[int]:
+        return set(self.tokenizer.added_tokens_decoder) | self._special
+
+
+def marked(roles: Sequence[str]) -> list[Message]:
+    """Messages whose texts are marks, each another."""
+    return [{"role": role, "content": f"{_MARK}{number}."} for number, role in enumerate(roles)]
+
+
+def _folded(messages: Sequence[Message]) -> list[Message]:
+    """A system message at the beginning of the first user turn."""
+    system, *rest = messages
+    if not rest or rest[0]["role"] != "user":
+        return [{"role": "user", "content": system["content"]}, *rest]
+    text = "\n\n".join(filter(None, (system["content"], rest[0]["content"])))
+    return [{"role": "user", "content": text}, *rest[1:]]

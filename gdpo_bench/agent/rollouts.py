@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from gdpo_bench.agent.backends.protocol import Completion, RolloutBackend, Sampling
+from gdpo_bench.agent.errors import ContextError, ScorerFailuresError
 from gdpo_bench.agent.policy import Policy
 from gdpo_bench.core import GroupVectorEnv
-from gdpo_bench.core.scoring import SHOWN_CHARACTERS, Scores, check_failures
+from gdpo_bench.core.scoring import SHOWN_CHARACTERS, Scores
 
 Score = Callable[[], Scores]
 """Gives the rewards (N, K) of replies, perhaps after a wait. Raises what scoring raised."""
@@ -106,6 +107,52 @@ class Tally:
         return scores
 
 
+def check_failures(scores: Scores, max_share: float) -> None:
+    """Stop where reward functions fail too often.
+
+    Raises:
+        ScorerFailuresError: More than `max_share` of the rollouts have a failed reward.
+    """
+    share = float(scores.failed.any(1).mean())
+    if share > max_share:
+        raise ScorerFailuresError(
+            f"Reward functions failed on {share:.0%} of {len(scores.failed)} rollouts, more than the {max_share:.0%} "
+            f"that max_failed_share allows. The first: {scores.failures[0]!s:.{SHOWN_CHARACTERS}}"
+        )
+
+
+def check_room(
+    context: int | None,
+    tokens: int,
+    max_new_tokens: int,
+    task_id: str,
+    remedy: str = "a policy with a longer context",
+) -> None:
+    """Make sure that a reply fits behind a prompt.
+
+    Args:
+        context: Tokens that the policy reads at most; None for any number.
+        tokens: Of the prompt.
+        max_new_tokens: Of the longest reply.
+        task_id: Whose prompt; empty for no particular one.
+        remedy: What has more room.
+
+    Raises:
+        ContextError: It does not.
+    """
+    if context is None or tokens + max_new_tokens <= context:
+        return
+    what = (
+        f"The prompt of task {task_id} has {tokens} tokens, to which {max_new_tokens} may be added"
+        if task_id
+        else f"A reply may have {max_new_tokens} tokens"
+    )
+    raise ContextError(
+        f"{what} (max_new_tokens), but the policy reads {context} at most, prompt and reply together. Choose a smaller "
+        f"max_new_tokens{', an environment with shorter prompts,' if task_id else ''} or {remedy}."
+    )
+
+
 def draw(
     env: GroupVectorEnv,
     policy: Policy,
@@ -144,7 +191,7 @@ def draw(
     scores: Scores | None = None
     while True:
         for i in prompts:
-            policy.check_room(len(rows[i].token_ids), sampling.max_new_tokens, ids[i])
+            check_room(policy.context, len(rows[i].token_ids), sampling.max_new_tokens, ids[i])
         completions = backend.generate([rows[i].token_ids for i in prompts], n, sampling, rng)
         texts = [""] * env.num_envs
         decoded = policy.decode([completion.token_ids for completion in completions])
@@ -160,7 +207,7 @@ def draw(
             return _replies(rows, groups, ids), partial(copy, scores)
         n, messages = 1, env.messages
         for i in live:
-            rows[i].read(policy.encode_answer(messages[i], rows[i].end))
+            rows[i].read(policy.chat.answer(messages[i], rows[i].end))
 
 
 class _Row:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
+from dataclasses import KW_ONLY, dataclass
 from itertools import pairwise
 
 import torch
@@ -17,45 +18,40 @@ import torch
 from gdpo_bench.advantages import Normalizer, compute_advantages
 from gdpo_bench.agent.backends.protocol import RolloutBackend
 from gdpo_bench.agent.dynamic_sampling import draw_with_signal
-from gdpo_bench.agent.errors import DivergedError, OutOfMemoryError
-from gdpo_bench.agent.loss import Batch, Totals, added, minibatch_loss
+from gdpo_bench.agent.errors import DivergedError
+from gdpo_bench.agent.language_model import CausalLM
+from gdpo_bench.agent.loss import Batch, Measures, Totals, added, minibatch_loss
+from gdpo_bench.agent.memory import smaller
 from gdpo_bench.agent.options import TrainingOptions
 from gdpo_bench.agent.policy import Policy
 from gdpo_bench.agent.rollouts import Replies, Rollouts, Score, Tally, draw
 from gdpo_bench.agent.weights import Weights
 from gdpo_bench.core import GroupVectorEnv
 
-Measures = dict[str, float]
 
-
+@dataclass(eq=False)
 class TrainingStep:
     """Draws, scores and learns from P prompts × G replies, once a call."""
 
-    processes = 1
+    policy: Policy
+    backend: RolloutBackend
+    env: GroupVectorEnv
+    _: KW_ONLY
+    normalizer: Normalizer
+    reward_weights: Mapping[str, float]
+    options: TrainingOptions
+    rng: torch.Generator
+    tally: Tally
+    scorer: Executor | None = None
+    """Scores replies while log-probabilities are computed."""
+    weights_of: Callable[[CausalLM], Weights] = Weights
 
-    def __init__(
-        self,
-        policy: Policy,
-        backend: RolloutBackend,
-        env: GroupVectorEnv,
-        *,
-        normalizer: Normalizer,
-        reward_weights: Mapping[str, float],
-        options: TrainingOptions,
-        rng: torch.Generator,
-        tally: Tally,
-        scorer: Executor | None = None,
-    ) -> None:
-        """Begin with fresh optimizer state; a `scorer` scores replies while log-probabilities are computed."""
-        self.policy, self.backend, self.env, self.options, self.rng = policy, backend, env, options, rng
-        self.normalizer, self.reward_weights, self.tally, self.scorer = normalizer, reward_weights, tally, scorer
-        self.sampling, self.learning_rates, self.micro_batch = (
-            options.sampling,
-            options.learning_rates(),
-            options.micro_batch,
-        )
-        self.reference = policy.frozen() if options.kl_coefficient else None
-        self.weights = self.make_weights()
+    def __post_init__(self) -> None:
+        options = self.options
+        self.sampling, self.learning_rates = options.sampling, options.learning_rates()
+        self.micro_batch = options.micro_batch
+        self.reference = self.policy.frozen() if options.kl_coefficient else None
+        self.weights = self.weights_of(self.policy.model)
         betas = (options.adam_beta1, options.adam_beta2)
         self.optimizer = torch.optim.AdamW(
             self.weights.trained, betas=betas, eps=options.adam_epsilon, weight_decay=options.weight_decay
@@ -78,11 +74,11 @@ class TrainingStep:
             OutOfMemoryError: Not even one rollout fits into memory.
         """
         clock = [time.perf_counter()]
-        replies, scores = draw_with_signal(self, seed) if self.options.dynamic_sampling else self.draw(seed)
+        replies, rewards = draw_with_signal(self, seed) if self.options.dynamic_sampling else self.draw(seed)
         clock.append(time.perf_counter())
         own, reference = self.log_probs(replies)  # rewards may still be on their way
         clock.append(time.perf_counter())
-        rollouts = replies.scored(scores())
+        rollouts = replies.scored(rewards())
         clock.append(time.perf_counter())
         advantages = self.advantages(rollouts)
         clock.append(time.perf_counter())
@@ -92,15 +88,28 @@ class TrainingStep:
         return rollouts, advantages, learned | {f"seconds/{part}": end - start for part, (start, end) in parts}
 
     def draw(self, seed: int | None) -> tuple[Replies, Score]:
-        """Prompts and replies, and their rewards for whoever waits for them."""
-        replies, score = self.own_draw(seed)
+        """Prompts and replies, and what gives their rewards to whoever waits for them."""
+        replies, score = self.play(seed)
+        self.tally.tokens += int(replies.completion_mask.sum())
         return replies, lambda: self.tally.checked(score(), self.options.max_failed_share)
 
-    def own_draw(self, seed: int | None) -> tuple[Replies, Score]:
-        """What this process draws; a scorer begins at once."""
+    def play(self, seed: int | None) -> tuple[Replies, Score]:
+        """Replies to the next prompts; a scorer begins at once."""
         replies, score = draw(self.env, self.policy, self.backend, sampling=self.sampling, rng=self.rng, seed=seed)
-        self.tally.tokens += int(replies.completion_mask.sum())
         return replies, self.scorer.submit(score).result if self.scorer else score
+
+    def log_probs(self, replies: Replies) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """(N, L − 1) under the policy, where the backend's are not exactly its own, and under the reference policy."""
+        self.backend.sleep()
+        self.policy.model.eval()
+        own = None if self.backend.exact else self.all_log_probs(self.policy, replies.token_ids)
+        return own, None if self.reference is None else self.all_log_probs(self.reference, replies.token_ids)
+
+    @torch.no_grad()
+    def all_log_probs(self, policy: Policy, token_ids: torch.Tensor) -> torch.Tensor:
+        """(N, L − 1) of tokens (N, L) given those before them, on the CPU."""
+        columns, parts = slice(0, token_ids.shape[1] - 1), token_ids.split(self.micro_batch)
+        return torch.cat([policy.log_probs(part, columns, self.options.temperature).cpu() for part in parts])
 
     def advantages(self, rollouts: Rollouts) -> torch.Tensor:
         """Advantages (N,); the normalizer's state advances."""
@@ -131,29 +140,16 @@ class TrainingStep:
 
     def backward(self, batch: Batch, rows: torch.Tensor) -> Measures:
         """Gradients of a minibatch's loss, in parts that fit into memory."""
-        while True:
-            self.optimizer.zero_grad(set_to_none=True)
-            size = min(self.micro_batch, math.ceil(len(rows) / self.processes))
-            found = self.passes(batch, rows, size)
-            if found is not None:
-                return found
-            if size == 1:
-                raise OutOfMemoryError(
-                    "One rollout alone does not fit into memory; choose a smaller max_new_tokens, a smaller "
-                    "policy, or gradient_checkpointing=true for the policy."
-                )
-            self.micro_batch = (size + 1) // 2
+        self.optimizer.zero_grad(set_to_none=True)
+        while (found := self.passes(batch, rows, batch.totals(rows))) is None:
+            self.micro_batch = smaller(min(self.micro_batch, len(rows)))
             self.weights.discard_gradients()
-            torch.cuda.empty_cache()
+        return found
 
-    def passes(self, batch: Batch, rows: torch.Tensor, size: int) -> Measures | None:
-        """Passes over a minibatch, `size` rows each; None where memory runs out."""
-        return self.own_passes(batch, rows, batch.totals(rows), size)
-
-    def own_passes(self, batch: Batch, rows: torch.Tensor, totals: Totals, size: int) -> Measures | None:
-        """Passes over this process's rows of a minibatch."""
+    def passes(self, batch: Batch, rows: torch.Tensor, totals: Totals) -> Measures | None:
+        """A pass for each micro-batch of the rows; None where memory runs out."""
         try:
-            return added([self.one_pass(batch, part, totals) for part in batch.parts(rows, size)])
+            return added([self.one_pass(batch, part, totals) for part in batch.parts(rows, self.micro_batch)])
         except torch.OutOfMemoryError:
             return None  # and not on from here: the error's traceback still holds the activations
 
@@ -173,24 +169,6 @@ class TrainingStep:
         self.optimizer.step()
         return norm
 
-    def log_probs(self, replies: Replies) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-        """(N, L − 1) under the policy, where the backend's are not exactly its own, and under the reference policy."""
-        self.backend.sleep()
-        self.policy.model.eval()
-        own = None if self.backend.exact else self.all_log_probs(self.policy, replies)
-        return own, None if self.reference is None else self.all_log_probs(self.reference, replies)
-
-    @torch.no_grad()
-    def all_log_probs(self, policy: Policy, replies: Replies, share: slice = slice(None)) -> torch.Tensor:
-        """(N, L − 1) of all replies, or of a share of them, on the CPU."""
-        token_ids, columns = replies.token_ids[share], slice(0, replies.token_ids.shape[1] - 1)
-        parts = token_ids.split(self.micro_batch)
-        return torch.cat([policy.log_probs(part, columns, self.options.temperature).cpu() for part in parts])
-
     def shuffled(self, count: int) -> torch.Tensor:
         """Rows in the order of an epoch."""
         return torch.randperm(count, generator=self.rng)
-
-    def make_weights(self) -> Weights:
-        """What is trained."""
-        return Weights(self.policy.model)

@@ -31,14 +31,13 @@ from gdpo_bench.agent.evaluation import draw_held_out
 from gdpo_bench.agent.metrics import MetricsLog, evaluation_measures, step_measures, told_apart
 from gdpo_bench.agent.options import TrainingOptions
 from gdpo_bench.agent.policy import Policy
-from gdpo_bench.agent.rollouts import Tally
+from gdpo_bench.agent.rollouts import Tally, check_failures
 from gdpo_bench.agent.scale.overlap import scorer_for
 from gdpo_bench.agent.scale.processes import World
 from gdpo_bench.agent.scale.shared_step import SharedStep
 from gdpo_bench.agent.step import TrainingStep
 from gdpo_bench.core import DataError, GroupVectorEnv
 from gdpo_bench.core.measurements import Evaluation, RewardVectors, evaluate
-from gdpo_bench.core.scoring import check_failures
 
 _VECTORS = "vectors.safetensors"
 

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
+
+from gdpo_bench.agent.language_model import CausalLM
 
 
 class Weights:
     """The weights of a model in one process."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: CausalLM) -> None:
         """Take a model as it is.
 
         Args:
             model: A transformers model, perhaps with adapters.
         """
         self.model = model
-        self.trained: list[Any] = [weights for weights in model.parameters() if weights.requires_grad]
+        self.trained = [weights for weights in model.parameters() if weights.requires_grad]
         """What the optimizer changes."""
 
-    def named(self) -> dict[str, Any]:
+    def named(self) -> dict[str, torch.Tensor]:
         """The whole weights that are trained, by name, each once where two names share one."""
         return {name: value.data for name, value in self.model.named_parameters() if value.requires_grad}
 

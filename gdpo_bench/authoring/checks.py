@@ -70,21 +70,21 @@ def check(id: str, says: str, needs: tuple[str, ...] = ()) -> Callable[[Callable
     return enter
 
 
-def examine(subject: EnvUnderCheck, check: str) -> CheckResult:
-    """Run a check on a subject, once."""
-    found = subject.results.get(check)
+def examine(checked: EnvUnderCheck, check: str) -> CheckResult:
+    """Run a check, once."""
+    found = checked.results.get(check)
     if not isinstance(found, CheckResult):
-        found = subject.results[check] = _run(subject, CHECKS[check])
+        found = checked.results[check] = _run(checked, CHECKS[check])
     return found
 
 
-def _run(subject: EnvUnderCheck, check: Check) -> CheckResult:
+def _run(checked: EnvUnderCheck, check: Check) -> CheckResult:
     for needed in check.needs:
-        if examine(subject, needed).status == "failed":
+        if examine(checked, needed).status == "failed":
             return CheckResult(check.id, "skipped", f"That makes no sense before `{needed}` passes.")
     try:
-        with blaming(subject.name):
-            check.run(subject)
+        with blaming(checked.name):
+            check.run(checked)
     except SkippedError as skipped:
         return CheckResult(check.id, "skipped", str(skipped))
     except RewardError:
@@ -111,5 +111,5 @@ def check_env(env: str | TextEnv[Any], tasks: int = 20, **options: Any) -> list[
     Raises:
         GdpoBenchError: The environment cannot be made, a split is empty, or data are missing.
     """
-    subject = EnvUnderCheck(env, tasks, **options)
-    return [examine(subject, check) for check in CHECKS]
+    checked = EnvUnderCheck(env, tasks, **options)
+    return [examine(checked, check) for check in CHECKS]

@@ -8,17 +8,17 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
-from gdpo_bench.authoring.processes import Report, in_processes
-from gdpo_bench.authoring.trials import (
+from gdpo_bench.authoring.probes import (
     Outcome,
-    Trial,
-    corrupted_trials,
-    demonstration_trials,
-    odd_trials,
+    Probe,
+    corrupted_probes,
+    demonstration_probes,
+    odd_probes,
     play,
     play_alone,
-    reference_trials,
+    reference_probes,
 )
+from gdpo_bench.authoring.processes import Report, in_processes
 from gdpo_bench.core.env import TextEnv, build_env, tasks_of
 from gdpo_bench.core.errors import DataError, DeclarationError, GdpoBenchError, RewardError
 from gdpo_bench.core.foreign import blaming
@@ -76,30 +76,30 @@ class EnvUnderCheck:
         return [spec.name for spec in self.env.reward_specs]
 
     @cached_property
-    def references(self) -> list[Trial]:
+    def references(self) -> list[Probe]:
         """Reference replies to the sampled tasks that have one."""
-        return reference_trials(self.env, self.sample)
+        return reference_probes(self.env, self.sample)
 
     @cached_property
-    def demonstrated(self) -> list[Trial] | GdpoBenchError:
+    def demonstrated(self) -> list[Probe] | GdpoBenchError:
         """Some demonstrations, or why there are none."""
         try:
-            return [] if self.missing else demonstration_trials(self.env, self.name)
+            return [] if self.missing else demonstration_probes(self.env, self.name)
         except GdpoBenchError as error:
             return error
 
     @property
-    def demonstrations(self) -> list[Trial]:
+    def demonstrations(self) -> list[Probe]:
         """Some demonstrations, none where they cannot be drawn."""
         return self.demonstrated if isinstance(self.demonstrated, list) else []
 
     @cached_property
-    def broken(self) -> dict[str, tuple[ScoringFailure, Trial]]:
+    def broken(self) -> dict[str, tuple[ScoringFailure, Probe]]:
         """Rewards that raise whatever is replied: on a reference, or on each of the odd replies. With an instance."""
-        found: dict[str, tuple[ScoringFailure, Trial]] = {}
-        for trial, outcome in zip(self.references, self.reference_outcomes, strict=True):
+        found: dict[str, tuple[ScoringFailure, Probe]] = {}
+        for probe, outcome in zip(self.references, self.reference_outcomes, strict=True):
             for failure in outcome.failures:
-                found.setdefault(failure.reward, (failure, trial))
+                found.setdefault(failure.reward, (failure, probe))
         scored = [outcome for outcome in self.outcomes if not outcome.error]
         failing = [{failure.reward for failure in outcome.failures} for outcome in scored]
         for name in set.intersection(*failing) if failing else ():
@@ -108,30 +108,30 @@ class EnvUnderCheck:
         return found
 
     @cached_property
-    def trials(self) -> list[Trial]:
+    def probes(self) -> list[Probe]:
         """Good, imperfect and odd replies; the odd ones last."""
         chosen = _spread(self.references, _CORRUPTED)
         reference = self.references[0].replies[-1] if self.references else ""
         return [
             *chosen,
-            *corrupted_trials(chosen),
+            *corrupted_probes(chosen),
             *self.demonstrations,
-            *odd_trials(self.sample[0], reference),
+            *odd_probes(self.sample[0], reference),
         ]
 
     @cached_property
     def reports(self) -> tuple[Report, Report]:
-        """What two processes with different hash seeds made of the trials."""
-        return in_processes(self.make, self.name, list(self.tasks), self.trials)
+        """What two processes with different hash seeds made of the probes."""
+        return in_processes(self.make, self.name, list(self.tasks), self.probes)
 
     @cached_property
-    def playable(self) -> list[Trial]:
-        """Trials that do no harm to this process: those that another one has survived."""
-        return self.trials[: min(report.survived for report in self.reports)]
+    def playable(self) -> list[Probe]:
+        """Probes that do no harm to this process: those that another one has survived."""
+        return self.probes[: min(report.survived for report in self.reports)]
 
     @cached_property
     def outcomes(self) -> list[Outcome]:
-        """What each playable trial earns when played alone."""
+        """What each playable probe earns when played alone."""
         return self.alone(self.playable)
 
     @cached_property
@@ -140,18 +140,18 @@ class EnvUnderCheck:
         return self.alone(self.references)
 
     @cached_property
-    def scored(self) -> tuple[list[Trial], list[Outcome]]:
-        """Trials to be played several times, and their outcomes: those that can be scored, and quickly."""
+    def scored(self) -> tuple[list[Probe], list[Outcome]]:
+        """Probes to be played several times, and their outcomes: those that can be scored, and quickly."""
         rows = [
             i
-            for i, (trial, outcome) in enumerate(zip(self.playable, self.outcomes, strict=True))
-            if not outcome.error and max(map(len, trial.replies)) < _LONG
+            for i, (probe, outcome) in enumerate(zip(self.playable, self.outcomes, strict=True))
+            if not outcome.error and max(map(len, probe.replies)) < _LONG
         ]
         return [self.playable[i] for i in rows], [self.outcomes[i] for i in rows]
 
     @cached_property
     def together(self) -> list[Outcome] | RewardError:
-        """What the scored trials earn side by side, or why their rewards cannot be read then."""
+        """What the scored probes earn side by side, or why their rewards cannot be read then."""
         try:
             return play(self.env, self.name, self.scored[0])
         except RewardError as error:
@@ -168,14 +168,14 @@ class EnvUnderCheck:
             return None
         return copied
 
-    def alone(self, trials: Sequence[Trial], env: TextEnv[Any] | None = None) -> list[Outcome]:
-        """Play trials one by one.
+    def alone(self, probes: Sequence[Probe], env: TextEnv[Any] | None = None) -> list[Outcome]:
+        """Play probes one by one.
 
         Args:
-            trials: The trials.
-            env: Another instance than that of the subject.
+            probes: The probes.
+            env: Another instance than the one that is checked.
         """
-        return [play_alone(env or self.env, self.name, trial) for trial in trials]
+        return [play_alone(env or self.env, self.name, probe) for probe in probes]
 
 
 def _splits(env: TextEnv[Any], name: str) -> tuple[dict[str, Sequence[Task]], dict[str, DataError]]:

@@ -14,13 +14,13 @@ from rich.table import Table
 
 from gdpo_bench.authoring.describe import first_paragraph, value_range
 from gdpo_bench.core.env import TextEnv, reward_functions_of, script_replies, tasks_of
-from gdpo_bench.core.episodes import EpisodeBatch, TaskQueue, pick
 from gdpo_bench.core.errors import ReplyError
 from gdpo_bench.core.foreign import blaming
 from gdpo_bench.core.registry import make_env, spec
-from gdpo_bench.core.scoring import Scores
+from gdpo_bench.core.scoring import EpisodeBatch, Scores
 from gdpo_bench.core.task import Task
 from gdpo_bench.core.text import printable
+from gdpo_bench.core.vector_env import TaskQueue, pick
 
 _SHOWN = 2000
 """Characters of an answer or reference that are shown."""

@@ -1,4 +1,4 @@
-"""Playing trials in other processes: under two hash seeds, within a time limit, and where a crash hurts nobody.
+"""Playing probes in other processes: under two hash seeds, within a time limit, and where a crash hurts nobody.
 
 What such a process does stands in `worker`.
 """
@@ -15,25 +15,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gdpo_bench.authoring.trials import Trial
+from gdpo_bench.authoring.probes import Probe
 from gdpo_bench.core.env import TextEnv
 from gdpo_bench.core.processes import start_module
 
 TIME_LIMIT = 60.0
-"""Seconds for one trial, and for making the environment."""
+"""Seconds for one probe, and for making the environment."""
 _POLL = 0.1
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a process made of the trials."""
+    """What a process made of the probes."""
 
     before: dict[str, str]
     """What there is before any reply, as hashes: tasks of each split, references, demonstrations."""
     outcomes: list[dict[str, Any]]
-    """An outcome for each trial, as a dictionary, as far as the process came."""
+    """An outcome for each probe, as a dictionary, as far as the process came."""
     survived: int
-    """How many trials can be played without harm."""
+    """How many probes can be played without harm."""
     problem: str = ""
     """Why the process did not come to its end."""
     started: bool = True
@@ -41,30 +41,30 @@ class Report:
 
 
 def in_processes(
-    make: Callable[[], TextEnv[Any]], name: str, splits: list[str], trials: Sequence[Trial]
+    make: Callable[[], TextEnv[Any]], name: str, splits: list[str], probes: Sequence[Probe]
 ) -> tuple[Report, Report]:
-    """Play trials in two processes at once, whose hash seeds differ.
+    """Play probes in two processes at once, whose hash seeds differ.
 
     Args:
         make: Makes the environment there; pickled.
         name: Its id.
         splits: Whose tasks to compare; of all the environment's, the demonstrations too.
-        trials: What to play.
+        probes: What to play.
 
     Returns:
-        Their reports. Where nothing can be sent to another process, all trials count as harmless.
+        Their reports. Where nothing can be sent to another process, all probes count as harmless.
     """
     try:
-        parcel = pickle.dumps((make, name, splits, list(trials)))
+        parcel = pickle.dumps((make, name, splits, list(probes)))
     except Exception as error:  # whatever an attribute's `__reduce__` raises
-        report = Report({}, [], len(trials), f"{type(error).__name__}: {error}", started=False)
+        report = Report({}, [], len(probes), f"{type(error).__name__}: {error}", started=False)
         return report, report
     with tempfile.TemporaryDirectory(prefix="gdpo-bench-") as folder:
         sent = Path(folder, "sent")
         sent.write_bytes(parcel)
         outputs = [Path(folder, f"output_{seed}") for seed in (1, 2)]
         processes = [_start(seed, sent, output) for seed, output in enumerate(outputs, start=1)]
-        one, two = (_finish(process, output, trials) for process, output in zip(processes, outputs, strict=True))
+        one, two = (_finish(process, output, probes) for process, output in zip(processes, outputs, strict=True))
     return one, two
 
 
@@ -81,7 +81,7 @@ def _start(hash_seed: int, sent: Path, output: Path) -> subprocess.Popen[bytes]:
         )
 
 
-def _finish(process: subprocess.Popen[bytes], output: Path, trials: Sequence[Trial]) -> Report:
+def _finish(process: subprocess.Popen[bytes], output: Path, probes: Sequence[Probe]) -> Report:
     status = _wait(process, output)
     problem = f"ended with status {status}" if status else ""
     if status is None:
@@ -90,11 +90,11 @@ def _finish(process: subprocess.Popen[bytes], output: Path, trials: Sequence[Tri
     lines = [json.loads(line) for line in written.splitlines(keepends=True) if line.endswith("\n")]
     said = output.with_suffix(".said").read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2]
     if not lines:
-        return Report({}, [], len(trials), f"{problem}: {said}", started=False)
+        return Report({}, [], len(probes), f"{problem}: {said}", started=False)
     if not problem:
-        return Report(lines[0], lines[1:], len(trials))
+        return Report(lines[0], lines[1:], len(probes))
     survived = len(lines) - 1
-    where = f" at {trials[survived]}" if survived < len(trials) else ""
+    where = f" at {probes[survived]}" if survived < len(probes) else ""
     return Report(lines[0], lines[1:], survived, f"{problem}{where}{f': {said}' if said else ''}")
 
 

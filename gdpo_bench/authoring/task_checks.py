@@ -11,21 +11,21 @@ import numpy as np
 
 from gdpo_bench.authoring.checks import FailedError, SkippedError, check
 from gdpo_bench.authoring.env_under_check import EnvUnderCheck
-from gdpo_bench.authoring.trials import Trial, demonstration_trials, play_alone
-from gdpo_bench.core.episodes import EpisodeBatch
+from gdpo_bench.authoring.probes import Probe, demonstration_probes, play_alone
 from gdpo_bench.core.errors import GdpoBenchError
+from gdpo_bench.core.scoring import EpisodeBatch
 from gdpo_bench.core.task import Task, canonical_json
 
 
 @check("json", "Tasks are JSON-able, and their messages are texts")
-def _json(subject: EnvUnderCheck) -> None:
-    for split, tasks in subject.tasks.items():
+def _json(checked: EnvUnderCheck) -> None:
+    for split, tasks in checked.tasks.items():
         try:
             canonical_json([task.id for task in tasks])
         except (GdpoBenchError, TypeError, ValueError) as error:
             raise FailedError(f"A task of {split!r} is not JSON-able: {error}") from error
-    for task in subject.sample:
-        for message in subject.env.messages(task):
+    for task in checked.sample:
+        for message in checked.env.messages(task):
             texts = isinstance(message, dict) and all(isinstance(message.get(key), str) for key in ("role", "content"))
             if not texts:
                 raise FailedError(
@@ -35,14 +35,14 @@ def _json(subject: EnvUnderCheck) -> None:
 
 
 @check("tasks", "No task occurs twice, and all are the same in every instance", needs=("json",))
-def _tasks(subject: EnvUnderCheck) -> None:
-    twin = [(subject.twin, "called on another instance")] if subject.twin else []
-    for split, tasks in subject.tasks.items():
+def _tasks(checked: EnvUnderCheck) -> None:
+    twin = [(checked.twin, "called on another instance")] if checked.twin else []
+    for split, tasks in checked.tasks.items():
         ids = [task.id for task in tasks]
         twice = [id for id, count in Counter(ids).items() if count > 1]
         if twice:
             raise FailedError(f"{len(twice)} tasks occur more than once in {split!r}, such as {twice[0]}: drop copies.")
-        for again, whose in ((subject.env, "called again"), *twin):
+        for again, whose in ((checked.env, "called again"), *twin):
             if [task.id for task in again.tasks(split)] != ids:
                 raise FailedError(
                     f"tasks({split!r}) gives other tasks or another order when {whose}. Draw them with a seed of "
@@ -51,16 +51,16 @@ def _tasks(subject: EnvUnderCheck) -> None:
 
 
 @check("splits", "Splits share no content", needs=("json",))
-def _splits(subject: EnvUnderCheck) -> None:
-    for error in subject.missing.values():
+def _splits(checked: EnvUnderCheck) -> None:
+    for error in checked.missing.values():
         raise SkippedError(f"{error}")
-    if len(subject.tasks) < 2:
-        raise SkippedError(f"There is only the split {next(iter(subject.tasks))!r}.")
+    if len(checked.tasks) < 2:
+        raise SkippedError(f"There is only the split {next(iter(checked.tasks))!r}.")
     seen: dict[str, tuple[str, Task]] = {}
-    for split, tasks in subject.tasks.items():
+    for split, tasks in checked.tasks.items():
         for task in tasks:
             # In a dialogue the same question may be about other things; a lone prompt is all there is.
-            shown = [m["content"] for m in subject.env.messages(task)] if subject.env.max_turns == 1 else [task.id]
+            shown = [m["content"] for m in checked.env.messages(task)] if checked.env.max_turns == 1 else [task.id]
             key = " ".join(" ".join(shown).split()).casefold()
             before, first = seen.setdefault(key, (split, task))
             if before != split:
@@ -71,19 +71,19 @@ def _splits(subject: EnvUnderCheck) -> None:
 
 
 @check("api", "Gymnasium's checker passes, through MO-Gymnasium's LinearReward", needs=("json",))
-def _api(subject: EnvUnderCheck) -> None:
-    task = subject.sample[0]
-    first = play_alone(subject.env, subject.name, Trial(task, ("hello",), "one word"))
+def _api(checked: EnvUnderCheck) -> None:
+    task = checked.sample[0]
+    first = play_alone(checked.env, checked.name, Probe(task, ("hello",), "one word"))
     if first.error and not first.is_reward_error:
         raise FailedError(f"No episode can be played: {first.error}.")
-    if not subject.registered:
+    if not checked.registered:
         raise SkippedError("Gymnasium makes environments by id; this one is given as an object.")
     if first.error:
         raise SkippedError("Gymnasium's checker needs rewards that can be read; see `values`.")
-    _pass_gymnasiums_checker(subject)
+    _pass_gymnasiums_checker(checked)
 
 
-def _pass_gymnasiums_checker(subject: EnvUnderCheck) -> None:
+def _pass_gymnasiums_checker(checked: EnvUnderCheck) -> None:
     try:
         from gdpo_bench.authoring.linear import FreshLinearReward  # noqa: PLC0415 (optional)
     except ImportError as error:
@@ -93,8 +93,8 @@ def _pass_gymnasiums_checker(subject: EnvUnderCheck) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # advice, such as that the environment is wrapped
-            env = gym.make(subject.name, split=next(iter(subject.tasks)), **subject.options)
-            check_env(FreshLinearReward(env, np.ones(len(subject.names))), skip_render_check=True)
+            env = gym.make(checked.name, split=next(iter(checked.tasks)), **checked.options)
+            check_env(FreshLinearReward(env, np.ones(len(checked.names))), skip_render_check=True)
     except (Exception, SystemExit) as error:  # the checker asserts; the author's code raises what it likes
         raise FailedError(f"Gymnasium's checker says: {error or type(error).__name__}") from error
 
@@ -102,38 +102,38 @@ def _pass_gymnasiums_checker(subject: EnvUnderCheck) -> None:
 @check(
     "demonstrations", "Demonstrations are endless, of training tasks, and fixed by their seed", needs=("json", "tasks")
 )
-def _demonstrations(subject: EnvUnderCheck) -> None:
-    found = subject.demonstrated
-    for error in subject.missing.values():
+def _demonstrations(checked: EnvUnderCheck) -> None:
+    found = checked.demonstrated
+    for error in checked.missing.values():
         raise SkippedError(f"{error}")
     if isinstance(found, GdpoBenchError):
         raise found
     if not found:
         raise SkippedError("demonstrations(rng) yields none; without them the embedded policy cannot be trained.")
-    if len(demonstration_trials(subject.env, subject.name, 500)) < 500:
+    if len(demonstration_probes(checked.env, checked.name, 500)) < 500:
         raise FailedError("The demonstrations end; repeat them in `while True`.")
-    train = {task.id for task in subject.tasks.get("train", ())}
-    strays = [trial for trial in found if trial.task.id not in train]
+    train = {task.id for task in checked.tasks.get("train", ())}
+    strays = [probe for probe in found if probe.task.id not in train]
     if strays:
         raise FailedError(f"{strays[0]} is not of the split 'train'; draw from self.tasks('train').")
-    if demonstration_trials(subject.twin or subject.env, subject.name) != found:
+    if demonstration_probes(checked.twin or checked.env, checked.name) != found:
         raise FailedError("Demonstrations differ although the seed is the same; take all random numbers from `rng`.")
 
 
 @check("pickle", "It can be pickled in the middle of an episode, and made in a spawned process", needs=("json",))
-def _pickle(subject: EnvUnderCheck) -> None:
-    for report in subject.reports:
+def _pickle(checked: EnvUnderCheck) -> None:
+    for report in checked.reports:
         if not report.started:
             raise FailedError(
                 f"It cannot be made in another process: {report.problem}. Define class and tasks at the top of a "
                 "module that can be imported, and take only JSON-able options."
             )
-    trial = Trial(subject.sample[0], ("hello",), "one word")
-    if play_alone(subject.env, subject.name, trial).error:
+    probe = Probe(checked.sample[0], ("hello",), "one word")
+    if play_alone(checked.env, checked.name, probe).error:
         raise SkippedError("No episode can be played; see `api` and `values`.")
-    batch = EpisodeBatch(subject.env, subject.name, [trial.task])
+    batch = EpisodeBatch(checked.env, checked.name, [probe.task])
     try:
-        if subject.env.max_turns > 1:
+        if checked.env.max_turns > 1:
             batch.play(["hello"])
         copied = pickle.loads(pickle.dumps(batch))
     except Exception as error:  # pickle raises TypeError, AttributeError and its own

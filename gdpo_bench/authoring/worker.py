@@ -1,6 +1,6 @@
-"""One of the processes that play trials: `python -m gdpo_bench.authoring.worker SENT OUTPUT`.
+"""One of the processes that play probes: `python -m gdpo_bench.authoring.worker SENT OUTPUT`.
 
-Writes JSON lines: first what there is before any reply, then an outcome for each trial.
+Writes JSON lines: first what there is before any reply, then an outcome for each probe.
 """
 
 from __future__ import annotations
@@ -14,31 +14,31 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
-from gdpo_bench.authoring.trials import Outcome, demonstration_trials, play_alone, reference_trials
+from gdpo_bench.authoring.probes import Outcome, demonstration_probes, play_alone, reference_probes
 from gdpo_bench.core.errors import DeclarationError
 from gdpo_bench.core.task import content_hash
 
 
 def main(sent: str, output: str) -> None:
-    """Play trials.
+    """Play probes.
 
     Args:
-        sent: A file with a pickled recipe of the environment, its id, splits, and the trials.
+        sent: A file with a pickled recipe of the environment, its id, splits, and the probes.
         output: Where to write the lines.
     """
     warnings.simplefilter("ignore")  # our parent tells of them
-    make, name, splits, trials = pickle.loads(Path(sent).read_bytes())
+    make, name, splits, probes = pickle.loads(Path(sent).read_bytes())
     env = make()
     tasks = {split: list(env.tasks(split)) for split in splits}
     before: dict[str, Any] = {f"the tasks of split {split!r}": [t.id for t in found] for split, found in tasks.items()}
-    before["the references"] = [t.replies for t in reference_trials(env, [found[0] for found in tasks.values()])]
+    before["the references"] = [t.replies for t in reference_probes(env, [found[0] for found in tasks.values()])]
     if splits == list(env.splits):  # else data are missing, those of training maybe
         with suppress(DeclarationError):  # the check of demonstrations says so
-            before["the demonstrations"] = [(t.task.id, t.replies) for t in demonstration_trials(env, name)]
+            before["the demonstrations"] = [(t.task.id, t.replies) for t in demonstration_probes(env, name)]
     with open(output, "x", encoding="ascii") as lines:
         _say({what: content_hash(found) for what, found in before.items()}, lines)
-        for trial in trials:
-            _say(_comparable(play_alone(env, name, trial)), lines)
+        for probe in probes:
+            _say(_comparable(play_alone(env, name, probe)), lines)
 
 
 def _say(what: dict[str, Any], lines: TextIO) -> None:

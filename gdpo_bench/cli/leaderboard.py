@@ -45,8 +45,8 @@ from gdpo_bench.leaderboard.show.page import render_site
 from gdpo_bench.leaderboard.show.pair import render_pair
 from gdpo_bench.leaderboard.show.plots import plot_profiles
 from gdpo_bench.leaderboard.show.pooled_table import render_pooled
+from gdpo_bench.leaderboard.show.showable import unshowable
 from gdpo_bench.leaderboard.show.table import render_markdown
-from gdpo_bench.leaderboard.show.trial import unshowable
 
 TABLE_FILE = "README.md"
 _OLD_FORMAT = (

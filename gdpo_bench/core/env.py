@@ -159,8 +159,8 @@ class TextEnv(Generic[TaskT]):
         """The message that answers a reply, or None when the episode ends."""
         return None
 
-    def judged(self, turn: Turn[Any]) -> Any:
-        """What is handed to the reward methods for one turn."""
+    def scored(self, turn: Turn[Any]) -> Any:
+        """What reward methods get of a turn."""
         return turn.reply
 
 
@@ -183,8 +183,8 @@ class DialogEnv(TextEnv[TaskT], Generic[TaskT, StateT]):
         """Act on the reply (the state may change) and answer it, or return None to end."""
         raise NotImplementedError(f"{type(self).__name__} must define respond(task, state, reply).")
 
-    def judged(self, turn: Turn[StateT]) -> Turn[StateT]:
-        """Dialogue rewards see the whole turn."""
+    def scored(self, turn: Turn[StateT]) -> Turn[StateT]:
+        """All of it."""
         return turn
 
 

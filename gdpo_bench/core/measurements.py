@@ -28,7 +28,7 @@ class Evaluation:
     metrics: dict[Metric, float]
     """Canonical metric → its value in [0, 1], from raw rewards; likewise."""
     applicable: dict[str, float]
-    """Reward → share of the rollouts that it applies to and was judged on."""
+    """Reward → share of the rollouts that it applies to and was computed for."""
 
 
 def evaluate(scores: Scores, specs: Sequence[RewardSpec], step: int = 0) -> Evaluation:
@@ -46,35 +46,35 @@ def evaluate(scores: Scores, specs: Sequence[RewardSpec], step: int = 0) -> Eval
     metrics: dict[Metric, float] = {}
     applicable: dict[str, float] = {}
     for k, spec in enumerate(specs):
-        judged = scores.applicable[:, k] & ~scores.failed[:, k]
-        applicable[spec.name] = float(judged.mean())
-        if not judged.any():
+        scored = scores.applicable[:, k] & ~scores.failed[:, k]
+        applicable[spec.name] = float(scored.mean())
+        if not scored.any():
             continue
-        rewards[spec.name] = float(scores.values[judged, k].mean())
+        rewards[spec.name] = float(scores.values[scored, k].mean())
         if spec.metric is not None:
-            full = float((scores.raw[judged, k] >= spec.high).mean())
+            full = float((scores.raw[scored, k] >= spec.high).mean())
             metrics[spec.metric] = full if spec.full_marks_count() else 1 - full
     return Evaluation(step, rewards, metrics, applicable)
 
 
 def label_agreement(scores: Scores, specs: Sequence[RewardSpec], labels: Sequence[bool | None]) -> dict[str, float]:
-    """How often the reward behind `accuracy` says what others' judgements say.
+    """How often the reward behind `accuracy` says what others say of correctness.
 
     Args:
         scores: Rewards (N, K).
         specs: The K rewards.
-        labels: N judgements of whether the reply is correct, None where there is none.
+        labels: N labels, whether others call the reply correct; None where there is none.
 
     Returns:
         `labels`, their number, and `label_agreement`, a share; nothing where there are none.
     """
-    judged = [i for i, label in enumerate(labels) if label is not None]
+    labelled = [i for i, label in enumerate(labels) if label is not None]
     columns = [k for k, spec in enumerate(specs) if spec.metric == "accuracy"]
-    if not judged or not columns:
+    if not labelled or not columns:
         return {}
-    ours = scores.raw[judged, columns[0]] >= specs[columns[0]].high
-    theirs = np.array([labels[i] for i in judged])
-    return {"labels": float(len(judged)), "label_agreement": float((ours == theirs).mean())}
+    ours = scores.raw[labelled, columns[0]] >= specs[columns[0]].high
+    theirs = np.array([labels[i] for i in labelled])
+    return {"labels": float(len(labelled)), "label_agreement": float((ours == theirs).mean())}
 
 
 def curves(
@@ -112,7 +112,7 @@ class RewardVectors:
     advantages: NDArray[np.float64] | None = None
     """(N,), where a normalizer was applied."""
     labels: list[bool | None] = field(default_factory=list)
-    """N judgements of others on whether the reply is correct, or none at all."""
+    """N labels, whether others call the reply correct, or none at all."""
 
     def as_json(self) -> dict[str, Any]:
         """Columns of N values; rewards and masks as K such columns, in the order of the reward vector."""

@@ -1,4 +1,4 @@
-"""From replies to reward vectors: call the reward functions, check them, apply the gates."""
+"""From replies to reward vectors: play the turn, call the reward functions, check them, apply the gates."""
 
 from __future__ import annotations
 
@@ -11,20 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gdpo_bench.core.env import TextEnv, reward_functions_of
-from gdpo_bench.core.errors import GdpoBenchError, RewardError, UnavailableError
+from gdpo_bench.core.env import TextEnv, Turn, reward_functions_of
+from gdpo_bench.core.errors import RewardError, UnavailableError
 from gdpo_bench.core.foreign import raised_at, summary
 from gdpo_bench.core.rewards import RewardFunction, RewardSpec
-from gdpo_bench.core.task import Task
+from gdpo_bench.core.task import Message, Task
 
 _TOLERANCE = 1e-9
 """Slack on a declared range, for values that were computed by division."""
 SHOWN_CHARACTERS = 1000
 """Of a failure; the author's exception may quote the whole reply."""
-
-
-class ScorerFailuresError(GdpoBenchError, RuntimeError):
-    """Reward functions failed on more rollouts than is tolerated."""
 
 
 @dataclass(frozen=True)
@@ -89,11 +85,144 @@ class Scores:
         )
 
 
+class Episode:
+    """One rollout: its task, its transcript, and how far it is."""
+
+    def __init__(self, env: TextEnv[Any], task: Task) -> None:
+        self.task = task
+        self.state = env.begin(task)
+        self.transcript: list[Message] = [_copied(m) for m in env.messages(task)]
+        self.observation = "\n\n".join(message["content"] for message in self.transcript)
+        self.turns = 0
+        self.terminated = False
+        self.truncated = False
+
+    @property
+    def over(self) -> bool:
+        """Whether the episode takes no more replies."""
+        return self.terminated or self.truncated
+
+    def advance(self, env: TextEnv[Any], reply: str) -> Turn[Any]:
+        """Let the environment answer a reply.
+
+        Returns:
+            The turn, to be scored.
+        """
+        before = tuple(self.transcript)
+        answer = env.respond(self.task, self.state, reply)
+        self.turns += 1
+        self.transcript.append({"role": "assistant", "content": reply})
+        if answer is None:
+            self.terminated = True
+            self.observation = ""
+        else:
+            self.transcript.append(_copied(answer))
+            self.observation = answer["content"]
+            self.truncated = self.turns >= env.max_turns
+        return Turn(reply, self.turns - 1, self.over, self.state, before)
+
+
+class EpisodeBatch:
+    """N episodes, played in step."""
+
+    def __init__(
+        self, env: TextEnv[Any], name: str, tasks: Sequence[Task], functions: Sequence[RewardFunction] = ()
+    ) -> None:
+        """Begin an episode for each task.
+
+        Args:
+            env: The environment.
+            name: Its id, for messages.
+            tasks: One task an episode.
+            functions: The environment's K rewards, where they have been looked up.
+        """
+        self._env = env
+        self._name = name
+        self._functions = functions or reward_functions_of(env)
+        self._specs = [function.spec for function in self._functions]
+        self.episodes = [Episode(env, task) for task in tasks]
+        self._sums: NDArray[np.float64] = np.zeros((len(tasks), len(self._functions)))
+
+    def play(self, replies: Sequence[str]) -> Scores:
+        """One turn of every episode that is not over; the others' rows are zero.
+
+        Args:
+            replies: N replies; those of finished episodes are ignored.
+
+        Returns:
+            The rewards of this turn (N, K).
+
+        Raises:
+            RewardError: A reward is not what its declaration allows.
+        """
+        live = [i for i, episode in enumerate(self.episodes) if not episode.over]
+        turns: dict[int, Turn[Any]] = {}
+        broken: dict[int, Exception] = {}
+        for i in live:
+            try:
+                turns[i] = self.episodes[i].advance(self._env, replies[i])
+            except Exception as error:  # the author's code failed on this rollout, not on the others
+                broken[i] = error
+                self.episodes[i].terminated = True
+        rows = list(turns)
+        part = score(
+            self._env,
+            self._name,
+            [self.episodes[i].task for i in rows],
+            [self._env.scored(turn) for turn in turns.values()],
+            self._functions,
+        )
+        scores = Scores.empty(*self._sums.shape)
+        for name in ("values", "raw", "applicable", "failed"):
+            getattr(scores, name)[rows] = getattr(part, name)
+        scores.failures.extend(part.failures)
+        for i, cause in broken.items():
+            scores.applicable[i] = scores.failed[i] = True
+            text = f"respond raised {type(cause).__name__}: {cause}"
+            scores.failures.extend(
+                ScoringFailure(self._name, spec.name, self.episodes[i].task.id, text) for spec in self._specs
+            )
+        if self._env.max_turns > 1:
+            self._sums += scores.raw
+            self._check_sums()
+        return scores
+
+    def _check_sums(self) -> None:
+        for k, spec in enumerate(self._specs):
+            outside = (self._sums[:, k] < spec.low - 1e-9) | (self._sums[:, k] > spec.high + 1e-9)
+            if outside.any():
+                i = int(outside.argmax())
+                raise RewardError(
+                    f"{self._name}: reward {spec.name!r} on task {self.episodes[i].task.id} adds up to "
+                    f"{self._sums[i, k]} over the episode, outside [{spec.low}, {spec.high}]; "
+                    "declare the range of the whole episode."
+                )
+
+    @property
+    def terminated(self) -> NDArray[np.bool_]:
+        """(N,), True where the environment ended the episode."""
+        return np.array([episode.terminated for episode in self.episodes])
+
+    @property
+    def truncated(self) -> NDArray[np.bool_]:
+        """(N,), True where the limit on turns cut the episode off."""
+        return np.array([episode.truncated for episode in self.episodes])
+
+    @property
+    def observations(self) -> tuple[str, ...]:
+        """What each rollout is shown: the prompt at first, then the answer to its last reply."""
+        return tuple(episode.observation for episode in self.episodes)
+
+    def messages(self) -> list[list[Message]]:
+        """Fresh copies of the whole transcripts."""
+        return [[_copied(message) for message in episode.transcript] for episode in self.episodes]
+
+
 def score(
     env: TextEnv[Any],
     name: str,
     tasks: Sequence[Task],
-    judged: Sequence[Any],
+    replies: Sequence[Any],
     functions: Sequence[RewardFunction] = (),
 ) -> Scores:
     """Score N replies with all K rewards of an environment.
@@ -102,7 +231,7 @@ def score(
         env: The environment.
         name: Its id, for messages.
         tasks: The N tasks.
-        judged: The N replies, or turns in a dialogue.
+        replies: The N replies; in a dialogue, turns.
         functions: Its K rewards, where they have been looked up.
 
     Returns:
@@ -117,9 +246,9 @@ def score(
     if not tasks:
         return scores
     for k, function in enumerate(functions):
-        outcomes: list[Any] = _call_batched(env, name, function, tasks, judged) if function.batched else []
+        outcomes: list[Any] = _call_batched(env, name, function, tasks, replies) if function.batched else []
         method = getattr(env, function.method)
-        for task, reply in zip(tasks, judged, strict=True) if not function.batched else ():
+        for task, reply in zip(tasks, replies, strict=True) if not function.batched else ():
             try:
                 outcomes.append(method(task, reply))
             except UnavailableError:
@@ -139,26 +268,12 @@ def score(
     return scores
 
 
-def check_failures(scores: Scores, max_share: float) -> None:
-    """Stop where reward functions fail too often.
-
-    Raises:
-        ScorerFailuresError: More than `max_share` of the rollouts have a failed reward.
-    """
-    share = float(scores.failed.any(1).mean())
-    if share > max_share:
-        raise ScorerFailuresError(
-            f"Reward functions failed on {share:.0%} of {len(scores.failed)} rollouts, more than the {max_share:.0%} "
-            f"that max_failed_share allows. The first: {scores.failures[0]!s:.{SHOWN_CHARACTERS}}"
-        )
-
-
 def _call_batched(
-    env: TextEnv[Any], name: str, function: RewardFunction, tasks: Sequence[Task], judged: Sequence[Any]
+    env: TextEnv[Any], name: str, function: RewardFunction, tasks: Sequence[Task], replies: Sequence[Any]
 ) -> list[Any]:
     method = getattr(env, function.method)
     try:
-        returned = method(tasks, judged)
+        returned = method(tasks, replies)
         single = not isinstance(returned, Iterable) or getattr(returned, "ndim", 1) == 0
         outcomes = [] if single else list(returned)  # a generator may still fail here
     except UnavailableError:
@@ -167,7 +282,7 @@ def _call_batched(
         if len(tasks) == 1:
             return [error]
         # One bad reply must not cost the others their reward: find out whose it is.
-        return [_call_batched(env, name, function, [t], [j])[0] for t, j in zip(tasks, judged, strict=True)]
+        return [_call_batched(env, name, function, [t], [r])[0] for t, r in zip(tasks, replies, strict=True)]
     if single or len(outcomes) != len(tasks):
         raise RewardError(
             f"{name}: batched reward {function.spec.name!r} must return one value a rollout: "
@@ -214,15 +329,20 @@ def _place(spec: RewardSpec, name: str, task: Task) -> str:
 
 
 def apply_gates(scores: Scores, specs: Sequence[RewardSpec]) -> None:
-    """Fill `values` from `raw`. A condition that cannot be judged leaves its reward unjudged too."""
+    """Fill `values` from `raw`. Where the condition does not apply or failed, so does the reward."""
     index = {spec.name: k for k, spec in enumerate(specs)}
     scores.values[:] = scores.raw
-    judged, failed = scores.applicable.copy(), scores.failed.copy()
+    applicable, failed = scores.applicable.copy(), scores.failed.copy()
     for k, spec in enumerate(specs):
         if spec.gate is None:
             continue
         on = index[spec.gate.on]
         scores.values[scores.raw[:, on] < spec.gate.at_least, k] = 0.0
-        scores.failed[:, k] |= failed[:, on] & judged[:, k]
-        scores.applicable[:, k] &= judged[:, on]
+        scores.failed[:, k] |= failed[:, on] & applicable[:, k]
+        scores.applicable[:, k] &= applicable[:, on]
         scores.values[~scores.applicable[:, k] | scores.failed[:, k], k] = 0.0
+
+
+def _copied(message: Message) -> Message:
+    """A message that nobody else holds."""
+    return {"role": message["role"], "content": message["content"]}

@@ -8,11 +8,9 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from gdpo_bench.core.env import tasks_of
-from gdpo_bench.core.episodes import EpisodeBatch, TaskQueue, pick
 from gdpo_bench.core.registry import make_env
-from gdpo_bench.core.spaces import Unicode, reward_space
-from gdpo_bench.core.vector_env import Info, check_replies
+from gdpo_bench.core.spaces import Unicode
+from gdpo_bench.core.vector_env import GroupVectorEnv, Info
 
 
 class RolloutEnv(gym.Env[str, str]):
@@ -37,16 +35,13 @@ class RolloutEnv(gym.Env[str, str]):
         """
         self.metadata = {"render_modes": []}
         self.env_id = env_id
-        self.text_env = make_env(env_id, **options)
-        self.tasks = tasks_of(self.text_env, split or self.text_env.splits[0], env_id)
-        self.reward_specs = tuple(self.text_env.reward_specs)
-        self.reward_space = reward_space(self.reward_specs)
-        self.reward_dim = len(self.reward_specs)
+        self._vector = GroupVectorEnv(make_env(env_id, **options), env_id, 1, 1, split)
+        self.text_env, self.tasks = self._vector.text_env, self._vector.tasks
+        self.reward_specs = self._vector.reward_specs
+        self.reward_space, self.reward_dim = self._vector.reward_space, self._vector.reward_dim
         self.observation_space = Unicode()
         self.action_space = Unicode()
         self.render_mode = render_mode
-        self._queue: TaskQueue[Any] | None = None
-        self._batch: EpisodeBatch | None = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, Info]:
         """Begin an episode on the next task.
@@ -59,12 +54,9 @@ class RolloutEnv(gym.Env[str, str]):
             The prompt, and `info` with `messages` and `task_id`.
         """
         super().reset(seed=seed)
-        if seed is not None or self._queue is None:
-            self._queue = TaskQueue(self.tasks, self.np_random)
         chosen = (options or {}).get("task_id")
-        task = self._queue.take(1)[0] if chosen is None else pick(self.tasks, [chosen])[0]
-        self._batch = EpisodeBatch(self.text_env, self.env_id, [task])
-        return self._batch.observations[0], self._info(self._batch)
+        observations, info = self._vector.reset(seed=seed, options=None if chosen is None else {"task_ids": [chosen]})
+        return observations[0], _first(info)
 
     def step(self, action: str) -> tuple[str, NDArray[np.float64], bool, bool, Info]:
         """Score a reply.
@@ -80,20 +72,12 @@ class RolloutEnv(gym.Env[str, str]):
             ReplyError: The reply is not a text.
             RewardError: A reward is not what its declaration allows.
         """
-        if self._batch is None:
-            raise gym.error.ResetNeeded(f"{self.env_id}: call reset() before step().")
-        if self._batch.episodes[0].over:
-            raise gym.error.ResetNeeded(f"{self.env_id}: the episode is over; reset() begins the next one.")
-        scores = self._batch.play(check_replies([action], 1, self.env_id))
-        info = self._info(self._batch) | {
-            "reward_components": {spec.name: float(scores.values[0, k]) for k, spec in enumerate(self.reward_specs)},
-            "applicable": scores.applicable[0],
-            "failed": scores.failed[0],
-            "raw": scores.raw[0],
-            "failures": scores.failures,
-        }
-        episode = self._batch.episodes[0]
-        return episode.observation, scores.values[0], episode.terminated, episode.truncated, info
+        observations, rewards, terminated, truncated, info = self._vector.step([action])
+        components = {name: float(values[0]) for name, values in info["reward_components"].items()}
+        rows = {name: info[name][0] for name in ("applicable", "failed", "raw")}
+        found = _first(info) | {"reward_components": components} | rows | {"failures": info["failures"]}
+        return observations[0], rewards[0], bool(terminated[0]), bool(truncated[0]), found
 
-    def _info(self, batch: EpisodeBatch) -> Info:
-        return {"messages": batch.messages()[0], "task_id": batch.episodes[0].task.id}
+
+def _first(info: Info) -> Info:
+    return {"messages": info["messages"][0], "task_id": str(info["task_id"][0])}

@@ -1,4 +1,4 @@
-"""A task: what a policy is asked, and what its reply is judged by."""
+"""A task: what a policy is asked, and what its reply is scored by."""
 
 from __future__ import annotations
 

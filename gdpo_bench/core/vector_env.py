@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Generic
 
 import gymnasium as gym
 import numpy as np
@@ -12,12 +12,11 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from gdpo_bench.core.env import TextEnv, reward_functions_of, tasks_of
-from gdpo_bench.core.episodes import EpisodeBatch, TaskQueue, pick
-from gdpo_bench.core.errors import DeclarationError, ReplyError
+from gdpo_bench.core.errors import DeclarationError, ReplyError, UnknownNameError
 from gdpo_bench.core.rewards import RewardSpec
-from gdpo_bench.core.scoring import Scores
+from gdpo_bench.core.scoring import EpisodeBatch, Scores
 from gdpo_bench.core.spaces import Unicode, reward_space
-from gdpo_bench.core.task import Message
+from gdpo_bench.core.task import Message, TaskT
 
 Info = dict[str, Any]
 Replies = Sequence[str]
@@ -231,3 +230,35 @@ def check_replies(replies: Any, count: int, env_id: str) -> list[str]:
         if not isinstance(reply, str):
             raise ReplyError(f"{env_id}: reply {i} must be a text; got {type(reply).__name__}.")
     return list(replies)
+
+
+class TaskQueue(Generic[TaskT]):
+    """Tasks in random order, without repetition until all were seen; then in a new order."""
+
+    def __init__(self, tasks: Sequence[TaskT], rng: np.random.Generator, left: Sequence[int] = ()) -> None:
+        self._tasks = tasks
+        self._rng = rng
+        self.left = list(left)
+        """Indices of the tasks that are still to come, the next one last."""
+
+    def take(self, count: int) -> list[TaskT]:
+        """The next tasks."""
+        return [self._tasks[self._next()] for _ in range(count)]
+
+    def _next(self) -> int:
+        if not self.left:
+            self.left = self._rng.permutation(len(self._tasks)).tolist()[::-1]
+        return self.left.pop()
+
+
+def pick(tasks: Sequence[TaskT], ids: Sequence[str]) -> list[TaskT]:
+    """The tasks with the given ids, in that order.
+
+    Raises:
+        UnknownNameError: An id that the split does not hold.
+    """
+    by_id = {task.id: task for task in tasks}
+    for task_id in ids:
+        if task_id not in by_id:
+            raise UnknownNameError("task id", task_id, list(by_id)[:5], f"(The split has {len(by_id)} tasks.)")
+    return [by_id[task_id] for task_id in ids]

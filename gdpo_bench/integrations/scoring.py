@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from gdpo_bench.core.env import TextEnv, tasks_of
-from gdpo_bench.core.episodes import EpisodeBatch
 from gdpo_bench.core.errors import UnavailableError, UnknownNameError
 from gdpo_bench.core.registry import make_env, spec
 from gdpo_bench.core.rewards import RewardSpec
-from gdpo_bench.core.scoring import Scores
+from gdpo_bench.core.scoring import EpisodeBatch, Scores
 from gdpo_bench.core.task import Task, canonical_json
 from gdpo_bench.core.vector_env import check_replies
 from gdpo_bench.integrations.errors import IntegrationError

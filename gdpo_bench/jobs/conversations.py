@@ -8,7 +8,7 @@ from typing import Any
 
 from gdpo_bench.core import Task, TextEnv
 from gdpo_bench.core.env import Script, script_replies
-from gdpo_bench.core.episodes import Episode
+from gdpo_bench.core.scoring import Episode
 
 _BEGUN, _PLAYED, _TURNS = 200, 8, 4
 """Tasks whose prompts are looked at, tasks that are played, and replies to one."""

@@ -14,10 +14,11 @@ from gdpo_bench.advantages import DomainError, Normalizer, make_normalizer, norm
 from gdpo_bench.advantages.choice import NormalizerChoice
 from gdpo_bench.advantages.state import check_state_is_offered
 from gdpo_bench.agent.backends.vllm_options import VLLMOptions
-from gdpo_bench.agent.chat import Chat
 from gdpo_bench.agent.metrics import check_loggers
 from gdpo_bench.agent.options import EMBEDDED_CONFIGS, EmbeddedConfig, PretrainedConfig, TrainingOptions
+from gdpo_bench.agent.policies.chat_template import check_conversation
 from gdpo_bench.agent.policies.pretrained import check_pretrained
+from gdpo_bench.agent.policy import Chat
 from gdpo_bench.core import RewardSpec, Task, TextEnv, UnknownNameError, list_envs, make_env, spec
 from gdpo_bench.core.env import tasks_of
 from gdpo_bench.core.foreign import blaming
@@ -161,7 +162,7 @@ def plan(job: Job) -> Plan:
     if pretrained is not None:
         for env in (*envs, *suites):
             for roles in sorted(conversations(env.env, env.tasks)):
-                pretrained[0].check(roles, env.choice.id)
+                check_conversation(pretrained[0], roles, env.choice.id)
     _check_weights(normalizers, envs)
     pairs, outside = _pairs(envs, normalizers)
     _try_normalizers(pairs, policy)

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from gdpo_bench.advantages import DomainError, Normalizer, compute_advantages
 from gdpo_bench.agent.options import TrainingOptions
+from gdpo_bench.agent.rollouts import check_failures
 from gdpo_bench.core import RewardSpec, Task, TextEnv
 from gdpo_bench.core.env import Script, demonstrations_of, script_replies
-from gdpo_bench.core.episodes import EpisodeBatch
 from gdpo_bench.core.errors import DeclarationError, GdpoBenchError
 from gdpo_bench.core.foreign import defined_at, described
-from gdpo_bench.core.scoring import Scores, check_failures
+from gdpo_bench.core.scoring import EpisodeBatch, Scores
 
 _PLAYED = 4
 """References and demonstrations that are scored; some rewards take seconds."""

@@ -16,11 +16,11 @@ from rich.progress import track
 
 from gdpo_bench.advantages import compute_advantages, diagnose
 from gdpo_bench.agent.completions import read_completions
+from gdpo_bench.agent.rollouts import check_failures
 from gdpo_bench.core import Task
 from gdpo_bench.core.env import Script, demonstrations_of, script_replies
-from gdpo_bench.core.episodes import EpisodeBatch
 from gdpo_bench.core.measurements import RewardVectors, curves, evaluate, label_agreement
-from gdpo_bench.core.scoring import SHOWN_CHARACTERS, Scores, check_failures
+from gdpo_bench.core.scoring import SHOWN_CHARACTERS, EpisodeBatch, Scores
 from gdpo_bench.core.task import content_hash
 from gdpo_bench.jobs.engines.local import single_thread
 from gdpo_bench.jobs.job import JobError
@@ -47,11 +47,11 @@ class FrozenRollouts:
     groups: NDArray[np.int64]
     """(N,) index of the task's group."""
     labels: list[bool | None]
-    """N judgements of others on whether the reply is correct, where there are any."""
+    """N labels, whether others call the reply correct, where there are any."""
 
     @classmethod
     def grouped(cls, groups: Sequence[tuple[Task, Sequence[Script]]]) -> FrozenRollouts:
-        """Tasks with the replies to each, which nobody judged."""
+        """Tasks with the replies to each, which nobody labelled."""
         tasks = [task for task, replies in groups for _ in replies]
         numbers = np.repeat(np.arange(len(groups)), [len(replies) for _, replies in groups])
         return cls(tasks, [reply for _, replies in groups for reply in replies], numbers, [None] * len(tasks))

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from gdpo_bench.agent.chat import Chat
 from gdpo_bench.agent.options import EMBEDDED_CONFIGS, EmbeddedConfig
 from gdpo_bench.agent.policies.embedded import build_tokenizer, conversation_text
 from gdpo_bench.agent.policies.warm_start import build_corpus, tokenizer_texts
-from gdpo_bench.agent.policy import check_room
+from gdpo_bench.agent.policy import Chat
+from gdpo_bench.agent.rollouts import check_room
 from gdpo_bench.core import DeclarationError, Message, Task, TextEnv, make_env, spec
 from gdpo_bench.core.foreign import defined_at
 from gdpo_bench.core.text import HALF_A_CHARACTER, is_text

@@ -29,7 +29,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class _Trial:
+class _Probe:
     """A program that goes beyond a limit, and how one sees that it was stopped."""
 
     name: str
@@ -63,13 +63,13 @@ failed = ctypes.CDLL(None).syscall(number, 1, ctypes.byref(ctypes.c_ulong())) < 
 print("denied" if failed else "allowed")
 """
 _OF_THIS_MACHINE = "[name for name in os.environ if name.startswith(('DOCKER', 'GDPO', 'HF_', 'SSH'))]"
-_TRIALS = (
-    _Trial("runs programs", "print(input()[::-1])", _prints("cba")),
-    _Trial("Python", "import platform; print(platform.python_version())", _ends(Status.OK)),
-    _Trial("CPU time", "while True: pass", _ends(Status.TIMEOUT)),
-    _Trial("wall time", "import time; time.sleep(60)", _ends(Status.TIMEOUT)),
-    _Trial("memory", "x = [bytearray(1 << 20) for _ in range(1000)]", _ends(Status.MEMORY_LIMIT)),
-    _Trial(
+_PROBES = (
+    _Probe("runs programs", "print(input()[::-1])", _prints("cba")),
+    _Probe("Python", "import platform; print(platform.python_version())", _ends(Status.OK)),
+    _Probe("CPU time", "while True: pass", _ends(Status.TIMEOUT)),
+    _Probe("wall time", "import time; time.sleep(60)", _ends(Status.TIMEOUT)),
+    _Probe("memory", "x = [bytearray(1 << 20) for _ in range(1000)]", _ends(Status.MEMORY_LIMIT)),
+    _Probe(
         "memory of all processes",
         """
 import os, time
@@ -86,7 +86,7 @@ for child in children: os.waitpid(child, 0)
         _ends(Status.MEMORY_LIMIT),
         "Enable the memory controller of cgroups; `docker info` names what is missing.",
     ),
-    _Trial(
+    _Probe(
         "processes",
         """
 import os, time
@@ -98,9 +98,9 @@ except OSError: print(n)
         _counts(LIMITS.processes),
         "Enable the pids controller of cgroups; `docker info` names what is missing.",
     ),
-    _Trial("output", "while True: print('x' * 1000)", _ends(Status.OUTPUT_LIMIT, Status.SIGNAL)),
-    _Trial("size of a file", "open('f', 'wb').write(b'x' * (1 << 20))", _ends(Status.OUTPUT_LIMIT, Status.SIGNAL)),
-    _Trial(
+    _Probe("output", "while True: print('x' * 1000)", _ends(Status.OUTPUT_LIMIT, Status.SIGNAL)),
+    _Probe("size of a file", "open('f', 'wb').write(b'x' * (1 << 20))", _ends(Status.OUTPUT_LIMIT, Status.SIGNAL)),
+    _Probe(
         "size of all files",
         """
 try:
@@ -109,7 +109,7 @@ except OSError: print(60000 * n)
 """,
         _counts(LIMITS.files_mb << 20),
     ),
-    _Trial(
+    _Probe(
         "number of files",
         """
 try:
@@ -118,39 +118,39 @@ except OSError: print("stopped")
 """,
         _prints("stopped"),
     ),
-    _Trial(
+    _Probe(
         "open files",
         "x = []\ntry:\n    while True: x.append(open('/dev/null'))\nexcept OSError: print(len(x))",
         _counts(LIMITS.open_files),
     ),
-    _Trial("empty working directory", "import os; print(os.listdir())", _prints("[]")),
-    _Trial("read-only root", _denied("open('/x', 'w')"), _prints("denied")),
-    _Trial("no executables of its own", _denied("os.execv('./p', ['p'])", _EXECUTABLE), _prints("denied")),
-    _Trial("no network", _denied("socket.create_connection(('1.1.1.1', 53), 1)"), _prints("denied")),
-    _Trial("no loopback", _denied("socket.create_server(('127.0.0.1', 0))"), _prints("denied")),
-    _Trial("no local sockets", _denied("socket.socket(socket.AF_UNIX).bind(chr(0) + 'x')"), _prints("denied")),
-    _Trial("no terminals", _denied("os.openpty()"), _prints("denied")),
-    _Trial("no asynchronous I/O by the kernel", _IO_SETUP, _prints("denied")),
-    _Trial("no vsock", _denied("socket.socket(socket.AF_VSOCK)"), _prints("denied")),
-    _Trial("no shared memory", _denied("open('/dev/shm/x', 'w')"), _prints("denied")),
-    _Trial(
+    _Probe("empty working directory", "import os; print(os.listdir())", _prints("[]")),
+    _Probe("read-only root", _denied("open('/x', 'w')"), _prints("denied")),
+    _Probe("no executables of its own", _denied("os.execv('./p', ['p'])", _EXECUTABLE), _prints("denied")),
+    _Probe("no network", _denied("socket.create_connection(('1.1.1.1', 53), 1)"), _prints("denied")),
+    _Probe("no loopback", _denied("socket.create_server(('127.0.0.1', 0))"), _prints("denied")),
+    _Probe("no local sockets", _denied("socket.socket(socket.AF_UNIX).bind(chr(0) + 'x')"), _prints("denied")),
+    _Probe("no terminals", _denied("os.openpty()"), _prints("denied")),
+    _Probe("no asynchronous I/O by the kernel", _IO_SETUP, _prints("denied")),
+    _Probe("no vsock", _denied("socket.socket(socket.AF_VSOCK)"), _prints("denied")),
+    _Probe("no shared memory", _denied("open('/dev/shm/x', 'w')"), _prints("denied")),
+    _Probe(
         "not root",
         "import os; print(*os.getresuid(), *os.getresgid(), *os.getgroups())",
         lambda outcome: outcome.status is Status.OK and "0" not in outcome.stdout.split(),
     ),
-    _Trial("no capabilities", _STATUS.format("CapEff"), _prints("0" * 16)),
-    _Trial("no new privileges", _STATUS.format("NoNewPrivs"), _prints("1")),
-    _Trial(
+    _Probe("no capabilities", _STATUS.format("CapEff"), _prints("0" * 16)),
+    _Probe("no new privileges", _STATUS.format("NoNewPrivs"), _prints("1")),
+    _Probe(
         "system call filter",
         _STATUS.format("Seccomp"),
         _prints("2"),
         "Use a kernel and an engine with seccomp; `docker info` should name it.",
     ),
-    _Trial("nobody else's processes", _denied("os.kill(1, 9)"), _prints("denied")),
-    _Trial("nothing of this machine's environment", f"import os; print({_OF_THIS_MACHINE})", _prints("[]")),
+    _Probe("nobody else's processes", _denied("os.kill(1, 9)"), _prints("denied")),
+    _Probe("nothing of this machine's environment", f"import os; print({_OF_THIS_MACHINE})", _prints("[]")),
 )
 
-_NUMPY = _Trial("numpy", "import numpy; print(numpy.__version__)", _ends(Status.OK), "Build the image anew.")
+_NUMPY = _Probe("numpy", "import numpy; print(numpy.__version__)", _ends(Status.OK), "Build the image anew.")
 
 
 def examine(host: str | None = None, runtime: str | None = None, numpy: bool = False) -> Iterator[Finding]:
@@ -195,10 +195,10 @@ def _examine(host: str | None, runtime: str | None, numpy: bool) -> Iterator[Fin
     try:
         hosts = [host] if host else ()
         with SandboxPool(slots=1, limits=LIMITS, hosts=hosts, runtime=runtime, numpy=numpy) as pool:
-            for trial in (*_TRIALS, _NUMPY) if numpy else _TRIALS:
-                (outcome,) = pool.run(Program(trial.source, ["abc\n"])).tests
-                fine = trial.stopped(outcome)
-                yield Finding(trial.name, fine, _shown(outcome), "" if fine else trial.advice)
+            for probe in (*_PROBES, _NUMPY) if numpy else _PROBES:
+                (outcome,) = pool.run(Program(probe.source, ["abc\n"])).tests
+                fine = probe.stopped(outcome)
+                yield Finding(probe.name, fine, _shown(outcome), "" if fine else probe.advice)
     except SandboxError as error:
         yield Finding("containers", False, *_first_line(error))
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gdpo_bench.agent.chat import Chat, ChatTemplateError
+from gdpo_bench.agent.policies.chat_template import check_conversation, template_options
+from gdpo_bench.agent.policy import Chat, ChatTemplateError
 from gdpo_bench.core import Message
 
 from .chat_templates import ALTERNATES, MOVES, OPENS, RETURNS, SAMPLES, SHUTS, THINKS, Sample, make_tokenizer
@@ -130,10 +131,10 @@ def test_a_token_that_begins_a_turn_and_ends_the_one_before_is_read_once_and_onl
 )
 def test_a_role_that_a_template_cannot_take_is_named_with_what_to_do(sample: Sample, role: str, message: str) -> None:
     chat = Chat(make_tokenizer(sample.template, sample.eos))
-    chat.check(["user"], "test/Env-v0")
-    chat.check(["user", "assistant", "user", "assistant", "user"], "test/Env-v0")
+    check_conversation(chat, ["user"], "test/Env-v0")
+    check_conversation(chat, ["user", "assistant", "user", "assistant", "user"], "test/Env-v0")
     with pytest.raises(ChatTemplateError, match=message + r".*Choose another policy"):
-        chat.check(("user", "assistant", role), "test/Env-v0")
+        check_conversation(chat, ("user", "assistant", role), "test/Env-v0")
     dialogue: list[Message] = [user("a"), {"role": "assistant", "content": "b"}, {"role": role, "content": "c"}]
     with pytest.raises(ChatTemplateError, match=f"role.* {role}"):
         chat.answer(dialogue, chat.end_tokens[0])
@@ -142,18 +143,18 @@ def test_a_role_that_a_template_cannot_take_is_named_with_what_to_do(sample: Sam
 @pytest.mark.parametrize("sample", [OPENS, THINKS])
 def test_templates_that_rewrite_earlier_replies_are_not_refused(sample: Sample) -> None:
     roles = ["system", "user", "assistant", "tool", "assistant", "user", "assistant", "tool"]
-    Chat(make_tokenizer(sample.template, sample.eos)).check(roles, "test/Env-v0")
+    check_conversation(Chat(make_tokenizer(sample.template, sample.eos)), roles, "test/Env-v0")
 
 
 def test_a_template_that_rewrites_what_others_said_is_refused() -> None:
     chat = Chat(make_tokenizer(MOVES, "</s>"))
-    chat.check(["system", "user"], "test/Env-v0")
-    chat.check(["user", "assistant", "user"], "test/Env-v0")
+    check_conversation(chat, ["system", "user"], "test/Env-v0")
+    check_conversation(chat, ["user", "assistant", "user"], "test/Env-v0")
     with pytest.raises(ChatTemplateError, match="test/Env-v0"):
-        chat.check(["system", "user", "assistant", "user"], "test/Env-v0")
+        check_conversation(chat, ["system", "user", "assistant", "user"], "test/Env-v0")
     trims = "{% for m in messages %}{{ '' if loop.length > 1 else '>' }}{{ m.content }}|{% endfor %}"
     with pytest.raises(ChatTemplateError, match="writes earlier messages otherwise once one of the role user follows"):
-        Chat(make_tokenizer(trims, "</s>")).check(["user", "assistant", "user"], "test/Env-v0")
+        check_conversation(Chat(make_tokenizer(trims, "</s>")), ["user", "assistant", "user"], "test/Env-v0")
 
 
 def test_a_template_that_writes_no_text_of_a_prompt_is_refused() -> None:
@@ -161,13 +162,13 @@ def test_a_template_that_writes_no_text_of_a_prompt_is_refused() -> None:
     chat = Chat(make_tokenizer(parts, "</s>"))
     assert not chat.folds_system
     with pytest.raises(ChatTemplateError, match="what a message of the role user says"):
-        chat.check(["user"], "test/Env-v0")
+        check_conversation(chat, ["user"], "test/Env-v0")
 
 
 def test_a_system_message_goes_into_the_first_user_turn_where_there_is_no_role_for_it() -> None:
     chat = CHATS["alternates"]
     assert chat.folds_system
-    chat.check(["system", "user", "assistant", "user"], "test/Env-v0")
+    check_conversation(chat, ["system", "user", "assistant", "user"], "test/Env-v0")
     assert chat.tokenizer.decode(chat.prompt([SYSTEM, USER])) == ALTERNATES.begin("Be brief.\n\n2+2?")  # type: ignore[list-item]
     assert chat.tokenizer.decode(chat.prompt([SYSTEM | {"content": ""}, USER])) == ALTERNATES.begin("2+2?")  # type: ignore[list-item]
     assert not CHATS["shuts"].folds_system
@@ -178,11 +179,11 @@ def test_a_system_message_goes_into_the_first_user_turn_where_there_is_no_role_f
 def test_options_reach_the_template_and_are_listed() -> None:
     chat = Chat(CHATS["thinks"].tokenizer, {"enable_thinking": False})
     assert chat.tokenizer.decode(chat.prompt([user("a")])).endswith("<think>\n</think>\n\n")
-    assert chat.variables == {"enable_thinking"}
+    assert template_options(chat.tokenizer) == {"enable_thinking"}
     dated = (
         "{% if not date is defined %}{% set date = strftime_now('%Y') %}{% endif %}{{ date }}{{ effort | default(3) }}"
     )
-    assert Chat(make_tokenizer(dated + "{% set own = 1 %}{{ own }}{{ plain }}", "</s>")).variables == {
+    assert template_options(make_tokenizer(dated + "{% set own = 1 %}{{ own }}{{ plain }}", "</s>")) == {
         "date",
         "effort",
         "plain",

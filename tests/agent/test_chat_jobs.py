@@ -14,8 +14,7 @@ import torch.nn.functional as F
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 import gdpo_bench
-from gdpo_bench.agent.chat import ChatTemplateError
-from gdpo_bench.agent.policy import Policy
+from gdpo_bench.agent.policy import ChatTemplateError, Policy
 from gdpo_bench.core import DialogEnv, Message, Task, UnknownNameError, registry, reward
 from gdpo_bench.jobs.job import check
 from gdpo_bench.jobs.plan import Plan, plan

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from gdpo_bench.agent.chat import Chat, ChatTemplateError
+from gdpo_bench.agent.policies.chat_template import check_conversation
+from gdpo_bench.agent.policy import Chat, ChatTemplateError
 from gdpo_bench.core import Message
 
 from .chat_templates import make_tokenizer
@@ -158,9 +159,9 @@ def test_a_role_that_a_template_refuses_or_leaves_out_is_named(name: str, role: 
     roles = ["user", "assistant", role, "assistant", role]
     if (by_user if role == "user" else by_tool) is None:
         with pytest.raises(ChatTemplateError, match=f"role.* {role if by_user else 'user'}"):
-            chat.check(roles, "an environment")
+            check_conversation(chat, roles, "an environment")
     else:
-        chat.check(roles, "an environment")
+        check_conversation(chat, roles, "an environment")
 
 
 @needs_trl
@@ -193,7 +194,7 @@ def test_dialogues_with_smollm2s_tokenizer_are_the_whole_conversation_as_its_tem
     tokenizer = AutoTokenizer.from_pretrained(smollm2)
     chat = Chat(tokenizer)
     assert tokenizer.convert_ids_to_tokens(list(chat.end_tokens)) == ["<|im_end|>"]
-    chat.check(["system", "user", "assistant", role, "assistant", role], "an environment")
+    check_conversation(chat, ["system", "user", "assistant", role, "assistant", role], "an environment")
     messages: list[Message] = [{"role": "user", "content": "What is 2 + 2?"}]
     tokens = chat.prompt(messages)
     for reply, answer in [("It is 5.", "No."), ("4\n", "Yes!")]:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gdpo_bench.agent.loss import Totals, aggregate, clipped_share, k3, log_ratio, token_surrogate
-from gdpo_bench.agent.policy import token_log_probs
+from gdpo_bench.agent.policy import log_probs_of
 
 
 def clipped_loss(
@@ -28,17 +28,17 @@ def clipped_loss(
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7, 2.0])
-def test_token_log_probs_are_the_cross_entropy(temperature: float) -> None:
+def test_log_probs_are_the_cross_entropy(temperature: float) -> None:
     logits, token_ids = torch.randn(3, 5, 11), torch.randint(11, (3, 5))
     entropy = F.cross_entropy(
         (logits[:, :-1] / temperature).flatten(0, 1), token_ids[:, 1:].flatten(), reduction="none"
     )
-    torch.testing.assert_close(token_log_probs(logits, token_ids, temperature), -entropy.reshape(3, 4))
+    torch.testing.assert_close(log_probs_of(token_ids[:, 1:], logits[:, :-1], temperature), -entropy.reshape(3, 4))
 
 
-def test_token_log_probs_of_half_precision_logits_are_taken_in_float32() -> None:
+def test_log_probs_of_half_precision_logits_are_taken_in_float32() -> None:
     logits = torch.randn(2, 3, 300).bfloat16()
-    assert token_log_probs(logits, torch.zeros(2, 3, dtype=torch.long)).dtype == torch.float32
+    assert log_probs_of(torch.zeros(2, 3, dtype=torch.long), logits).dtype == torch.float32
 
 
 @settings(max_examples=60, deadline=None)

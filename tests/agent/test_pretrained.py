@@ -11,10 +11,13 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from gdpo_bench.agent.backends.protocol import Sampling
 from gdpo_bench.agent.backends.transformers import TransformersBackend
+from gdpo_bench.agent.backends.weight_sync import whole_weights
+from gdpo_bench.agent.errors import ContextError
 from gdpo_bench.agent.options import PretrainedConfig
 from gdpo_bench.agent.policies.embedded import build_policy
 from gdpo_bench.agent.policies.pretrained import DeviceError, check_pretrained, choose_device, load_pretrained, pinned
-from gdpo_bench.agent.policy import ContextError, Policy
+from gdpo_bench.agent.policy import Policy
+from gdpo_bench.agent.rollouts import check_room
 from gdpo_bench.core import DataError, Message, UnknownNameError
 
 from .chat_templates import ALTERNATES, SHUTS, THINKS, Sample, make_tokenizer
@@ -56,7 +59,7 @@ def test_what_the_environment_answers_continues_the_conversation_as_the_template
     begin: list[Message] = [{"role": "user", "content": "2+2?"}]
     dialogue: list[Message] = [*begin, {"role": "assistant", "content": "4"}, {"role": "tool", "content": "no"}]
     drawn = policy.tokenizer("4" + ("<eos>" if finished else ""), add_special_tokens=False)["input_ids"]
-    tokens = policy.encode(begin) + drawn + policy.encode_answer(dialogue, drawn[-1] if finished else None)
+    tokens = policy.encode(begin) + drawn + policy.chat.answer(dialogue, drawn[-1] if finished else None)
     whole = policy.tokenizer.apply_chat_template(dialogue, tokenize=False, add_generation_prompt=True)
     assert policy.tokenizer.decode(tokens) == whole
 
@@ -146,8 +149,8 @@ def test_with_lora_only_adapters_are_trained_and_merged_weights_draw_the_same(fo
             if "lora_B" in name:
                 weights.normal_()
     merged = load(folder)
-    assert {name for name, _ in policy.weights()} == set(merged.model.state_dict())
-    merged.model.load_state_dict({name: value.clone() for name, value in policy.weights()})
+    assert {name for name, _ in whole_weights(policy)} == set(merged.model.state_dict())
+    merged.model.load_state_dict({name: value.clone() for name, value in whole_weights(policy)})
     ids = torch.randint(2, 200, (2, 7))
     with torch.no_grad():
         torch.testing.assert_close(merged.model(ids).logits, policy.model(ids).logits, atol=1e-4, rtol=1e-4)
@@ -238,9 +241,9 @@ def test_a_gpu_that_is_not_there_is_an_error_and_auto_takes_what_is_there(monkey
 
 def test_a_prompt_that_leaves_no_room_is_an_error_that_says_what_to_do(folder: Path) -> None:
     policy = load(folder)
-    policy.check_room(500, 12, "abc")
+    check_room(policy.context, 500, 12, "abc")
     with pytest.raises(ContextError, match=r"task abc has 500 tokens.*13 may be added.*reads 512 at most"):
-        policy.check_room(500, 13, "abc")
+        check_room(policy.context, 500, 13, "abc")
 
 
 def test_half_precision_draws_and_tells_log_probabilities_in_single(folder: Path) -> None:

@@ -7,10 +7,10 @@ import torch
 
 from gdpo_bench.agent.backends.protocol import Completion, Sampling
 from gdpo_bench.agent.backends.transformers import TransformersBackend
-from gdpo_bench.agent.policy import Policy, token_log_probs
-from gdpo_bench.agent.rollouts import Rollouts, draw
+from gdpo_bench.agent.errors import ScorerFailuresError
+from gdpo_bench.agent.policy import Policy, log_probs_of
+from gdpo_bench.agent.rollouts import Rollouts, check_failures, draw
 from gdpo_bench.core import DialogEnv, GroupVectorEnv, Message, Task, TextEnv, Turn, reward
-from gdpo_bench.core.scoring import ScorerFailuresError, check_failures
 
 from .chat_templates import SHUTS, make_tokenizer
 
@@ -146,24 +146,24 @@ def test_log_probs_of_all_turns_are_those_of_one_forward_pass(small_policy: Poli
     rollouts = play(env, small_policy, TransformersBackend(small_policy))
     with torch.no_grad():
         logits = small_policy.model(input_ids=rollouts.token_ids).logits
-    again = token_log_probs(logits, rollouts.token_ids)
+    again = log_probs_of(rollouts.token_ids[:, 1:], logits[:, :-1])
     drawn = rollouts.completion_mask[:, 1:]
     torch.testing.assert_close(again[drawn], rollouts.log_probs[:, 1:][drawn], atol=1e-4, rtol=0)
     assert int(drawn.sum(1).max()) > 6  # more than one turn was played
 
 
 class Blank(TextEnv[Task]):
-    """Prompts that hold nothing, or what no encoding can hold."""
+    """Prompts that hold nothing, or nothing that can be read."""
 
     def tasks(self, split: str) -> Sequence[Task]:
-        return [Task(""), Task("lone \ud800 surrogate")]
+        return [Task(""), Task("\x00\x1b[2J\ufffe")]
 
     @reward(low=0, high=1)
     def any(self, task: Task, reply: str) -> float:
         return 1.0
 
 
-def test_empty_and_broken_prompts_get_replies(small_policy: Policy, vec: Vec) -> None:
+def test_empty_and_unreadable_prompts_get_replies(small_policy: Policy, vec: Vec) -> None:
     rollouts = play(vec(Blank, num_prompts=2, group_size=2), small_policy, TransformersBackend(small_policy))
     assert rollouts.log_probs.isfinite().all()
     assert (rollouts.lengths > 0).all()

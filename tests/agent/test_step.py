@@ -36,7 +36,7 @@ def make_rollouts(policy: Policy, seed: int = 0, rows: int = N) -> Rollouts:
         Scores.empty(rows, 1),
     )
     log_probs = torch.zeros(rows, L)
-    log_probs[:, 1:] = make_step(policy).all_log_probs(policy, blank) * mask[:, 1:]
+    log_probs[:, 1:] = make_step(policy).all_log_probs(policy, blank.token_ids) * mask[:, 1:]
     return Rollouts(token_ids, mask, log_probs, blank.truncated, blank.groups, blank.scores)
 
 
@@ -147,7 +147,7 @@ def test_without_a_coefficient_no_reference_is_kept_and_with_a_large_one_the_pol
         step = make_step(own, **{"learning_rate": 1e-3, **options})
         for number in range(8):
             update(step, rollouts, number)
-        change = step.all_log_probs(own, rollouts) - rollouts.log_probs[:, 1:]
+        change = step.all_log_probs(own, rollouts.token_ids) - rollouts.log_probs[:, 1:]
         return float((change * rollouts.completion_mask[:, 1:]).abs().mean())
 
     assert moved(kl_coefficient=100.0) < 0.3 * moved()

@@ -17,7 +17,7 @@ from gdpo_bench.advantages.errors import NormalizerOutputError
 from gdpo_bench.agent.backends.protocol import Sampling
 from gdpo_bench.agent.backends.transformers import TransformersBackend
 from gdpo_bench.agent.checkpoint import Checkpoints
-from gdpo_bench.agent.errors import DivergedError
+from gdpo_bench.agent.errors import DivergedError, ScorerFailuresError
 from gdpo_bench.agent.evaluation import evaluate_suite
 from gdpo_bench.agent.metrics import MetricsLog
 from gdpo_bench.agent.options import EmbeddedConfig, TrainingOptions
@@ -27,7 +27,6 @@ from gdpo_bench.agent.step import TrainingStep
 from gdpo_bench.agent.trainer import RunResult, Trainer
 from gdpo_bench.core import DataError, GroupVectorEnv, RewardError, Task, TextEnv, reward
 from gdpo_bench.core.measurements import Evaluation
-from gdpo_bench.core.scoring import ScorerFailuresError
 
 Vec = Callable[..., GroupVectorEnv]
 TINY = TrainingOptions(

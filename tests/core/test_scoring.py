@@ -304,7 +304,7 @@ def test_gated_reward_that_does_not_apply_does_not_fail_with_its_gate(vec: Vec) 
     assert info["failed"][0].tolist() == [False, True, False]
 
 
-def test_gate_on_a_threshold_of_zero_or_less_is_no_free_pass_for_the_unjudged(vec: Vec) -> None:
+def test_gate_on_a_threshold_of_zero_or_less_is_no_free_pass_for_the_unscored(vec: Vec) -> None:
     class Lenient(Base):
         @reward(low=0, high=1, gate=Gate(on="quality", at_least=0))
         def short(self, task: Task, reply: str) -> float:

@@ -100,7 +100,7 @@ def test_a_step_after_the_end_asks_for_reset() -> None:
     env = gym.make(ID)
     env.reset(seed=0)
     env.step("1")
-    with pytest.raises(gym.error.ResetNeeded, match=r"is over; reset\(\)"):
+    with pytest.raises(gym.error.ResetNeeded, match=r"over; reset\(\)"):
         env.step("1")
     venv = gdpo_bench.make_vec(ID, 1, 2)
     venv.reset(seed=0)

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from gdpo_bench.core import DialogEnv, Gate, Message, RewardError, Task, Turn, reward
-from gdpo_bench.core.episodes import EpisodeBatch
-from gdpo_bench.core.scoring import Scores, ScoringFailure
+from gdpo_bench.core.scoring import EpisodeBatch, Scores, ScoringFailure
 
 
 class Gated(DialogEnv[Task, None]):

@@ -146,7 +146,7 @@ def test_limits_of_output_follow_from_what_is_expected(mode: Any) -> None:
     assert execution._limits(many, 1.0).program_output_bytes == 1 << 26
 
 
-def test_a_test_that_expects_more_than_can_be_judged_is_refused() -> None:
+def test_a_test_that_expects_more_than_can_be_scored_is_refused() -> None:
     with pytest.raises(UnusableRowError, match=f"{MAX_OUTPUT + 1} characters"):
         replace(ECHO, tests=[Case(input="", output="x" * (MAX_OUTPUT + 1), rule="tokens")])
 

@@ -4,7 +4,7 @@ import pytest
 from gdpo_envs.math.competition import Math, MathTask
 from gdpo_envs.math.gsm8k import GSM8K, WordProblem
 from gdpo_envs.math.mini import MathMini
-from gdpo_envs.tags import END_TOKENS, after_only_thought, has_blocks, tag_pattern, without_end_tokens
+from gdpo_envs.tags import END_TOKENS, after_only_thought, reply_pattern, without_end_tokens
 from gdpo_envs.tool_calling.bfcl import BFCL3Simple, BFCLTask
 from gdpo_envs.tool_calling.mini import ToolCallingMini
 from gdpo_envs.tool_calling.toolrl_env import ToolCalling, ToolRLTask
@@ -17,7 +17,7 @@ from gdpo_bench.core import Turn
 ANSWER = "<answer>18</answer>"
 CALL = '<tool_call>\n{"name": "f", "parameters": {}}\n</tool_call>'
 RESPONSE = "<response>18</response>"
-_TAGS = tag_pattern("answer")
+FORMAT = reply_pattern("answer")
 
 
 def _format_of_dialog(reply: str) -> bool:
@@ -45,18 +45,18 @@ FORMATS = {
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_thought_that_the_prompt_opened_is_as_well_formed_as_one_with_its_own_tag(name: str) -> None:
-    judge, rest = FORMATS[name]
+    score, rest = FORMATS[name]
     for thought in ("<think>a</think>", "a</think>", "</think>", "\na\nb\n</think>\n\n", "\n<think>\na</think>\n"):
-        assert judge(thought + rest) == 1, thought
+        assert score(thought + rest) == 1, thought
     for thought in ("", "<think>", "<think>a", "a</think>b</think>", "a<think>b</think>", "<think><think>a</think>"):
-        assert judge(thought + rest) == 0, thought
+        assert score(thought + rest) == 0, thought
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_an_end_of_turn_token_behind_the_reply_costs_nothing(name: str) -> None:
-    judge, rest = FORMATS[name]
+    score, rest = FORMATS[name]
     for end in ("<|im_end|>", "<|end|>\n", "\n</s>", "<|im_end|>\n<|endoftext|>\n"):
-        assert judge(f"<think>a</think>{rest}{end}") == 1, end
+        assert score(f"<think>a</think>{rest}{end}") == 1, end
 
 
 @pytest.mark.parametrize(
@@ -71,14 +71,14 @@ def test_an_end_of_turn_token_behind_the_reply_costs_nothing(name: str) -> None:
     ],
 )
 def test_a_token_that_does_not_end_the_reply_costs_the_format(reply: str) -> None:
-    assert not has_blocks(reply, ["answer"], _TAGS)
+    assert not FORMAT.fullmatch(reply)
 
 
 def test_text_behind_the_thought_is_no_block() -> None:
-    assert has_blocks(f"a <answer> is near</think>{ANSWER}", ["answer"], _TAGS)
-    assert not has_blocks(f"a</think>so {ANSWER}", ["answer"], _TAGS)
-    assert not has_blocks(f"a</think>{ANSWER}<think>", ["answer"], _TAGS)
-    assert not has_blocks(f"a</think>{ANSWER.replace('18', '<think>18')}", ["answer"], _TAGS)
+    assert FORMAT.fullmatch(f"a <answer> is near</think>{ANSWER}")
+    assert not FORMAT.fullmatch(f"a</think>so {ANSWER}")
+    assert not FORMAT.fullmatch(f"a</think>{ANSWER}<think>")
+    assert not FORMAT.fullmatch(f"a</think>{ANSWER.replace('18', '<think>18')}")
 
 
 @given(st.text(max_size=20), st.lists(st.sampled_from([*END_TOKENS, " ", "\n"]), max_size=5))
@@ -98,4 +98,4 @@ def test_the_opening_tag_makes_no_difference_where_nothing_stands_before_it(thou
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("piece", ["<|im_end|>", " ", "</think>", "<think>", "<|im_end|> x"])
 def test_megabytes_are_read_at_once(piece: str) -> None:
-    assert has_blocks(f"a</think>{ANSWER}{piece * 200_000}", ["answer"], _TAGS) is (piece in ("<|im_end|>", " "))
+    assert bool(FORMAT.fullmatch(f"a</think>{ANSWER}{piece * 200_000}")) is (piece in ("<|im_end|>", " "))

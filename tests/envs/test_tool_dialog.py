@@ -12,8 +12,7 @@ from gdpo_envs.tool_dialog.tools import TOOLS, calculate, execute, signatures
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gdpo_bench.core.episodes import EpisodeBatch
-from gdpo_bench.core.scoring import Scores
+from gdpo_bench.core.scoring import EpisodeBatch, Scores
 
 ENV = ToolDialog()
 TASKS = [*ENV.tasks("train"), *ENV.tasks("eval")]

@@ -13,8 +13,8 @@ import gymnasium as gym
 import pytest
 
 from gdpo_bench.advantages import NormalizerOutputError
+from gdpo_bench.agent.errors import ContextError
 from gdpo_bench.agent.metrics import MissingLoggerError
-from gdpo_bench.agent.policy import ContextError
 from gdpo_bench.cli.main import main
 from gdpo_bench.core import DeclarationError, make_env, registry
 from gdpo_bench.core.scoring import ScorerFailuresError

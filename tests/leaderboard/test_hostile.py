@@ -19,7 +19,7 @@ from gdpo_bench.leaderboard import EntryError, Environment, PolicyConfig, Seed, 
 from gdpo_bench.leaderboard.files.attestation import Attestation, attestation_problems, status, write_attestation
 from gdpo_bench.leaderboard.files.entries import content_id
 from gdpo_bench.leaderboard.files.store import Board, read_entry, write_measured
-from gdpo_bench.leaderboard.show.trial import unshowable
+from gdpo_bench.leaderboard.show.showable import unshowable
 
 BOARD = Path(__file__).parents[2] / "leaderboards"
 
@@ -208,7 +208,7 @@ def test_nothing_is_filed_beside_an_entry_that_cannot_be_read(measured, tmp_path
 
 
 def test_an_entry_that_cannot_be_shown_is_named_and_not_filed(measured, tmp_path, monkeypatch, capsys):
-    from gdpo_bench.leaderboard.show import table, trial
+    from gdpo_bench.leaderboard.show import showable, table
 
     board, good, bad = tmp_path / "board", measured(), measured(luck=1)
     Board(board).file(good.entry, good.sidecar)
@@ -219,7 +219,7 @@ def test_an_entry_that_cannot_be_shown_is_named_and_not_filed(measured, tmp_path
             raise TypeError("'int' object is not iterable")
         return "table"
 
-    monkeypatch.setattr(trial, "render_markdown", stumble)
+    monkeypatch.setattr(showable, "render_markdown", stumble)
     assert main(["submit", str(tmp_path / "run"), "--root", str(board)]) == 2
     told = capsys.readouterr().err
     assert f"{bad.entry.id}.json: It cannot be shown: TypeError" in told

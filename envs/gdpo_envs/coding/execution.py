@@ -1,4 +1,4 @@
-"""Programs of many replies, run once each in the sandbox and judged outside it.
+"""Programs of many replies, run once each in the sandbox and scored outside it.
 
 The pool of containers belongs to the process: it starts with the first program and ends with the
 process. Environments hold nothing of it, so they can be copied, pickled and sent anywhere.
@@ -73,7 +73,7 @@ _pools: dict[tuple[int, Limits, bool], SandboxPool] = {}
 """By process, as containers must not be shared with a fork, by limits, and by whether there is numpy."""
 
 
-def judge(
+def score(
     tasks: Sequence[CodeTask], replies: Sequence[str], cpu_s: float, numpy: bool = False
 ) -> list[Verdict | Exception]:
     """Run the programs in N replies; equal programs for equal tasks run once.
@@ -121,7 +121,7 @@ def _key(task: CodeTask, reply: str, cpu_s: float, numpy: bool) -> _Key | None:
 
 
 def _run(waiting: dict[_Key, CodeTask], cpu_s: float, numpy: bool) -> dict[_Key, Verdict | Exception]:
-    """Judge each test's outcome as it comes, so that no more than a few are in memory, of however many tests."""
+    """Score each test's outcome as it comes, so that no more than a few are in memory, of however many tests."""
     if not waiting:
         return {}
     from gdpo_sandbox import ProgramError, SandboxError  # noqa: PLC0415 (environments are listed without it)

@@ -52,7 +52,7 @@ class CodeTask(Task):
         object.__setattr__(self, "tests", list(distinct.values()))
         longest = max((len(case["output"]) for case in self.tests), default=0)
         if longest > MAX_OUTPUT:
-            raise UnusableRowError(f"a test expects {longest} characters; at most {MAX_OUTPUT} can be judged")
+            raise UnusableRowError(f"a test expects {longest} characters; at most {MAX_OUTPUT} can be scored")
 
 
 def call_case(arguments: tuple[Any, ...], expected: Any, rule: str) -> Case:

@@ -17,7 +17,7 @@ from gdpo_bench.core import Message, TextEnv, UnknownNameError, reward
 from gdpo_bench.core.rewards import RewardSpec
 from gdpo_envs.math.latex import boxed_answer
 from gdpo_envs.math.length import conditioned, token_count
-from gdpo_envs.math.pool import WorkerError, judge
+from gdpo_envs.math.pool import WorkerError, score
 from gdpo_envs.math.sources import EVALUATION, MathTask, problems, revisions, set_revision, training_problems
 from gdpo_envs.options import checked_count
 from gdpo_envs.tags import after_only_thought, after_thought
@@ -30,7 +30,7 @@ class CompetitionMath(TextEnv[MathTask]):
     """What training and evaluation share: the prompt and the rewards.
 
     Revisions of the grader:
-        2: Equations, bases, units, inequalities, repeating decimals and other notation are judged by their mathematics;
+        2: Equations, bases, units, inequalities, repeating decimals and other notation are scored by their mathematics;
             several boxes may be the list that is asked for; a box may have no braces, and for the format an end-of-turn
             token may follow the reply.
     """
@@ -91,7 +91,7 @@ class CompetitionMath(TextEnv[MathTask]):
         """
         answers = [boxed_answer(after_thought(reply) or "") for reply in replies]
         pairs = zip(tasks, answers, strict=True)
-        verdicts = iter(judge([(task.answer, answer) for task, answer in pairs if answer is not None]))
+        verdicts = iter(score([(task.answer, answer) for task, answer in pairs if answer is not None]))
         return [answer is not None and next(verdicts) for answer in answers]
 
     @reward(low=0, high=1, kind="binary", metric="exceed_ratio")

@@ -92,7 +92,7 @@ def same(truth: str, answer: str) -> bool:
 
     Args:
         truth: The right answer, in LaTeX, without the box.
-        answer: The answer to be judged; or several, each in its box, of which the last one counts, or, where the
+        answer: The answer to be scored; or several, each in its box, of which the last one counts, or, where the
             truth has several parts, the last ones together.
 
     Returns:

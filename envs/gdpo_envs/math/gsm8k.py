@@ -27,7 +27,7 @@ from gdpo_envs.distinct import distinct, normalized
 from gdpo_envs.loading import Row, Source, SplitFiles, UnusableRowError, load, revision
 from gdpo_envs.math.answers import final_answer, read_number
 from gdpo_envs.math.gsm8k_published import published_answer, published_format, published_integer
-from gdpo_envs.tags import after_thought, has_blocks, tag_pattern
+from gdpo_envs.tags import after_thought, reply_pattern
 
 SOURCE = Source(
     hub="openai/gsm8k",
@@ -44,7 +44,7 @@ SYSTEM_PROMPT = (
     "Reply in this format and write nothing else:\n<think>your reasoning</think><answer>the number</answer>"
 )
 COMPAT = ("gdpo",)
-_TAGS = tag_pattern("answer")
+_FORMAT = reply_pattern("answer")
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class GSM8K(TextEnv[WordProblem]):
     @reward(low=0, high=1, kind="binary", metric="format_rate")
     def format(self, task: WordProblem, reply: str) -> bool:
         """1 if the reply is `<think>…</think><answer>…</answer>` and nothing else."""
-        return published_format(reply) if self.compat else has_blocks(reply, ["answer"], _TAGS)
+        return published_format(reply) if self.compat else _FORMAT.fullmatch(reply) is not None
 
     @reward(low=0, high=1, kind="binary")
     def integer(self, task: WordProblem, reply: str) -> bool:

@@ -21,9 +21,9 @@ from gdpo_bench.core import (
 )
 from gdpo_envs.math.length import conditioned
 from gdpo_envs.options import checked_count, checked_share
-from gdpo_envs.tags import has_blocks, tag_pattern
+from gdpo_envs.tags import reply_pattern
 
-_TAGS = tag_pattern("answer")
+_FORMAT = reply_pattern("answer")
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 _MOST_SUMS = 100_000
 _WORKED_SHARE = 0.55
@@ -124,7 +124,7 @@ class MathMini(TextEnv[SumTask]):
     @reward(low=0, high=1, kind="binary", metric="format_rate")
     def format(self, task: SumTask, reply: str) -> bool:
         """1 if the reply is `<think>…</think><answer>…</answer>` and nothing else."""
-        return has_blocks(reply, ["answer"], _TAGS)
+        return _FORMAT.fullmatch(reply) is not None
 
     @reward(low=0, high=1, kind="binary")
     def integer(self, task: SumTask, reply: str) -> bool:

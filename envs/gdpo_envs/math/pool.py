@@ -1,4 +1,4 @@
-r"""Worker processes that judge answers: one a core, started at the first use, ended with the program.
+r"""Worker processes that score answers: one a core, started at the first use, ended with the program.
 
 A hostile answer costs one worker some processor seconds, see `gdpo_envs.math.worker`, while the others go on.
 Workers are plain subprocesses, since a process that is itself a worker of a training job may not have
@@ -24,7 +24,7 @@ from gdpo_bench.core.processor import usable_cores
 from gdpo_envs.math.latex import plain, too_large
 
 Question = tuple[str, str]
-"""The right answer, and the one to be judged."""
+"""The right answer, and the one to be scored."""
 
 WALL_SECONDS = 300.0
 """After so long on the clock a worker is taken for broken; its processor time ends long before."""
@@ -37,7 +37,7 @@ class WorkerError(RuntimeError):
 
 
 class Pool:
-    """Judges answers on worker processes. Safe to use from several threads, which take turns."""
+    """Scores answers on worker processes. Safe to use from several threads, which take turns."""
 
     def __init__(self, workers: int | None = None, wall_seconds: float = WALL_SECONDS) -> None:
         """Set the options; workers start when there is work for them.
@@ -59,7 +59,7 @@ class Pool:
         alone = multiprocessing.parent_process() is None
         return self._workers or (usable_cores() if alone else 1)
 
-    def judge(self, questions: Sequence[Question]) -> list[bool | WorkerError]:
+    def score(self, questions: Sequence[Question]) -> list[bool | WorkerError]:
         """Whether each answer is right.
 
         Args:
@@ -67,7 +67,7 @@ class Pool:
 
         Returns:
             A verdict each: an answer that takes too much time or memory is wrong. An error stands for an
-            answer that could not be judged, since its worker was killed from outside, or did not come back.
+            answer that could not be scored, since its worker was killed from outside, or did not come back.
         """
         with self._lock:
             new = [question for question in dict.fromkeys(questions) if question not in self._known]
@@ -163,19 +163,19 @@ def _kill(worker: subprocess.Popen[bytes]) -> None:
 _pool = Pool()
 
 
-def judge(questions: Sequence[Question]) -> list[bool | WorkerError]:
+def score(questions: Sequence[Question]) -> list[bool | WorkerError]:
     """Whether each answer is right, by the pool of this process.
 
     What is the same text is right, and what is too large to be read is wrong, without asking a worker.
 
     Args:
-        questions: As for `Pool.judge`.
+        questions: As for `Pool.score`.
 
     Returns:
-        As `Pool.judge`.
+        As `Pool.score`.
     """
     settled = [_settled(truth, answer) for truth, answer in questions]
-    asked = iter(_pool.judge([q for q, verdict in zip(questions, settled, strict=True) if verdict is None]))
+    asked = iter(_pool.score([q for q, verdict in zip(questions, settled, strict=True) if verdict is None]))
     return [next(asked) if verdict is None else verdict for verdict in settled]
 
 

@@ -1,7 +1,7 @@
-r"""A process that judges answers: `python -m gdpo_envs.math.worker`, spoken to by `gdpo_envs.math.pool`.
+r"""A process that scores answers: `python -m gdpo_envs.math.worker`, spoken to by `gdpo_envs.math.pool`.
 
-Reads lines `[truth, answer]` of JSON, and for each writes a line: `true`, `false`, or `null` where judging took
-more than its processor time. The process itself only imports and warms up sympy, and forks; a child reads, judges and
+Reads lines `[truth, answer]` of JSON, and for each writes a line: `true`, `false`, or `null` where scoring took
+more than its processor time. The process itself only imports and warms up sympy, and forks; a child reads, scores and
 writes, under limits of memory and of processor time that also end a computation within C code. A child that
 goes beyond them is replaced by a fresh fork in milliseconds. Time is counted in processor seconds, not on the
 clock, so that a busy machine changes no verdict. A child also ends after `ANSWERS_PER_CHILD`, since sympy's
@@ -36,7 +36,7 @@ _WARM_UP = (
     ("2x+3y=6", r"y=-\frac{2}{3}x+2"),
     (r"5\text{ cm}", "6 cm"),
 )
-"""Judged before the first fork, so that every child has what the parser learns on its first expressions."""
+"""Scored before the first fork, so that every child has what the parser learns on its first expressions."""
 _NO_MORE_QUESTIONS = 17
 """Exit status of a child whose input has ended."""
 
@@ -50,7 +50,7 @@ def main() -> None:
     while True:
         child = os.fork()
         if child == 0:
-            os._exit(_judge(answers))
+            os._exit(_score(answers))
         _, status = os.waitpid(child, 0)
         if os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGPROF, signal.SIGSEGV):
             _answer(answers, None)  # out of processor time or of stack: the answer's fault
@@ -58,7 +58,7 @@ def main() -> None:
             return
 
 
-def _judge(answers: BinaryIO) -> int:
+def _score(answers: BinaryIO) -> int:
     """Answer questions until there are no more or it is time for a fresh process; the exit status."""
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     with suppress(ValueError, OSError):  # not all systems limit address space

@@ -30,12 +30,13 @@ earns −3, and what stands in the block need not be JSON for the format to be r
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, NoReturn, TypedDict
 
-from gdpo_envs.tags import has_blocks, tag_pattern
+from gdpo_envs.tags import reply_pattern
 
 Parameters = dict[str, Any]
 
@@ -50,7 +51,12 @@ class Call(TypedDict):
 LOW, HIGH = -3.0, 3.0
 """Range of the correctness reward."""
 
-_TAGS = tag_pattern("tool_call", "response")
+_BLOCKS = ("tool_call", "response")
+_FORMATS = {
+    expected: reply_pattern(*itertools.compress(_BLOCKS, expected), known=_BLOCKS)
+    for expected in itertools.product((False, True), repeat=2)
+}
+"""Which of the blocks are expected → pattern."""
 
 
 def format_reward(reply: str, expects_calls: bool, expects_response: bool) -> float:
@@ -64,8 +70,7 @@ def format_reward(reply: str, expects_calls: bool, expects_response: bool) -> fl
     Returns:
         0.0 or 1.0.
     """
-    blocks = ["tool_call"] * expects_calls + ["response"] * expects_response
-    return float(has_blocks(reply, blocks, _TAGS))
+    return float(_FORMATS[expects_calls, expects_response].fullmatch(reply) is not None)
 
 
 def parse_calls(reply: str) -> list[Call] | None:

@@ -58,7 +58,7 @@ class ToolCalling(TextEnv[ToolRLTask]):
 
     Evaluation is the published test file (80 dialogues); a training dialogue that also stands in it is
     left out. `correctness` is not applicable to the dialogues whose true reply calls no tool, about
-    which only the format can be judged.
+    which only the format can be scored.
 
     Revisions of the grader:
         2: In strict mode superfluous calls cost more, a key that stands twice is no JSON, and for the format the prompt
@@ -100,8 +100,8 @@ class ToolCalling(TextEnv[ToolRLTask]):
     @reward(low=0, high=1, kind="binary", metric="format_rate")
     def format(self, task: ToolRLTask, reply: str) -> float:
         """1 if the reply has the blocks of the true one, once each, in order, and nothing else."""
-        judge = published_format if self.compat else format_reward
-        return judge(reply, bool(task.calls), task.responds)
+        score = published_format if self.compat else format_reward
+        return score(reply, bool(task.calls), task.responds)
 
     @reward(low=-3, high=3, metric="accuracy")
     def correctness(self, task: ToolRLTask, reply: str) -> float | None:

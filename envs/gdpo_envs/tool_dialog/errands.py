@@ -5,7 +5,7 @@ A reply thinks, then calls tools, and reads what they answer; or it responds, wh
     <think>…</think><tool_call>{"name": "sql", "parameters": {"statement": "…"}}</tool_call>
     <think>…</think><response>42</response>
 
-Success is judged by the state at the end, not by the way to it.
+Success is scored by the state at the end, not by the way to it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from random import Random
 
 from gdpo_bench.core import DialogEnv, Gate, Message, Turn, reward, split_by_content
 from gdpo_envs.options import checked_count, checked_share
-from gdpo_envs.tags import has_blocks, tag_pattern
-from gdpo_envs.tool_calling.toolrl import Call, parse_calls
+from gdpo_envs.tool_calling.toolrl import Call, format_reward, parse_calls
 from gdpo_envs.tool_dialog.shop import Shop, ToolError
 from gdpo_envs.tool_dialog.tasks import Errand, errands
 from gdpo_envs.tool_dialog.tools import execute, signatures
@@ -41,7 +40,6 @@ You will be told their results. When all is done, end with the answer, a number 
 <think>…</think>
 <response>…</response>"""
 
-_TAGS = tag_pattern("tool_call", "response")
 _NUMBER = re.compile(r"-?\d+(?:,\d{3})*(?:\.\d+)?")
 
 
@@ -101,8 +99,7 @@ class ToolDialog(DialogEnv[Errand, Dialog]):
     def respond(self, task: Errand, state: Dialog, reply: str) -> Message | None:
         """Run the calls and tell their results, one a line; without a call the episode ends."""
         calls = parse_calls(reply)
-        blocks = ["tool_call"] if calls or calls is None else ["response"]
-        state.well_formed &= calls is not None and has_blocks(reply, blocks, _TAGS)
+        state.well_formed &= calls is not None and format_reward(reply, bool(calls), not calls) == 1
         if calls == []:
             state.response = reply.rpartition("<response>")[2].partition("</response>")[0]
             return None

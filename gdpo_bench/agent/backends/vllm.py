@@ -28,8 +28,16 @@ import torch
 
 from gdpo_bench.agent.backends.protocol import Completion, Sampling
 from gdpo_bench.agent.backends.vllm_options import VLLMOptions
-from gdpo_bench.agent.backends.weight_sync import PROBE_TOLERANCE, check_sync, probe_sequences, trainer_log_probs
-from gdpo_bench.agent.policy import ContextError, Policy
+from gdpo_bench.agent.backends.weight_sync import (
+    PROBE_TOLERANCE,
+    check_sync,
+    probe_sequences,
+    trainer_log_probs,
+    whole_weights,
+)
+from gdpo_bench.agent.errors import ContextError
+from gdpo_bench.agent.language_model import has_adapters
+from gdpo_bench.agent.policy import Policy
 from gdpo_bench.core import GdpoBenchError
 
 OLDEST = (0, 16)
@@ -172,7 +180,7 @@ class VLLMBackend:
 
     def _start(self) -> Any:
         model = self._policy.model
-        base = model.get_base_model() if hasattr(model, "peft_config") else model
+        base = model.get_base_model() if has_adapters(model) else model
         config = copy.deepcopy(base.config)
         config.architectures = [type(base).__name__]
         options = self._options
@@ -210,7 +218,7 @@ class VLLMBackend:
         return outputs
 
     def _reload(self, policy: Policy) -> None:
-        self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": policy.weights()})
+        self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": whole_weights(policy)})
 
     def _log_probs(self, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
         params = self._vllm.SamplingParams(max_tokens=1, prompt_logprobs=0, flat_logprobs=True, detokenize=False)

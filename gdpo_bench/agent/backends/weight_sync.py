@@ -1,4 +1,4 @@
-"""The proof that a sampler has the trainer's weights.
+"""The weights that a sampler is sent, and the proof that it has them.
 
 A sampler with wrong weights fails silently: its completions still look like text, and only their
 log-probabilities are off. So a probe compares those of fixed token sequences under both models.
@@ -6,11 +6,13 @@ log-probabilities are off. So a probe compares those of fixed token sequences un
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 
-from gdpo_bench.agent.policy import Policy, token_log_probs
+from gdpo_bench.agent.language_model import has_adapters
+from gdpo_bench.agent.policy import Policy, log_probs_of
 from gdpo_bench.core import GdpoBenchError
 
 PROBE_TOLERANCE = {"float32": 1e-3, "float16": 0.02, "bfloat16": 0.1}
@@ -30,6 +32,25 @@ def probe_sequences(vocabulary: int, count: int = 4, length: int = 32) -> list[l
     return sequences
 
 
+def whole_weights(policy: Policy) -> Iterator[tuple[str, torch.Tensor]]:
+    """Names and values of the weights as a checkpoint of the whole model holds them, adapters merged in."""
+    if not has_adapters(policy.model):
+        yield from policy.model.state_dict().items()
+        return
+    base = policy.model.get_base_model()
+    # Not merged in place: taking an adapter out again leaves rounding behind in half precision.
+    modules: Iterator[tuple[str, Any]] = base.named_modules()
+    deltas = {
+        f"{name}.base_layer.weight": module.get_delta_weight(adapter)
+        for name, module in modules
+        if hasattr(module, "get_delta_weight")
+        for adapter in module.active_adapters
+    }
+    for name, value in base.state_dict().items():
+        if "lora_" not in name:
+            yield name.replace(".base_layer", ""), value + deltas[name] if name in deltas else value
+
+
 @torch.inference_mode()
 def trainer_log_probs(policy: Policy, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
     """Log-probabilities (count, length − 1) of sequences of one length under the trainer's model."""
@@ -37,7 +58,7 @@ def trainer_log_probs(policy: Policy, sequences: Sequence[Sequence[int]]) -> tor
     training = model.training
     model.eval()
     token_ids = torch.tensor(sequences, device=model.device)
-    log_probs = token_log_probs(model(input_ids=token_ids, use_cache=False).logits, token_ids)
+    log_probs = log_probs_of(token_ids[:, 1:], model(input_ids=token_ids, use_cache=False).logits[:, :-1])
     model.train(training)
     return log_probs.cpu()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -27,7 +26,7 @@ def conversation_text(messages: Sequence[Message]) -> str:
     return "".join(message["content"] + (END if message["role"] == "assistant" else "") for message in messages)
 
 
-def build_tokenizer(corpus: Iterable[str], vocabulary: int) -> Any:
+def build_tokenizer(corpus: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer with single digits, trained on the corpus.
 
     Args:

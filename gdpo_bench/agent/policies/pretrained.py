@@ -14,10 +14,11 @@ from huggingface_hub.errors import HfHubHTTPError
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from gdpo_bench.agent.chat import Chat
+from gdpo_bench.agent.language_model import CausalLM, Tokenizer
 from gdpo_bench.agent.options import PretrainedConfig
+from gdpo_bench.agent.policies.chat_template import template_options
 from gdpo_bench.agent.policies.gguf import gguf_folder, gguf_hash, is_gguf
-from gdpo_bench.agent.policy import Policy, context_of
+from gdpo_bench.agent.policy import Chat, Policy, context_of
 from gdpo_bench.core import DataError, GdpoBenchError, UnknownNameError, content_hash
 
 
@@ -66,9 +67,10 @@ def check_pretrained(config: PretrainedConfig) -> tuple[Chat, int | None]:
     with _explained(config):
         found = AutoConfig.from_pretrained(place, revision=config.revision, trust_remote_code=False)
     chat = Chat(_load_tokenizer(config, place), config.chat_template_kwargs)
+    offered = template_options(chat.tokenizer)
     for name in config.chat_template_kwargs:
-        if name not in chat.variables:
-            known = {*(field.name for field in dataclasses.fields(config)), *chat.variables}
+        if name not in offered:
+            known = {*(field.name for field in dataclasses.fields(config)), *offered}
             raise UnknownNameError(f"option of policy {config.name!r}", name, known)
     if config.lora_rank:
         _import_peft()
@@ -95,7 +97,7 @@ def load_pretrained(config: PretrainedConfig, device: str) -> Policy:
     if dtype == "auto":
         dtype = "float32" if device == "cpu" else "bfloat16" if config.lora_rank else "mixed"
     with _explained(config):
-        model: Any = AutoModelForCausalLM.from_pretrained(
+        loaded = AutoModelForCausalLM.from_pretrained(
             place,
             revision=config.revision,
             dtype=torch.bfloat16 if dtype == "bfloat16" else torch.float32,
@@ -103,14 +105,15 @@ def load_pretrained(config: PretrainedConfig, device: str) -> Policy:
         )
     if config.gradient_checkpointing:
         # transformers 5.23 renamed it.
-        enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
+        enable = getattr(loaded, "activation_checkpointing_enable", loaded.gradient_checkpointing_enable)
         enable({"use_reentrant": False})
+    model: CausalLM = loaded
     if config.lora_rank:
         peft = _import_peft()
         lora = peft.LoraConfig(
             r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules=config.lora_targets, task_type="CAUSAL_LM"
         )
-        model = peft.get_peft_model(model, lora)
+        model = peft.get_peft_model(loaded, lora)
     return Policy(model.to(device), tokenizer, dtype == "mixed", config.chat_template_kwargs)
 
 
@@ -139,9 +142,9 @@ def _place(config: PretrainedConfig) -> str:
     return str(gguf_folder(config.model)) if is_gguf(config.model) else config.model
 
 
-def _load_tokenizer(config: PretrainedConfig, place: str) -> Any:
+def _load_tokenizer(config: PretrainedConfig, place: str) -> Tokenizer:
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(
+        tokenizer: Tokenizer = AutoTokenizer.from_pretrained(
             place, revision=config.revision, padding_side="left", trust_remote_code=False
         )
         if len(tokenizer) < 2:  # what transformers makes of the model's kind alone

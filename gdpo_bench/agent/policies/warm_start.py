@@ -26,10 +26,10 @@ from gdpo_bench.agent.policies.embedded import build_policy, conversation_text
 from gdpo_bench.agent.policy import Policy
 from gdpo_bench.core import Task, TextEnv, content_hash
 from gdpo_bench.core.env import Script, demonstrations_of, script_replies
-from gdpo_bench.core.episodes import Episode
 from gdpo_bench.core.errors import DeclarationError
 from gdpo_bench.core.foreign import blaming
 from gdpo_bench.core.processor import arithmetic, cpu_info
+from gdpo_bench.core.scoring import Episode
 
 _CODE = 2
 """Version of the code that makes a warm start: raised when it gives another policy, so that no older one is taken."""

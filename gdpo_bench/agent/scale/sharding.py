@@ -11,21 +11,25 @@ Source: `torch.distributed.fsdp.fully_shard`, with `set_requires_gradient_sync(F
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from gdpo_bench.agent.language_model import CausalLM, has_adapters
 from gdpo_bench.agent.scale.processes import World
 from gdpo_bench.agent.weights import Weights
 from gdpo_bench.core import GdpoBenchError
+
+if TYPE_CHECKING:
+    from torch.distributed.fsdp import FSDPModule
 
 
 class ShardedWeights(Weights):
     """The weights of a model in several processes, in which `Weights`' methods are called at the same time."""
 
-    def __init__(self, model: Any, world: World) -> None:
+    def __init__(self, model: CausalLM, world: World) -> None:
         """Spread a model's weights.
 
         Args:
@@ -37,11 +41,10 @@ class ShardedWeights(Weights):
         """
         self._world = world
         mesh = init_device_mesh(model.device.type, (world.size,))
-        self._parts = [*_blocks(model), model]
-        for part in self._parts:
-            _fully_shard(part, mesh)
+        self._parts = [_fully_sharded(part, mesh) for part in (*_blocks(model), model)]
+        self._whole = self._parts[-1]
         super().__init__(model)
-        model.set_requires_gradient_sync(False)
+        self._whole.set_requires_gradient_sync(False)
         self._gather()
 
     @torch.no_grad()
@@ -49,20 +52,21 @@ class ShardedWeights(Weights):
         """See `Weights.assign`."""
         self._scatter()
         for name, weights in self.named().items():
+            assert isinstance(weights, DTensor)
             weights.to_local().copy_(_laid_out_like(value_of(name), weights).to_local())
         self._gather()
 
     def reduce_gradients(self) -> None:
         """See `Weights.reduce_gradients`."""
-        model = self.model
-        model.set_requires_gradient_sync(True)
-        model.set_reshard_after_backward(True)
+        whole = self._whole
+        whole.set_requires_gradient_sync(True)
+        whole.set_reshard_after_backward(True)
         # FSDP adds up what has accumulated in a backward pass; this one, over a token, adds nothing of its own.
-        token = torch.zeros(1, 1, dtype=torch.long, device=model.device)
+        token = torch.zeros(1, 1, dtype=torch.long, device=self.model.device)
         with self._world.in_step():
-            (model(input_ids=token, use_cache=False).logits.sum() * 0).backward()
-        model.set_requires_gradient_sync(False)
-        model.set_reshard_after_backward(False)
+            (self.model(input_ids=token, use_cache=False).logits.sum() * 0).backward()
+        whole.set_requires_gradient_sync(False)
+        whole.set_reshard_after_backward(False)
 
     def renew(self) -> None:
         """See `Weights.renew`."""
@@ -71,7 +75,7 @@ class ShardedWeights(Weights):
     def discard_gradients(self) -> None:
         """See `Weights.discard_gradients`."""
         super().discard_gradients()
-        self.model.reset_iter_state()
+        self._whole.reset_iter_state()
         self._gather()
 
     def whole(self, value: torch.Tensor) -> torch.Tensor:
@@ -82,6 +86,7 @@ class ShardedWeights(Weights):
     def spread(self, value: torch.Tensor, number: int) -> torch.Tensor:
         """See `Weights.spread`."""
         weights = self.trained[number]
+        assert isinstance(weights, DTensor)
         return _laid_out_like(value, weights) if value.shape == weights.shape else value
 
     def _gather(self) -> None:
@@ -94,26 +99,27 @@ class ShardedWeights(Weights):
             part.reshard()
 
 
-def _blocks(model: Any) -> Iterator[Any]:
+def _blocks(model: CausalLM) -> Iterator[Any]:
     """The decoder's blocks, by transformers' own list of modules that belong together."""
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    base: Any = model.get_base_model() if has_adapters(model) else model
     kinds = set(base._no_split_modules or ())
     return (module for module in base.modules() if type(module).__name__ in kinds)
 
 
-def _fully_shard(module: Any, mesh: Any) -> None:
+def _fully_sharded(module: Any, mesh: DeviceMesh) -> FSDPModule:
     from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard  # noqa: PLC0415 (new in 2.6)
 
     if not hasattr(FSDPModule, "reset_iter_state"):
         raise GdpoBenchError(f"Training in several processes needs torch 2.13 or newer; this is {torch.__version__}.")
     policy = MixedPrecisionPolicy(reduce_dtype=torch.float32)
-    fully_shard(module, mesh=mesh, reshard_after_forward=False, mp_policy=policy)
-    module.set_reshard_after_backward(False, recurse=False)
+    spread: FSDPModule = fully_shard(module, mesh=mesh, reshard_after_forward=False, mp_policy=policy)
+    spread.set_reshard_after_backward(False, recurse=False)
     # Losses are divided by the sizes of the whole minibatch already: gradients are to be added up, not averaged.
-    module.set_gradient_divide_factor(1.0)
-    module.set_force_sum_reduction_for_comms(True)
+    spread.set_gradient_divide_factor(1.0)
+    spread.set_force_sum_reduction_for_comms(True)
+    return spread
 
 
-def _laid_out_like(value: torch.Tensor, weights: Any) -> Any:
+def _laid_out_like(value: torch.Tensor, weights: DTensor) -> DTensor:
     # None: every process has the whole value, nothing is sent.
     return distribute_tensor(value.to(weights.device), weights.device_mesh, weights.placements, src_data_rank=None)

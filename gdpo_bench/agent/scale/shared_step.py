@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 import torch
 
-from gdpo_bench.agent.loss import Batch, added
+from gdpo_bench.agent.loss import Batch, Measures, Totals, added
 from gdpo_bench.agent.policy import Policy
 from gdpo_bench.agent.rollouts import Replies, Rollouts, Score, concatenate_replies
 from gdpo_bench.agent.scale.processes import World
 from gdpo_bench.agent.scale.sharding import ShardedWeights
-from gdpo_bench.agent.step import Measures, TrainingStep
+from gdpo_bench.agent.step import TrainingStep
 from gdpo_bench.core.scoring import Scores
 
 
@@ -27,20 +27,14 @@ class SharedStep(TrainingStep):
             *given: As for `TrainingStep`; the environment is this process's share.
             **options: Likewise.
         """
-        self.world, self.processes = world, world.size
-        super().__init__(*given, **options)
+        self.world = world
+        super().__init__(*given, weights_of=partial(ShardedWeights, world=world), **options)
 
-    def draw(self, seed: int | None) -> tuple[Replies, Score]:
-        """The rollouts of all processes, in all of them."""
-        mine, score = self.world.barrier(lambda: self.own_draw(seed))
+    def play(self, seed: int | None) -> tuple[Replies, Score]:
+        """The replies of all processes, in all of them."""
+        mine, score = self.world.barrier(lambda: super(SharedStep, self).play(seed))
         replies = concatenate_replies(self.world.all_gather(lambda: mine))
-        self.tally.tokens += int(replies.completion_mask.sum() - mine.completion_mask.sum())
-
-        def scores() -> Scores:
-            everyones = reduce(Scores.stack, self.world.all_gather(score))
-            return self.tally.checked(everyones, self.options.max_failed_share)
-
-        return replies, scores
+        return replies, lambda: reduce(Scores.stack, self.world.all_gather(score))
 
     def advantages(self, rollouts: Rollouts) -> torch.Tensor:
         """By one process: a normalizer of the user's own may hold a state, or draw random numbers."""
@@ -50,10 +44,10 @@ class SharedStep(TrainingStep):
         """The first process's order."""
         return self.world.broadcast(lambda: super(SharedStep, self).shuffled(count))
 
-    def passes(self, batch: Batch, rows: torch.Tensor, size: int) -> Measures | None:
+    def passes(self, batch: Batch, rows: torch.Tensor, totals: Totals) -> Measures | None:
         """Each process passes over its share; None where memory runs out in any."""
-        totals, share = batch.totals(rows), self.world.share(rows)
-        found = self.world.all_gather(lambda: self.own_passes(batch, share, totals, size))
+        share = self.world.share(rows)
+        found = self.world.all_gather(lambda: super(SharedStep, self).passes(batch, share, totals))
         measures = [one for one in found if one is not None]
         return added(measures) if len(measures) == len(found) else None
 
@@ -65,16 +59,11 @@ class SharedStep(TrainingStep):
             self.weights.renew()
             return self.weights.whole(norm)
 
-    def all_log_probs(self, policy: Policy, replies: Replies, share: slice = slice(None)) -> torch.Tensor:
+    def all_log_probs(self, policy: Policy, token_ids: torch.Tensor) -> torch.Tensor:
         """Each process computes its share."""
-        rank, size = self.world.rank, self.world.size
-        own = super().all_log_probs
-        shares = self.world.all_gather(lambda: own(policy, replies, slice(rank, None, size)))
-        found = torch.empty(len(replies), replies.token_ids.shape[1] - 1)
+        share = self.world.share(token_ids)
+        shares = self.world.all_gather(lambda: super(SharedStep, self).all_log_probs(policy, share))
+        found = torch.empty(len(token_ids), token_ids.shape[1] - 1)
         for number, part in enumerate(shares):
-            found[number::size] = part
+            found[number :: self.world.size] = part
         return found
-
-    def make_weights(self) -> ShardedWeights:
-        """The model's weights, spread over the processes."""
-        return ShardedWeights(self.policy.model, self.world)

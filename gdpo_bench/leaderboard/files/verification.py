@@ -75,11 +75,11 @@ def _bad_vectors(
     ):
         yield f"{where}: its tasks are not those of the environment"
     for k, spec in enumerate(specs):
-        judged = scores.applicable[:, k] & ~scores.failed[:, k]
+        scored = scores.applicable[:, k] & ~scores.failed[:, k]
         raw, values = scores.raw[:, k], scores.values[:, k]
-        if (raw[judged] < spec.low - TOLERANCE).any() or (raw[judged] > spec.high + TOLERANCE).any():
+        if (raw[scored] < spec.low - TOLERANCE).any() or (raw[scored] > spec.high + TOLERANCE).any():
             yield f"{where}: {spec.name} leaves the declared range [{spec.low:g}, {spec.high:g}]"
-        if spec.gate is None and not np.array_equal(raw[judged], values[judged]):
+        if spec.gate is None and not np.array_equal(raw[scored], values[scored]):
             yield f"{where}: {spec.name} has no gate, but values that differ from the raw ones"
 
 

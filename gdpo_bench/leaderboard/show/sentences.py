@@ -101,7 +101,7 @@ def never_varied(measured: Measured) -> list[str]:
     evaluations = [one.scores for run in measured.sidecar.runs for one in run.evaluations]
     constant = []
     for k, name in enumerate(measured.sidecar.rewards):
-        judged = [scores.values[scores.applicable[:, k] & ~scores.failed[:, k], k] for scores in evaluations]
-        if len(np.unique(np.concatenate(judged))) < 2:
+        scored = [scores.values[scores.applicable[:, k] & ~scores.failed[:, k], k] for scores in evaluations]
+        if len(np.unique(np.concatenate(scored))) < 2:
             constant.append(name)
     return constant

@@ -8,7 +8,7 @@ from scipy.stats import chisquare
 from gdpo_bench.agent.backends.protocol import Completion, Sampling
 from gdpo_bench.agent.backends.transformers import TransformersBackend, _sample
 from gdpo_bench.agent.errors import OutOfMemoryError
-from gdpo_bench.agent.policy import Policy, token_log_probs
+from gdpo_bench.agent.policy import Policy, log_probs_of
 
 PROMPTS = [[5, 6, 7], [9], [20, 21, 22, 23, 24, 25, 26]]
 
@@ -24,7 +24,7 @@ def fresh_log_probs(policy: Policy, prompt: list[int], completion: Completion, t
     token_ids = torch.tensor([prompt + completion.token_ids])
     with torch.no_grad():
         logits = policy.model(input_ids=token_ids).logits
-    return token_log_probs(logits, token_ids, temperature)[0, len(prompt) - 1 :].tolist()
+    return log_probs_of(token_ids[:, 1:], logits[:, :-1], temperature)[0, len(prompt) - 1 :].tolist()
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.6, 1.7])

@@ -17,10 +17,10 @@ from gdpo_bench.agent.backends.protocol import Completion, Sampling
 from gdpo_bench.agent.backends.transformers import TransformersBackend, _nucleus, _truncated
 from gdpo_bench.agent.backends.vllm import VLLMBackend
 from gdpo_bench.agent.backends.vllm_options import VLLMOptions
-from gdpo_bench.agent.backends.weight_sync import WeightSyncError
-from gdpo_bench.agent.chat import Chat
+from gdpo_bench.agent.backends.weight_sync import WeightSyncError, whole_weights
+from gdpo_bench.agent.errors import ContextError
 from gdpo_bench.agent.options import TrainingOptions
-from gdpo_bench.agent.policy import ContextError, Policy, token_log_probs
+from gdpo_bench.agent.policy import Chat, Policy, log_probs_of
 from gdpo_bench.agent.rollouts import draw as draw_rollouts
 from gdpo_bench.agent.trainer import RunResult, Trainer
 from gdpo_bench.core import GroupVectorEnv, Task, TextEnv, reward
@@ -61,7 +61,7 @@ def trainer_log_probs(policy: Policy, prompt: list[int], completion: Completion,
         logits = policy.model(input_ids=token_ids).logits / sampling.temperature
     if sampling.top_p < 1:
         logits = _nucleus(logits.log_softmax(-1)[0], sampling.top_p)[None]
-    return token_log_probs(logits, token_ids)[0, len(prompt) - 1 :].tolist()
+    return log_probs_of(token_ids[:, 1:], logits[:, :-1])[0, len(prompt) - 1 :].tolist()
 
 
 def differences(policy: Policy, completions: list[Completion], sampling: Sampling = TWELVE) -> torch.Tensor:
@@ -101,25 +101,24 @@ def test_a_prompts_cached_prefix_is_forgotten_with_the_weights(engine: tuple[VLL
         assert completion.log_probs == pytest.approx(expected, abs=1e-4)
 
 
-class Spoiled(Policy):
-    """Sends one tensor that is not the model's."""
-
-    wrong = ""
-
-    def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
-        for name, tensor in super().weights():
-            yield name, 1.5 * tensor if name == self.wrong else tensor
+SENT = "gdpo_bench.agent.backends.vllm.whole_weights"
 
 
 @pytest.mark.parametrize(
     "name", ["lm_head.weight", "model.embed_tokens.weight", "model.layers.1.mlp.down_proj.weight", "model.norm.weight"]
 )
-def test_one_wrong_tensor_is_noticed(engine: tuple[VLLMBackend, Policy], name: str) -> None:
+def test_one_wrong_tensor_is_noticed(
+    engine: tuple[VLLMBackend, Policy], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     backend, policy = engine
-    spoiled = Spoiled(policy.model, policy.tokenizer)
-    object.__setattr__(spoiled, "wrong", name)
-    with pytest.raises(WeightSyncError, match="differ by"):
-        backend.update_weights(spoiled)
+
+    def spoiled(policy: Policy) -> Iterator[tuple[str, torch.Tensor]]:
+        return ((one, 1.5 * tensor if one == name else tensor) for one, tensor in whole_weights(policy))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SENT, spoiled)
+        with pytest.raises(WeightSyncError, match="differ by"):
+            backend.update_weights(policy)
     backend.update_weights(policy)
 
 
@@ -128,7 +127,7 @@ def test_weights_that_never_arrive_are_noticed(
 ) -> None:
     backend, policy = engine
     change(policy)
-    monkeypatch.setattr(Policy, "weights", lambda self: iter(()))
+    monkeypatch.setattr(SENT, lambda policy: iter(()))
     with pytest.raises(WeightSyncError, match="differ by"):
         backend.update_weights(policy)
 
@@ -325,7 +324,8 @@ def test_dialogues_are_played_turn_by_turn_and_trained_on(engine: tuple[VLLMBack
     drawn = rollouts.completion_mask[:, 1:]
     assert (drawn & ~rollouts.completion_mask[:, :-1]).sum(1).max() > 2  # turns
     with torch.no_grad():
-        again = token_log_probs(policy.model(input_ids=rollouts.token_ids).logits, rollouts.token_ids)
+        logits = policy.model(input_ids=rollouts.token_ids).logits
+        again = log_probs_of(rollouts.token_ids[:, 1:], logits[:, :-1])
     torch.testing.assert_close(again[drawn], rollouts.log_probs[:, 1:][drawn], atol=1e-4, rtol=0)
 
     before = policy.model.state_dict()["model.norm.weight"].clone()

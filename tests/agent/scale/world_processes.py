@@ -84,7 +84,7 @@ def make_rollouts() -> Rollouts:
         Scores.empty(ROWS, 1),
     )
     policy = make_policy()
-    log_probs = make_step(World(), policy).all_log_probs(policy, blank)
+    log_probs = make_step(World(), policy).all_log_probs(policy, blank.token_ids)
     blank.log_probs[:, 1:] = (log_probs + 0.1 * torch.randn(log_probs.shape, generator=rng)) * mask[:, 1:]
     return blank
 

@@ -11,10 +11,9 @@ from random import Random
 from typing import Any
 
 from gdpo_bench.core.env import TextEnv, demonstrations_of, script_replies
-from gdpo_bench.core.episodes import EpisodeBatch
 from gdpo_bench.core.errors import RewardError
 from gdpo_bench.core.foreign import described
-from gdpo_bench.core.scoring import Scores, ScoringFailure
+from gdpo_bench.core.scoring import EpisodeBatch, Scores, ScoringFailure
 from gdpo_bench.core.task import Task, content_hash
 
 DEMONSTRATIONS = 48
@@ -36,7 +35,7 @@ _ODD_REPLIES = {
 
 
 @dataclass(frozen=True)
-class Trial:
+class Probe:
     """An episode to be played: a task, and what is replied to it."""
 
     task: Task
@@ -53,7 +52,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a trial earned, summed over turns; two are equal if the environment behaved alike."""
+    """What a probe earned, summed over turns; two are equal if the environment behaved alike."""
 
     values: tuple[float, ...] = ()
     """K rewards, gates applied."""
@@ -66,18 +65,18 @@ class Outcome:
     failures: tuple[ScoringFailure, ...] = field(default=(), compare=False)
     """What reward functions raised."""
     error: str = ""
-    """What kept the trial from being scored."""
+    """What kept the probe from being scored."""
     is_reward_error: bool = False
     """Whether that was a value which the declaration of its reward forbids."""
 
 
-def play(env: TextEnv[Any], name: str, trials: Sequence[Trial]) -> list[Outcome]:
-    """Play trials side by side, as training does.
+def play(env: TextEnv[Any], name: str, probes: Sequence[Probe]) -> list[Outcome]:
+    """Play probes side by side, as training does.
 
     Args:
         env: The environment.
         name: Its id, for messages.
-        trials: N trials.
+        probes: N probes.
 
     Returns:
         N outcomes.
@@ -85,10 +84,10 @@ def play(env: TextEnv[Any], name: str, trials: Sequence[Trial]) -> list[Outcome]
     Raises:
         Exception: Whatever the environment raises outside of its reward functions.
     """
-    batch = EpisodeBatch(env, name, [trial.task for trial in trials])
+    batch = EpisodeBatch(env, name, [probe.task for probe in probes])
     turns: list[Scores] = []
     while not all(episode.over for episode in batch.episodes):
-        turns.append(batch.play([trial.replies[min(len(turns), len(trial.replies) - 1)] for trial in trials]))
+        turns.append(batch.play([probe.replies[min(len(turns), len(probe.replies) - 1)] for probe in probes]))
     scores = reduce(Scores.__add__, turns)
     failures: dict[str, list[ScoringFailure]] = {}
     for failure in scores.failures:
@@ -100,52 +99,52 @@ def play(env: TextEnv[Any], name: str, trials: Sequence[Trial]) -> list[Outcome]
             tuple(scores.applicable[i].tolist()),
             tuple(scores.failed[i].tolist()),
             content_hash([message for message in messages if message["role"] != "assistant"]),
-            tuple(failures.get(trials[i].task.id, ())) if scores.failed[i].any() else (),
+            tuple(failures.get(probes[i].task.id, ())) if scores.failed[i].any() else (),
         )
         for i, messages in enumerate(batch.messages())
     ]
 
 
-def play_alone(env: TextEnv[Any], name: str, trial: Trial) -> Outcome:
-    """Play one trial; whatever goes wrong is part of the outcome."""
+def play_alone(env: TextEnv[Any], name: str, probe: Probe) -> Outcome:
+    """Play one probe; whatever goes wrong is part of the outcome."""
     try:
-        return play(env, name, [trial])[0]
+        return play(env, name, [probe])[0]
     except RewardError as error:
         return Outcome(error=str(error), is_reward_error=True)
     except (Exception, SystemExit) as error:  # the author's code, outside of what the engine protects
         return Outcome(error=described(error))
 
 
-def reference_trials(env: TextEnv[Any], tasks: Sequence[Task]) -> list[Trial]:
+def reference_probes(env: TextEnv[Any], tasks: Sequence[Task]) -> list[Probe]:
     """The reference replies to those of the tasks that have one."""
     return [
-        Trial(task, tuple(script_replies(script)), "the reference")
+        Probe(task, tuple(script_replies(script)), "the reference")
         for task in tasks
         if (script := env.reference(task)) is not None
     ]
 
 
-def demonstration_trials(env: TextEnv[Any], name: str, count: int = DEMONSTRATIONS) -> list[Trial]:
+def demonstration_probes(env: TextEnv[Any], name: str, count: int = DEMONSTRATIONS) -> list[Probe]:
     """The first demonstrations of a fixed seed.
 
     Raises:
         DeclarationError: See `demonstrations_of`.
     """
     stream = itertools.islice(demonstrations_of(env, Random(0), name), count)
-    return [Trial(task, tuple(script_replies(script)), "a demonstration") for task, script in stream]
+    return [Probe(task, tuple(script_replies(script)), "a demonstration") for task, script in stream]
 
 
-def corrupted_trials(references: Sequence[Trial]) -> Iterator[Trial]:
+def corrupted_probes(references: Sequence[Probe]) -> Iterator[Probe]:
     """Each reference with something wrong with it, in many ways."""
-    for trial, other in zip(references, [*references[1:], *references[:1]], strict=True):
-        *before, last = trial.replies
+    for probe, other in zip(references, [*references[1:], *references[:1]], strict=True):
+        *before, last = probe.replies
         for what, reply in _corruptions(last):
-            yield Trial(trial.task, (*before, reply), what)
-        yield Trial(trial.task, other.replies, "the reference of another task")
-        yield Trial(trial.task, ("hello", *trial.replies), "a greeting before the reference")
+            yield Probe(probe.task, (*before, reply), what)
+        yield Probe(probe.task, other.replies, "the reference of another task")
+        yield Probe(probe.task, ("hello", *probe.replies), "a greeting before the reference")
         if before:
-            yield Trial(trial.task, (last,), "the last reply of the reference alone")
-            yield Trial(trial.task, (*before, *before, last), "the reference with its first replies repeated")
+            yield Probe(probe.task, (last,), "the last reply of the reference alone")
+            yield Probe(probe.task, (*before, *before, last), "the reference with its first replies repeated")
 
 
 def _corruptions(reply: str) -> Iterator[tuple[str, str]]:
@@ -164,9 +163,9 @@ def _corruptions(reply: str) -> Iterator[tuple[str, str]]:
     yield "the reference with numbers of 5000 digits", re.sub(r"\d+", "9" * 5000, reply, count=3)
 
 
-def odd_trials(task: Task, reference: str) -> Iterator[Trial]:
+def odd_probes(task: Task, reference: str) -> Iterator[Probe]:
     """Replies that no author thinks of, and a policy under exploration writes sooner or later."""
     for what, reply in _ODD_REPLIES.items():
-        yield Trial(task, (reply,), what)
+        yield Probe(task, (reply,), what)
     if reference:
-        yield Trial(task, (reference * (_MEGABYTE // len(reference) + 1),), "1 MB of the reference")
+        yield Probe(task, (reference * (_MEGABYTE // len(reference) + 1),), "1 MB of the reference")
