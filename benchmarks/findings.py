@@ -21,7 +21,8 @@ from gdpo_bench.advantages.collapse import count_kinds
 from gdpo_bench.agent.options import TrainingOptions
 from gdpo_bench.conformance.report import write_section
 from gdpo_bench.core.intervals import Bounds
-from gdpo_bench.leaderboard.compare.board import changed_weights
+from gdpo_bench.leaderboard.compare.board import all_right_finals, changed_weights
+from gdpo_bench.leaderboard.compare.learning import ALL_RIGHT
 from gdpo_bench.leaderboard.compare.sign_flips import corrected
 from gdpo_bench.leaderboard.compare.statistics import (
     Estimate,
@@ -31,6 +32,7 @@ from gdpo_bench.leaderboard.compare.statistics import (
     judge,
     paired_difference,
 )
+from gdpo_bench.leaderboard.files.all_right import completed_from
 from gdpo_bench.leaderboard.files.schema import Entry, Seed
 from gdpo_bench.leaderboard.files.store import ROOT, Board
 from gdpo_bench.leaderboard.show.table import estimate_text
@@ -41,9 +43,9 @@ Cell = Estimate | None
 TOOL, MATH, CODE = "gdpo/ToolCallingMini-v0", "gdpo/MathMini-v0", "gdpo/CodingMini-v0"
 RARE = {"format_rate": 0.04}
 MAIN = (
-    (TOOL, RARE, ("format", "correctness")),
-    (MATH, {}, ("correct", "length", "format", "integer")),
-    (CODE, {}, ("pass_rate", "length", "no_bug")),
+    (TOOL, RARE, (ALL_RIGHT, "format", "correctness")),
+    (MATH, {}, (ALL_RIGHT, "correct", "length", "format", "integer")),
+    (CODE, {}, (ALL_RIGHT, "pass_rate", "length", "no_bug")),
 )
 NORMALIZERS = (
     *("gdpo", "gdpo_no_bn", "gd2po", "gd2po_hard", "dgdo", "grpo_scaled", "grpo_no_std", "grpo_batch_std", "rloo"),
@@ -62,7 +64,9 @@ class Results:
             root: Its folder.
         """
         self.entries = [
-            entry for entry in Board.read(root).current() if entry.track == "training" and entry.policy.name == "mini"
+            completed_from(entry, root)
+            for entry in Board.read(root).current()
+            if entry.track == "training" and entry.policy.name == "mini"
         ]
 
     def find(
@@ -97,7 +101,9 @@ class Results:
 
 
 def values(entry: Entry, name: str) -> Values:
-    """Seed → final value of a reward, or of a metric."""
+    """Seed → final value of a reward, of a metric, or of the primary endpoint."""
+    if name == ALL_RIGHT:
+        return all_right_finals(entry)
     if name in {reward.name for reward in entry.environment.rewards}:
         return finals(entry, name)
     return {result.seed: result.metrics[name].final for result in entry.results}  # type: ignore[index]
@@ -210,7 +216,7 @@ def gates(results: Results) -> str:
 def group_size(results: Results) -> str:
     """128 rollouts a step in groups of 2 to 32."""
     parts = []
-    for env, options, names in MAIN[:2]:
+    for env, options, (_, *names) in MAIN[:2]:
         rows = []
         for size in (2, 4, 8, 16, 32):
             training = {} if size == 8 else {"group_size": size, "prompts": 128 // size}

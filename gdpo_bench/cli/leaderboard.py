@@ -7,7 +7,7 @@ python -m gdpo_bench.leaderboard validate
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import tyro
@@ -20,6 +20,7 @@ from gdpo_bench.core.errors import DataError, GdpoBenchError
 from gdpo_bench.core.files import write_atomically
 from gdpo_bench.leaderboard.compare.pair import compare_pair
 from gdpo_bench.leaderboard.compare.pooled import pool
+from gdpo_bench.leaderboard.files.all_right import completed, completed_from
 from gdpo_bench.leaderboard.files.attestation import Attestation, attestation_problems, read_attestations
 from gdpo_bench.leaderboard.files.entries import EntryError
 from gdpo_bench.leaderboard.files.history import broken_promises, committed_files
@@ -147,7 +148,8 @@ def html(out: Path, root: Path = ROOT) -> None:
     _refuse_damaged(board)
     attestations = read_attestations(root)
     _refuse_unshowable(board, attestations)
-    files = render_site(legible(list(board.entries.values())), legible(attestations), out.name)
+    shown = legible(_completed(board, board.entries.values()))
+    files = render_site(shown, legible(attestations), out.name)
     for name, text in files.items():  # the page last, so that it never leads to what is not there
         write_atomically(out.parent / name, text)
     beside = [out.parent / name for name in files if name != out.name]
@@ -271,16 +273,17 @@ def _entries_below(path: Path, required: bool = False) -> list[Path]:
 
 def _find(name: str, root: Path) -> Entry:
     """The entry in a file, or the one on the board whose id begins so."""
-    return legible(read_entry(find_entry_file(name, root)))
+    file = find_entry_file(name, root)
+    return legible(completed(read_measured(file)))
 
 
 def _current(root: Path) -> list[Entry]:
     """Valid entries of a board or of a run that no other entry corrects."""
     if (root / RUN_FOLDER).is_dir():
-        return [legible(read_entry(file)) for file in _entries_below(root, required=True)]
+        return [legible(completed(read_measured(file))) for file in _entries_below(root, required=True)]
     board = Board.read(root)
     _refuse_damaged(board)
-    return legible(board.current())
+    return legible(_completed(board, board.current()))
 
 
 def _render(root: Path) -> str:
@@ -288,10 +291,15 @@ def _render(root: Path) -> str:
     _refuse_damaged(board)
     attestations = read_attestations(root)
     try:
-        return render_markdown(legible(board.current()), attestations=attestations)
+        return render_markdown(legible(_completed(board, board.current())), attestations=attestations)
     except Exception:  # whatever an entry stops it with is said with the entry's name
         _refuse_unshowable(board, attestations)
         raise
+
+
+def _completed(board: Board, entries: Iterable[Entry]) -> list[Entry]:
+    """Entries of a board with what follows from their sidecars."""
+    return [completed_from(entry, board.root) for entry in entries]
 
 
 def _refuse_damaged(board: Board) -> None:

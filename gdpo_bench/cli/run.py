@@ -167,12 +167,13 @@ def _write_report(measured: Sequence[Measured], folder: RunFolder, console: Cons
     """Write a job's entries, `curves.png` and `table.txt` into its folder, and show the table."""
     from gdpo_bench.jobs.report import show_and_keep  # noqa: PLC0415
     from gdpo_bench.leaderboard.compare.sign_flips import LEAST_UNITS  # noqa: PLC0415
+    from gdpo_bench.leaderboard.files.all_right import completed  # noqa: PLC0415
     from gdpo_bench.leaderboard.files.store import RUN_FOLDER, write_measured  # noqa: PLC0415
     from gdpo_bench.leaderboard.show.plots import plot_curves  # noqa: PLC0415
     from gdpo_bench.leaderboard.show.sentences import never_varied, outcome_sentences  # noqa: PLC0415
     from gdpo_bench.leaderboard.show.table import render_results  # noqa: PLC0415
 
-    entries = [one.entry for one in measured]
+    entries = [completed(one) for one in measured]
     for one in measured:
         write_measured(one, folder.path / RUN_FOLDER)
     if not entries:

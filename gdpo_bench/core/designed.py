@@ -88,6 +88,8 @@ class RewardDesign:
         cost = np.zeros(self.rewards)
         cost[0] = self.conflict * self.scale
         plain = not self.noise
+        # What earning it is worth at least, with what it is worth otherwise: the middle tells them apart.
+        earned = self.worth - cost
         gate = Gate(on=REWARD_NAMES[0], at_least=self.scale * (1 - self.conflict) / 2) if self.gated else None
         return tuple(
             RewardSpec(
@@ -97,6 +99,7 @@ class RewardDesign:
                 kind="binary" if plain and not cost[k] else "graded",
                 gate=gate if k else None,
                 metric="accuracy" if k == 0 and plain and not cost[k] else None,
+                right=None if plain and not cost[k] else float(earned[k] / 2),
             )
             for k in range(self.rewards)
         )

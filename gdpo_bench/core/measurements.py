@@ -57,6 +57,23 @@ def evaluate(scores: Scores, specs: Sequence[RewardSpec], step: int = 0) -> Eval
     return Evaluation(step, rewards, metrics, applicable)
 
 
+def all_right(scores: Scores, specs: Sequence[RewardSpec]) -> float | None:
+    """Share of rollouts that are right in every reward that applies to them.
+
+    Args:
+        scores: Rewards (N, K), of which the raw ones count.
+        specs: The K rewards; `RewardSpec.right` says what is right.
+
+    Returns:
+        The share, over rollouts to which a reward applies and on which no scorer failed; None where there are none.
+    """
+    known = scores.applicable.any(axis=1) & ~scores.failed.any(axis=1)
+    if not known.any():
+        return None
+    right = scores.raw >= np.array([spec.right_from for spec in specs])
+    return float((right | ~scores.applicable)[known].all(axis=1).mean())
+
+
 def label_agreement(scores: Scores, specs: Sequence[RewardSpec], labels: Sequence[bool | None]) -> dict[str, float]:
     """How often the reward behind `accuracy` says what others say of correctness.
 

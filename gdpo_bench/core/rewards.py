@@ -54,6 +54,8 @@ class RewardSpec:
     gate: Gate | None = None
     metric: Metric | None = None
     """Canonical metric that this reward's raw value also feeds, if any."""
+    right: float | None = None
+    """Raw value from which on a reply is right in this reward; absent: `high`."""
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
@@ -74,10 +76,20 @@ class RewardSpec:
             raise DeclarationError(f"Reward {self.name!r}: a penalty is at most 0; got high={self.high}.")
         if not math.isfinite(self.weight):
             raise DeclarationError(f"Reward {self.name!r}: weight must be finite; got {self.weight}.")
+        if self.right is not None and not self.low < self.right <= self.high:
+            raise DeclarationError(
+                f"Reward {self.name!r}: right must lie above low and at most at high, ({self.low}, {self.high}]; got "
+                f"{self.right}."
+            )
         if self.gate is not None and not self.low <= 0 <= self.high:
             raise DeclarationError(
                 f"Reward {self.name!r}: a gated reward becomes 0, which lies outside [{self.low}, {self.high}]."
             )
+
+    @property
+    def right_from(self) -> float:
+        """Least raw value of a reply that is right in this reward."""
+        return self.high if self.right is None else self.right
 
     def full_marks_count(self) -> bool:
         """Whether the metric counts rollouts at full marks (`True`) or below them."""
@@ -148,6 +160,7 @@ def reward(
     weight: float = 1.0,
     gate: Gate | None = None,
     metric: Metric | None = None,
+    right: float | None = None,
     batched: bool = False,
 ) -> Callable[[FunctionT], FunctionT]:
     """Declare a method of a `TextEnv` as one of its rewards; the method's name is the reward's.
@@ -167,6 +180,8 @@ def reward(
         weight: Default weight.
         gate: Condition under which the reward counts.
         metric: Canonical metric that the reward feeds.
+        right: Raw value from which on a reply is right in this reward; `high` if absent. Tables lead with the share of
+            replies that are right in all of them.
         batched: Whether the method scores all rollouts in one call.
 
     Returns:
@@ -182,7 +197,7 @@ def reward(
         ).at(defined_at(bare) if bare else "")
 
     def mark(function: FunctionT) -> FunctionT:
-        spec = RewardSpec(function.__name__, low, high, kind, weight, gate, metric)
+        spec = RewardSpec(function.__name__, low, high, kind, weight, gate, metric, right)
         setattr(function, _MARK, RewardFunction(spec, function.__name__, batched))
         return function
 

@@ -135,7 +135,7 @@ def test_the_page_shows_the_numbers_of_the_tables(entry):
     entries = [entry("gdpo", (0.9, 0.8, 0.85) * 2), entry("grpo", (0.4, 0.3, 0.38) * 2)]
     markdown, page = render_markdown(entries), render_page(entries)
     for name in ("gdpo", "grpo"):
-        (row,) = [line for line in markdown.splitlines() if line.startswith(f"| `{name}`")]
+        row, *_ = [line for line in markdown.splitlines() if line.startswith(f"| `{name}`")]
         cells = [cell.strip().replace("**", "").replace(" from", "<br>from").split("<br>") for cell in row.split("|")]
         assert row_texts(page, name)[:3] == [[line.replace("-", "−") for line in cell] for cell in cells[2:5]]
         assert "n = 6 RL seeds" in page

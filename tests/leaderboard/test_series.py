@@ -10,7 +10,8 @@ from gdpo_bench.leaderboard.show.series import RUNS_DRAWN, learning_curve, perfo
 def entry_of(*runs):
     """An entry whose runs are mappings from step to reward."""
     results = [
-        SimpleNamespace(steps=list(run), rewards={"correct": SimpleNamespace(curve=list(run.values()))}) for run in runs
+        SimpleNamespace(steps=list(run), rewards={"correct": SimpleNamespace(curve=list(run.values()))}, metrics={})
+        for run in runs
     ]
     return SimpleNamespace(results=results)
 

@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from gdpo_bench.core.intervals import Bounds
 from gdpo_bench.core.rewards import SHORTFALL_METRICS, Metric
 from gdpo_bench.core.task import canonical_json
+from gdpo_bench.leaderboard.compare.learning import ALL_RIGHT
 from gdpo_bench.leaderboard.compare.sign_flips import corrected
 from gdpo_bench.leaderboard.compare.statistics import (
     Estimate,
@@ -45,10 +46,14 @@ NOTHING_TRAINED = (
 )
 
 
+Kind = Literal["endpoint", "reward", "metric"]
+
+
 @dataclass(frozen=True)
 class Column:
-    """One measured quantity: a reward, or a metric that is not the same number as a reward."""
+    """One measured quantity: the primary endpoint, a reward, or a metric that is not the same number as a reward."""
 
+    kind: Kind
     title: str
     subtitle: str
     """The range."""
@@ -274,7 +279,7 @@ def _comparison(heading: str, entries: Sequence[Entry], baseline: str) -> Compar
     trained = entries[0].track == "training"
     dominators = _dominators(labelled) if trained else {}
     against = reference[1] if reference and trained else None
-    columns = (*rewards, *metrics)
+    columns = (*_endpoint_column(entries), *rewards, *metrics)
     cells = _cells(columns, [entry for _, entry in labelled], against)
     rows = [
         Row(label, entry, own, tuple(dominators.get(label, ())))
@@ -371,9 +376,21 @@ def _cell(
     return Cell(compared, difference, mean({seed: theirs[seed] for seed in shared}), corrected_p)
 
 
+def all_right_finals(entry: Entry) -> dict[Seed | None, float]:
+    """Seed → share of replies that are right in every reward, at the last evaluation; of results that have it."""
+    return {result.seed: result.all_right.final for result in entry.results if result.all_right is not None}
+
+
+def _endpoint_column(entries: Sequence[Entry]) -> Iterable[Column]:
+    several = len(entries[0].environment.rewards) > 1
+    if several and any(result.all_right for entry in entries for result in entry.results):
+        yield Column("endpoint", ALL_RIGHT, "share", (0.0, 1.0), also="", decimals=2, values=all_right_finals)
+
+
 def _reward_columns(entries: Sequence[Entry]) -> Iterable[Column]:
     for reward in entries[0].environment.rewards:
         yield Column(
+            kind="reward",
             title=reward.name,
             subtitle=f"[{reward.low:g}, {reward.high:g}]",
             bounds=(reward.low, reward.high),
@@ -388,7 +405,7 @@ def _metric_columns(entries: Sequence[Entry]) -> Iterable[Column]:
     for metric in get_args(Metric):
         if metric not in shown and any(metric in result.metrics for entry in entries for result in entry.results):
             hint = "less is better" if metric in SHORTFALL_METRICS else "share"
-            yield Column(metric, hint, (0.0, 1.0), also="", decimals=2, values=_metric_values(metric))
+            yield Column("metric", metric, hint, (0.0, 1.0), also="", decimals=2, values=_metric_values(metric))
 
 
 def _relation(entries: Sequence[Entry], reward: str, metric: Metric | None) -> str:

@@ -7,7 +7,15 @@ from dataclasses import dataclass
 
 from gdpo_bench.core.errors import DataError
 from gdpo_bench.core.intervals import Bounds
-from gdpo_bench.leaderboard.compare.board import NOTHING_TRAINED, decimals, flatten, normalizer_labels, setting
+from gdpo_bench.leaderboard.compare.board import (
+    NOTHING_TRAINED,
+    all_right_finals,
+    decimals,
+    flatten,
+    normalizer_labels,
+    setting,
+)
+from gdpo_bench.leaderboard.compare.learning import ALL_RIGHT
 from gdpo_bench.leaderboard.compare.sign_flips import corrected
 from gdpo_bench.leaderboard.compare.statistics import (
     Estimate,
@@ -30,7 +38,7 @@ _CUT = 60
 
 @dataclass(frozen=True)
 class RewardComparison:
-    """One reward of two entries."""
+    """One reward of two entries, or the primary endpoint."""
 
     name: str
     decimals: int
@@ -64,8 +72,8 @@ class PairComparison:
 
     @property
     def relation(self) -> Relation:
-        """Pareto dominance, as far as the verdicts support it."""
-        return pareto([reward.verdict for reward in self.rewards])
+        """Pareto dominance, as far as the verdicts support it; the primary endpoint is no reward."""
+        return pareto([reward.verdict for reward in self.rewards if reward.name != ALL_RIGHT])
 
 
 def compare_pair(first: Entry, second: Entry, anyway: bool = False) -> PairComparison:
@@ -93,8 +101,13 @@ def compare_pair(first: Entry, second: Entry, anyway: bool = False) -> PairCompa
     shared = [r for r in first.environment.rewards if r.name in theirs and _range(r) == _range(theirs[r.name])]
     if not shared:
         raise DataError(f"{first.id} and {second.id} have no reward of the same name and range: nothing to compare.")
+    quantities = [(reward.name, decimals(reward), _range(reward)) for reward in shared]
     values = [(finals(first, reward.name), finals(second, reward.name)) for reward in shared]
-    differences = [paired_difference(*pair, _range(reward)) for reward, pair in zip(shared, values, strict=True)]
+    rights = all_right_finals(first), all_right_finals(second)
+    if all(rights) and len(shared) > 1 and first.environment.rewards == second.environment.rewards:
+        quantities.insert(0, (ALL_RIGHT, 2, (0.0, 1.0)))
+        values.insert(0, rights)
+    differences = [paired_difference(*pair, bounds) for (_, _, bounds), pair in zip(quantities, values, strict=True)]
     p_values = corrected([difference.tested if difference else None for difference in differences])
     labels = normalizer_labels([first, second])
     if first.environment.id != second.environment.id:
@@ -104,14 +117,16 @@ def compare_pair(first: Entry, second: Entry, anyway: bool = False) -> PairCompa
         second=labels[1],
         rewards=tuple(
             RewardComparison(
-                name=reward.name,
-                decimals=decimals(reward),
-                first=_estimate(one, other, _range(reward)),
-                second=_estimate(other, one, _range(reward)),
+                name=name,
+                decimals=digits,
+                first=_estimate(one, other, bounds),
+                second=_estimate(other, one, bounds),
                 difference=difference,
                 corrected_p=p,
             )
-            for reward, (one, other), difference, p in zip(shared, values, differences, p_values, strict=True)
+            for (name, digits, bounds), (one, other), difference, p in zip(
+                quantities, values, differences, p_values, strict=True
+            )
         ),
         reasons=tuple(reasons),
         same_environment=first.environment.id == second.environment.id,

@@ -27,6 +27,7 @@ from gdpo_bench.leaderboard.files.schema import (
     SeedResult,
     Track,
     seed_order,
+    without_right,
 )
 
 UNHASHED = frozenset({"id", "provenance", "supersedes"})
@@ -129,6 +130,7 @@ def entry_fields(entry: Entry) -> dict[str, Any]:
             del part[name]
     if entry.environment.grader_revision == _FIRST_GRADER:
         del fields["environment"]["grader_revision"]
+    fields["environment"]["rewards"] = without_right(fields["environment"]["rewards"])
     return fields
 
 

@@ -108,6 +108,8 @@ class RewardDeclaration(_Part):
     gate: GateDeclaration | None
     metric: Metric | None
     """Canonical metric that the raw reward feeds."""
+    right: Finite | None = None
+    """Raw value from which on a reply is right; `high` where it is absent, as in all entries before there was one."""
 
     @property
     def spec(self) -> RewardSpec:
@@ -117,7 +119,7 @@ class RewardDeclaration(_Part):
             DeclarationError: Its parts contradict each other.
         """
         gate = None if self.gate is None else Gate(self.gate.on, self.gate.at_least)
-        return RewardSpec(self.name, self.low, self.high, self.kind, self.weight, gate, self.metric)
+        return RewardSpec(self.name, self.low, self.high, self.kind, self.weight, gate, self.metric, self.right)
 
     @model_validator(mode="after")
     def _range_is_one(self) -> Self:
@@ -203,7 +205,12 @@ class Environment(_Part):
 
 
 def _rewards_hash(rewards: Sequence[RewardDeclaration]) -> str:
-    return content_hash([reward.model_dump(mode="json") for reward in rewards])
+    return content_hash(without_right([reward.model_dump(mode="json") for reward in rewards]))
+
+
+def without_right(rewards: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Declarations as they are written: older entries, and their hashes, know no `right`."""
+    return [{key: value for key, value in one.items() if key != "right" or value is not None} for one in rewards]
 
 
 class NormalizerConfig(_Part):
@@ -319,6 +326,9 @@ class SeedResult(_Part):
     """`distinct_levels`, `zero_signal_share`, …"""
     applicable_share: dict[str, Share] = Field(default_factory=dict)
     """Reward name → share of rollouts it applies to, for rewards that do not apply everywhere."""
+    all_right: Curve | None = Field(default=None, exclude=True)
+    """Share of rollouts that are right in every reward. Never written: it follows from the sidecar, and is there where
+    that was read (`all_right.completed`)."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

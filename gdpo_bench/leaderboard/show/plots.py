@@ -11,9 +11,9 @@ import numpy as np
 
 from gdpo_bench.core.errors import DataError
 from gdpo_bench.core.files import write_figure
-from gdpo_bench.leaderboard.compare.board import Comparison, compare
+from gdpo_bench.leaderboard.compare.board import Column, Comparison, compare
 from gdpo_bench.leaderboard.compare.pooled import PooledView
-from gdpo_bench.leaderboard.files.schema import Entry, RewardDeclaration
+from gdpo_bench.leaderboard.files.schema import Entry
 from gdpo_bench.leaderboard.show.series import Series, learning_curve, performance_profile
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def plot_curves(entries: Sequence[Entry], path: str | PathLike[str]) -> None:
     rows = _rows(entries)
     if not rows:
         raise DataError("No learning curves to draw: none of the entries is of the training track.")
-    columns = max(len(comparison.first.environment.rewards) for _, comparison in rows)
+    columns = max(len(_curves(comparison)) for _, comparison in rows)
     labels = sorted({row.label for _, comparison in rows for row in comparison.rows})
     styles = {label: _style(i) for i, label in enumerate(labels)}
 
@@ -63,13 +63,14 @@ def plot_curves(entries: Sequence[Entry], path: str | PathLike[str]) -> None:
     for strip, (title, comparison) in zip(strips[1:], rows, strict=True):
         strip.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
         axes = strip.subplots(1, columns, squeeze=False)[0]
-        rewards = comparison.first.environment.rewards
-        for ax, reward in zip(axes, rewards, strict=False):
-            _panel(ax, reward)
+        drawn = _curves(comparison)
+        for ax, column in zip(axes, drawn, strict=False):
+            _panel(ax, column, _conditions(comparison).get(column.title, ""))
             for row in comparison.rows:
-                _draw(ax, learning_curve(row.entry, reward.name), styles[row.label])
-        axes[0].set_ylabel("mean reward", fontsize=9)
-        for ax in axes[len(rewards) :]:
+                if column.values(row.entry):
+                    _draw(ax, learning_curve(row.entry, column.title), styles[row.label])
+        axes[0].set_ylabel("mean over held-out replies", fontsize=9)
+        for ax in axes[len(drawn) :]:
             ax.set_axis_off()
     keys = [Line2D([], [], linewidth=2, color=colour, linestyle=line) for colour, line in styles.values()]
     fitting = max(1, int(width * 10 / (max(map(len, labels)) + 8)))
@@ -130,19 +131,30 @@ def _style(i: int) -> tuple[str, LineStyle]:
     return PALETTE[i % len(PALETTE)], LINES[i // len(PALETTE) % len(LINES)]
 
 
-def _panel(ax: Axes, reward: RewardDeclaration) -> None:
-    """Title, axes and the declared range of a reward."""
-    span = reward.high - reward.low
-    ax.set_ylim(reward.low - _MARGIN * span, reward.high + _MARGIN * span)
-    for bound in (reward.low, reward.high):
+def _curves(comparison: Comparison) -> list[Column]:
+    """What has a panel: the primary endpoint and the rewards."""
+    return [column for column in comparison.columns if column.kind != "metric"]
+
+
+def _conditions(comparison: Comparison) -> dict[str, str]:
+    """Reward → the condition under which it counts."""
+    rewards = comparison.first.environment.rewards
+    return {one.name: f"(if {one.gate.on} ≥ {one.gate.at_least:g})" for one in rewards if one.gate}
+
+
+def _panel(ax: Axes, column: Column, condition: str) -> None:
+    """Title, axes and the range of a quantity."""
+    low, high = column.bounds
+    span = high - low
+    ax.set_ylim(low - _MARGIN * span, high + _MARGIN * span)
+    for bound in (low, high):
         ax.axhline(bound, color="0.8", linewidth=0.8, zorder=0)
-    condition = f"(if {reward.gate.on} ≥ {reward.gate.at_least:g})" if reward.gate else ""
-    ax.set_title(reward.name, loc="left", fontsize=10)
+    ax.set_title(column.title, loc="left", fontsize=10)
     ax.set_title(condition, loc="right", fontsize=8, color="0.4")
     ax.set_xlabel("training step", fontsize=9)
     ax.tick_params(labelsize=8)
     ax.locator_params(axis="x", nbins=6, integer=True)
-    ax.set_yticks(np.linspace(reward.low, reward.high, 5))
+    ax.set_yticks(np.linspace(low, high, 5))
     ax.spines[["top", "right"]].set_visible(False)
 
 

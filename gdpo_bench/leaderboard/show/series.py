@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gdpo_bench.leaderboard.compare.learning import curve_of
 from gdpo_bench.leaderboard.compare.pooled import THRESHOLDS, PooledRow
 from gdpo_bench.leaderboard.compare.units import Floats
 from gdpo_bench.leaderboard.files.schema import Entry
@@ -28,12 +29,18 @@ class Series:
     """(R, T) single runs that are drawn as well."""
 
 
-def learning_curve(entry: Entry, reward: str) -> Series:
-    """A reward's mean over runs and the band from the lowest to the highest, at the steps that all runs share."""
-    steps = sorted(set.intersection(*(set(result.steps) for result in entry.results)))
+def learning_curve(entry: Entry, name: str) -> Series:
+    """Mean over runs, and the band from the lowest to the highest, at the steps that all runs share.
+
+    Args:
+        entry: The entry.
+        name: Of a reward, or of another quantity that all of its runs have a curve of.
+    """
+    curves = [(result.steps, curve) for result in entry.results if (curve := curve_of(result, name)) is not None]
+    steps = sorted(set.intersection(*(set(own) for own, _ in curves)))
     found = []
-    for result in entry.results:
-        at = dict(zip(result.steps, result.rewards[reward].curve, strict=True))
+    for own, curve in curves:
+        at = dict(zip(own, curve.curve, strict=True))
         found.append([at[step] for step in steps])
     runs = np.array(found)
     band = (runs.min(axis=0), runs.max(axis=0)) if len(runs) > 1 else None

@@ -22,6 +22,7 @@ from rich.text import Text
 
 from gdpo_bench.core.intervals import CONFIDENCE, Interval
 from gdpo_bench.leaderboard.compare.board import BASELINE, Cell, Column, Comparison, Row, compare
+from gdpo_bench.leaderboard.compare.learning import Learning, learning
 from gdpo_bench.leaderboard.compare.sign_flips import LEAST_UNITS
 from gdpo_bench.leaderboard.compare.statistics import Estimate
 from gdpo_bench.leaderboard.files.attestation import Attestation, status
@@ -45,6 +46,10 @@ share. Second line: difference to {baseline}, run by run on the same seed; * whe
 flips, corrected over the table, for which it takes {least} units.
 n: units, warm starts or RL seeds of one. A row is about the seeds that {baseline} ran too; where these
 are not all of {baseline}'s, its mean over them stands in a third line."""
+LEARNED = (
+    "Learned: units that end at or above the middle of the range, @ the median step at which they\n"
+    "got there, · area under the curve (mean over all evaluations)."
+)
 TITLE = """\
 # Leaderboard
 
@@ -61,7 +66,8 @@ that `{baseline}` ran too, with its {level} interval, ± or [low, high]; or, whe
 third of the range and none between, how many in the upper one, with the interval of that share. Second line:
 difference to `{baseline}` run by run (same seed, same tasks), from `{baseline}`'s mean over the same seeds; **bold**
 where p ≤ .05 by an exact test that flips signs, corrected over the whole table. n: independent units, warm starts or RL
-seeds of one; with fewer than {least} nothing can be bold.
+seeds of one; with fewer than {least} nothing can be bold. *all right*: share of the replies that are right in every
+reward at once, the primary endpoint. Learned: ends at or above the middle of the range.
 † marks Pareto-dominated rows: against some other row, rewards are lower in the same sense or equal in every run, and at
 least one is lower. [docs/statistics.md](../docs/statistics.md) says how well all this holds.
 """,
@@ -91,6 +97,8 @@ def render_results(entries: Sequence[Entry], baseline: str = BASELINE) -> Render
         for comparison in compare(group, baseline):
             parts.append(Text.assemble((environment, "bold"), f"  {comparison.heading}, {what_was_run(comparison)}"))
             parts.append(_Fitting(comparison))
+            if comparison.first.track == "training":
+                parts += [Text(LEARNED, "dim"), _learned_table(comparison)]
             if comparison.first.track == "advantage":
                 parts.append(Text(_shared_means(comparison)))
             parts += [Text(f"{sentence}", "dim") for sentence in notes(comparison)]
@@ -343,6 +351,53 @@ def _terminal_table(comparison: Comparison, shown: Sequence[int], label_width: i
     return table
 
 
+def learned_rows(comparison: Comparison) -> list[tuple[str, list[str]]]:
+    """(label, a text for each quantity) such as `9 of 10 @15 · 0.71`."""
+    return [
+        (
+            row.label,
+            [_learned_text(learning(row.entry, one.title, one.bounds), one.decimals) for one in _taught(comparison)],
+        )
+        for row in comparison.rows
+    ]
+
+
+def _taught(comparison: Comparison) -> list[Column]:
+    """What can be learned: the primary endpoint and the rewards."""
+    return [column for column in comparison.columns if column.kind != "metric"]
+
+
+def _learned_text(found: Learning | None, decimals: int) -> str:
+    if found is None:
+        return NOT_APPLICABLE
+    step = "" if found.step is None else f" @{found.step:g}"
+    return f"{found.learned} of {found.n}{step} · {rounded(found.area.mean, decimals)}"
+
+
+def _learned_table(comparison: Comparison) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for title in ("normalizer", *(column.title for column in _taught(comparison))):
+        table.add_column(Text(title), overflow="fold")
+    for label, texts in learned_rows(comparison):
+        table.add_row(Text(label), *map(Text, texts))
+    return table
+
+
+def _learned_markdown(comparison: Comparison) -> list[str]:
+    titles = ["learned", *(_plain(column.title) for column in _taught(comparison))]
+    rows = [_markdown_row([_code(label), *texts]) for label, texts in learned_rows(comparison)]
+    head = [_markdown_row(titles), _markdown_row(["---"] * len(titles))]
+    return [
+        "",
+        "<details><summary>How many units learned it @ when · area under the curve</summary>",
+        "",
+        *head,
+        *rows,
+        "",
+        "</details>",
+    ]
+
+
 def _terminal_cell(cell: Cell | None, column: Column, base: Cell | None) -> Text:
     if cell is None:
         return Text(NOT_APPLICABLE)
@@ -382,6 +437,8 @@ def _markdown_table(comparison: Comparison, attestations: Mapping[str, Sequence[
                 ]
             )
         )
+    if comparison.first.track == "training":
+        lines += _learned_markdown(comparison)
     remarks = [f"\n{_plain(' '.join(notes(comparison)))}"] if notes(comparison) else []
     return "\n".join([*lines, *remarks, ""])
 

@@ -43,7 +43,7 @@ class Finding:
 
 
 def findings(comparison: Comparison, looks: Mapping[str, Look]) -> list[Finding]:
-    """What stands out in a comparison: for each reward and direction the normalizer that goes furthest; largest first.
+    """What stands out: for the endpoint, each reward and direction the normalizer that goes furthest; largest first.
 
     Args:
         comparison: Of either track.
@@ -52,12 +52,11 @@ def findings(comparison: Comparison, looks: Mapping[str, Look]) -> list[Finding]
     if comparison.first.track == "advantage":
         return _levels(comparison, looks)
     base = next((row for row in comparison.rows if row.label == comparison.baseline), None)
-    rewards = comparison.first.environment.rewards
     found = [
-        (size / (reward.high - reward.low), finding)
-        for index, reward in enumerate(rewards)
+        (size / (column.bounds[1] - column.bounds[0]), finding)
+        for index, column in enumerate(comparison.columns)
         for direction in ("higher", "lower")
-        if base
+        if base and column.kind != "metric"
         for size, finding in _furthest(comparison, index, direction, base, looks)
     ]
     return [finding for _, finding in sorted(found, key=lambda one: -one[0])]
@@ -74,11 +73,10 @@ def strength(row: Row, comparison: Comparison) -> tuple[bool, float]:
     """How much a row stands out, for sorting: whether by more than noise, and how far, as a share of a range."""
     if comparison.first.track == "advantage":
         return False, row.entry.results[0].diagnostics.get(_LEVELS, 0.0)
-    rewards = row.entry.environment.rewards
     sizes = [
-        (_is_clear(cell), abs(cell.difference.mean) / (reward.high - reward.low))
-        for cell, reward in zip(row.cells, rewards, strict=False)
-        if cell and cell.difference
+        (_is_clear(cell), abs(cell.difference.mean) / (column.bounds[1] - column.bounds[0]))
+        for cell, column in zip(row.cells, comparison.columns, strict=True)
+        if cell and cell.difference and column.kind != "metric"
     ]
     return max(sizes, default=(False, 0.0))
 

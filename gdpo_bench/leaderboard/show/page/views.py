@@ -306,9 +306,10 @@ def _curves(comparison: Comparison, looks: Mapping[str, Look], extra: Collection
 
 def _trade_offs(comparison: Comparison, looks: Mapping[str, Look]) -> Iterable[Figure]:
     # The rewards of given replies are the same for all normalizers.
-    count = len(comparison.first.environment.rewards) if comparison.first.track == "training" else 0
-    pairs = list(combinations(range(count), 2))
-    for first, second in pairs if len(pairs) <= _PAIRS else [(0, other) for other in range(1, count)]:
+    trained = comparison.first.track == "training"
+    rewards = [i for i, column in enumerate(comparison.columns) if column.kind == "reward"] if trained else []
+    pairs = list(combinations(rewards, 2))
+    for first, second in pairs if len(pairs) <= _PAIRS else [(rewards[0], other) for other in rewards[1:]]:
         title = f"{comparison.columns[second].title} against {comparison.columns[first].title}"
         yield Figure("trade-off", title, "", charts.trade_off(comparison, first, second, looks))
 
