@@ -3,10 +3,11 @@
     python benchmarks/advantages.py --markdown docs/performance.md
 
 All contenders of a row run in turns, in one process, so that whatever else the machine does meets
-all of them; ratios are taken within a turn. verl is measured where it is installed and up to 65k
-rollouts: beyond that one call takes minutes. TRL's formula (what its trainer does to the matrix of
-rewards, written down here) exists for even groups only; beside uneven ones it is timed on as many rollouts
-in even groups. `floor` is the time to read the rewards once.
+all of them; ratios are taken within a turn. Seconds are of CPU: a call that lasts longer than a time
+slice would else be charged with the programs that run in between. verl is measured where it is
+installed and up to 65k rollouts: beyond that one call takes minutes. TRL's formula (what its trainer
+does to the matrix of rewards, written down here) exists for even groups only; beside uneven ones it
+is timed on as many rollouts in even groups. `floor` is the time to read the rewards once.
 """
 
 from __future__ import annotations
@@ -73,10 +74,10 @@ def make_input(n: int, k: int, even: bool) -> tuple[Tensor, Tensor]:
 
 
 def seconds(function: Callable[[], object]) -> float:
-    """Duration of one call."""
-    start = time.perf_counter()
+    """CPU time of one call."""
+    start = time.process_time()
     function()
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def measure(n: int, k: int, even: bool, verl: Callable[[Tensor, Tensor], Tensor] | None) -> dict[str, list[float]]:
@@ -94,7 +95,7 @@ def measure(n: int, k: int, even: bool, verl: Callable[[Tensor, Tensor], Tensor]
     for function in contenders.values():
         function()  # warm up
     started = time.perf_counter()
-    while len(turns["ours"]) < 5 or (time.perf_counter() - started < SECONDS_A_ROW and len(turns["ours"]) < 200):
+    while len(turns["ours"]) < 5 or (time.perf_counter() - started < SECONDS_A_ROW and len(turns["ours"]) < 2000):
         for name, function in contenders.items():
             turns[name].append(seconds(function))
     if verl is not None and n <= 65_536:

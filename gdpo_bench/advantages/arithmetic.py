@@ -115,7 +115,7 @@ def entering_rewards(batch: RewardBatch, missing: Absent, failed: Absent) -> Ten
     return None if bool(entering.all()) else entering
 
 
-def rounding(dtype: torch.dtype, terms: Tensor | int) -> Tensor | float:
+def rounding(dtype: torch.dtype, terms: Tensor | float) -> Tensor | float:
     """Relative spread that rounding can give to equal values.
 
     Args:
@@ -217,7 +217,7 @@ def weighted_sum(advantages: Tensor, blocks: Blocks, weights: Tensor, zero_varia
     left = total(found.abs())
     # Ordinary batches have nothing small but exact zeros, and need no second look at all terms.
     sums, bound = left.numpy(force=True), _CANCELLED * blocks.groups.largest * sum(map(abs, weights.tolist()))
-    if not np.count_nonzero((sums > 0) & (sums <= bound)):
+    if not np.count_nonzero(sums[sums <= bound]):
         return found
     return found.masked_fill_(left <= _CANCELLED * (total(advantages.abs()) @ weights.abs()), 0.0)
 
@@ -282,10 +282,11 @@ def whiten(
 
 def _centred(blocks: Blocks, *, overwrite: bool = False) -> tuple[Tensor, Tensor]:
     """Means (P, …) of what is present, and its differences to them (G, P, …), 0 where nothing is."""
-    values = blocks.values
+    values, presence, out = blocks.values, blocks.presence, blocks.values if overwrite else None
     means = blocks.groups.total(values).div_(blocks.counts)
-    centred = values.sub_(means) if overwrite else values - means
-    return means, centred if blocks.there is None else centred.mul_(blocks.there)
+    if presence is None:
+        return means, torch.sub(values, means, out=out)
+    return means, torch.addcmul(values, means, presence, value=-1, out=out)
 
 
 def _deviations(blocks: Blocks, centred: Tensor, ddof: int) -> Tensor:
@@ -344,8 +345,8 @@ def alone(blocks: Blocks, found: Tensor, singleton: Singleton, divisor: float = 
     return torch.where(alone, blocks.values / divisor, found)
 
 
-def _at_least_one(counts: int | Tensor) -> int | Tensor:
-    return max(counts, 1) if isinstance(counts, int) else counts.clamp(min=1)
+def _at_least_one(counts: float | Tensor) -> float | Tensor:
+    return counts.clamp(min=1) if isinstance(counts, Tensor) else max(counts, 1.0)
 
 
 def _total(values: Tensor, counts: Tensor | None) -> float:

@@ -97,7 +97,7 @@ class Groups:
     """Group ids (N,) as given."""
     block: int | None
     """The size of all groups, where they are adjacent blocks of one size; otherwise None."""
-    counts: int | Tensor
+    counts: float | Tensor
     """Rollouts of each column's group: (P,) float64, or a number where all groups are blocks of one size."""
     filled: Tensor | None
     """Where blocks have a rollout, (G, P), or None if everywhere."""
@@ -115,7 +115,7 @@ class Groups:
         array = ids.numpy(force=True)
         self.ids, self.block, self._owners = ids, _block(array), None
         if self.block:
-            self.counts, self.largest, self.filled = self.block, self.block, None
+            self.counts, self.largest, self.filled = float(self.block), self.block, None
             self._count = len(array) // self.block
         else:
             self._lay_out(array)
@@ -256,18 +256,18 @@ class Blocks:
     """Whether all rollouts enter, and `present` only tells where blocks have one."""
 
     @cached_property
-    def there(self) -> Tensor | None:
+    def presence(self) -> Tensor | None:
         """`present` as a factor: 1 where something enters, 0 elsewhere."""
         return None if self.present is None else self.present.to(self.values.dtype)
 
     @cached_property
-    def counts(self) -> int | Tensor:
+    def counts(self) -> float | Tensor:
         """How many of each group enter the statistics, at least 1: (P, …), or one number for all."""
-        if self.there is None:
+        if self.presence is None:
             return self.groups.counts
         if self.everything and isinstance(self.groups.counts, Tensor):
             return self.groups.counts.to(self.values.dtype).view(-1, *[1] * (self.values.dim() - 2))
-        return self.groups.total(self.there).clamp_(min=1)
+        return self.groups.total(self.presence).clamp_(min=1)
 
     @property
     def term_sizes(self) -> Tensor:

@@ -78,7 +78,7 @@ def compute_advantages(
             f"{_title(function)} gave {advantages[row].item()} for rollout {row}, whose rewards are "
             f"{batch.rewards[row].tolist()} (group {batch.groups[row].item()}); advantages must be finite."
         )
-    return advantages.reshape(batch.shape)
+    return advantages if len(batch.shape) == 1 else advantages.reshape(batch.shape)
 
 
 def make_batch(
@@ -122,7 +122,7 @@ def make_batch(
     return RewardBatch(
         given=values,
         grouping=_grouping(groups, shape, device),
-        weights=torch.tensor(_weights(weights, names, specs, k), dtype=torch.float64, device=device),
+        weights=torch.from_numpy(np.array(_weights(weights, names, specs, k), dtype=np.float64)).to(device),
         masks=masks,
         specs=specs,
         lengths=_lengths(lengths, n, device),

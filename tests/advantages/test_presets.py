@@ -73,7 +73,7 @@ def test_a_missing_reward_under_each_framework(preset, expected):
     assert found.tolist() == pytest.approx(expected, abs=2e-4)
 
 
-def test_verl_refuses_missing_rewards_which_would_poison_its_batch():
+def test_verl_refuses_missing_rewards_which_would_make_its_whole_batch_nan():
     with pytest.raises(DomainError, match="rollout 1 lacks reward 0"):
         advantages("grpo", "verl", [[1.0], [1.0]], applicable=[[True], [False]])
 
