@@ -59,4 +59,5 @@ def __getattr__(name: str) -> Any:
         from gdpo_bench.authoring import check_env  # noqa: PLC0415
 
         return check_env
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    hint = "; gymnasium.make(id) makes one rollout, gdpo_bench.make_vec(id) groups of them" if name == "make" else ""
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")

@@ -54,6 +54,46 @@ def test_help_is_there(arguments: list[str], parts: list[str]) -> None:
         assert part in done.stdout
 
 
+@pytest.mark.parametrize("group", [[], ["leaderboard"], ["sandbox"]])
+def test_a_list_of_commands_says_each_in_a_line_of_80_columns(
+    group: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        main([*group, "--help"])
+    _, _, listed = capsys.readouterr().out.partition("(required)")
+    lines = list(filter(None, (line.strip("│|╰╯─-+ ") for line in listed.splitlines())))
+    assert len(lines) >= 5
+    for line in lines:
+        assert re.fullmatch(r"[•*] \w+ +[A-Z].{10,}\.", line), line
+
+
+def test_sentences_of_help_do_not_break_where_docstrings_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    with pytest.raises(SystemExit):
+        main(["run", "--help"])
+    assert re.search(r"a bundled preset: .* Without it and without options, `default` runs\.", capsys.readouterr().out)
+
+
+def test_policies_are_listed_and_their_options_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["policies"]) == 0
+    printed = capsys.readouterr().out
+    for word in ("mini", "small", "base", "hf:MODEL", "demonstrations", "oracle", "replay:FILE"):
+        assert re.search(rf"^{word} +\w", printed, re.MULTILINE)
+    assert main(["policies", "gguf"]) == 0
+    assert "`hf:X:enable_thinking=false`" in capsys.readouterr().out  # and no emoji
+    for name, positions in (("mini", 512), ("small", 2048), ("base", 4096)):
+        assert main(["policies", name]) == 0
+        assert re.search(rf"positions +{positions} +Tokens of prompt and reply", capsys.readouterr().out)
+    assert main(["policies", "hf"]) == 0
+    assert re.search(r"lora_rank +0 +Train adapters of this rank", capsys.readouterr().out)
+    for name, message in (("smal", "Did you mean 'small'"), ("oracle", "The others have none.")):
+        assert main(["policies", name]) == 2
+        assert message in capsys.readouterr().err
+
+
 def test_installed_command_is_there() -> None:
     done = subprocess.run(
         [Path(sys.executable).with_name("gdpo-bench"), "--version"], capture_output=True, text=True, check=True

@@ -1,6 +1,5 @@
 """Code in the documentation runs as it is printed."""
 
-import json
 import os
 import re
 import runpy
@@ -11,9 +10,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from pydantic import TypeAdapter
 
-from gdpo_bench.agent.options import PretrainedConfig, TrainingOptions
+from gdpo_bench.agent.options import EMBEDDED_CONFIGS, EmbeddedConfig, PretrainedConfig, TrainingOptions
+from gdpo_bench.core.models import option_sentences
 from gdpo_bench.jobs.job import RuntimeOptions
 
 ROOT = Path(__file__).parents[1]
@@ -67,10 +66,19 @@ OPTION_TABLES: dict[str, tuple[Any, ...]] = {
 def options_table(cls: Any) -> str:
     """Every option with its default and the sentence under it."""
     rows = ["| option | default | |", "|---|---|---|"]
-    for name, field in TypeAdapter(cls).json_schema()["properties"].items():
-        default = json.dumps(field["default"]).strip('"') if field.get("default") is not None else ""
-        rows.append(f"| `{name}` | {default} | {' '.join(field['description'].split()).replace('|', '/')} |")
+    for name, (default, sentence) in option_sentences(cls).items():
+        rows.append(f"| `{name}` | {default} | {sentence.replace('|', '/')} |")
     return "\n".join(rows)
+
+
+def test_options_of_the_embedded_policies_are_those_of_the_code() -> None:
+    rows = [f"| option | {' | '.join(f'`{name}`' for name in EMBEDDED_CONFIGS)} | |", "|---" * 5 + "|"]
+    for option, (_, sentence) in option_sentences(EmbeddedConfig).items():
+        values = (f"{getattr(config, option):g}" for config in EMBEDDED_CONFIGS.values())
+        rows.append(f"| `{option}` | {' | '.join(values)} | {sentence} |")
+    text = (ROOT / "docs/training.md").read_text(encoding="utf-8")
+    printed = text.partition("<!-- begin embedded -->\n")[2].partition("\n<!-- end embedded -->")[0]
+    assert printed == "\n".join(rows)
 
 
 @pytest.mark.parametrize("name", OPTION_TABLES)

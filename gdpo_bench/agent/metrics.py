@@ -18,6 +18,8 @@ from gdpo_bench.core.files import WriteError, write_atomically
 from gdpo_bench.core.measurements import Evaluation, evaluate
 
 Logger = Literal["tensorboard", "wandb"]
+_LONGEST_NAME = 128
+"""Of a run on Weights & Biases."""
 _MISSING: dict[Logger, str] = {
     "tensorboard": "The logger tensorboard needs TensorBoard: pip install 'gdpo-bench[loggers]', or leave it out.",
     "wandb": "The logger wandb needs Weights & Biases: pip install 'gdpo-bench[loggers]', or leave it out.",
@@ -157,7 +159,7 @@ class _WandB:
         # Offline unless the user says otherwise: a benchmark does not send anything anywhere by itself.
         self._run: Any = wandb.init(
             project=os.environ.get("WANDB_PROJECT", "gdpo-bench"),
-            name=name,
+            name=name[:_LONGEST_NAME],
             dir=folder,
             mode=None if "WANDB_MODE" in os.environ else "offline",
             config={"first_step": first_step},

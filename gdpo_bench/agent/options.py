@@ -152,18 +152,28 @@ def learning_rate(
 class EmbeddedConfig:
     """Size of the embedded policy and how it is warm-started."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(use_attribute_docstrings=True)
+
     hidden_size: PositiveInt = 64
+    """Width of the residual stream: a multiple of twice the heads."""
     layers: PositiveInt = 2
+    """Transformer blocks."""
     heads: PositiveInt = 2
+    """Attention heads of a block."""
     key_value_heads: PositiveInt = 1
+    """Heads of keys and values, shared by the attention heads: `heads` is a multiple."""
     intermediate_size: PositiveInt = 192
+    """Width of a block's feed-forward layer."""
     vocabulary: PositiveInt = 512
     """Entries of the byte-level BPE at most; digits stay single."""
     positions: PositiveInt = 512
+    """Tokens of prompt and reply together at most."""
     warm_start_steps: PositiveInt = 1000
     """Supervised steps; half as many leave the policy unable to copy values."""
     warm_start_batch: PositiveInt = 32
+    """Demonstrations a supervised step."""
     warm_start_lr: Annotated[PositiveFloat, Field(allow_inf_nan=False)] = 5e-3
+    """Learning rate of the supervised steps, which falls to 0 by a cosine."""
     warm_start_examples: PositiveInt = 9000
     """Demonstrations, shared evenly between the environments."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -19,6 +20,10 @@ from gdpo_bench.core.rewards import RewardSpec
 
 _REMARK = 100
 """Characters of an error in the list."""
+_MISSING = "not here"
+_RUNS = "runs_programs_with"
+_WIDE = 110
+"""Columns of a terminal that has room for rewards, turns and where data come from."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +33,24 @@ class Row:
     id: str
     what: str
     """The first sentence of the class's docstring, or why there is none."""
+    family: str = ""
+    """Environments of one kind: ours by their folder, others by their namespace."""
     turns: str = ""
     rewards: str = ""
     data: str = ""
+    """Where the tasks come from, and their licence; or why they are not here."""
+    trained_by: str = ""
+    """`mini` where there are demonstrations, which the embedded policies imitate first; `hf` where a model must be
+    given; `eval` where there is no training split."""
+    programs: bool = False
+    """Whether programs of replies are run, in Docker."""
+
+    @property
+    def data_state(self) -> str:
+        """In a word: `made` on the spot, on this machine, on the hub, or `missing`."""
+        if self.data in ("", "procedural"):
+            return self.data and "made"
+        return "missing" if self.data.startswith(_MISSING) else "here" if self.data.startswith("local:") else "hub"
 
 
 def env_rows() -> list[Row]:
@@ -38,23 +58,60 @@ def env_rows() -> list[Row]:
     return [_row(id) for id in list_envs()]
 
 
-def env_table(rows: list[Row]) -> Table:
-    """The list, for a terminal."""
+def env_table(rows: list[Row], docker: str, width: int) -> Table:
+    """The list by family, for a terminal.
+
+    Args:
+        rows: The environments.
+        docker: What to say of those that run programs, such as `here`.
+        width: Columns of the terminal; a narrow one has no room for rewards.
+    """
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in ("id", "what", "turns", "rewards", "data"):
-        table.add_column(column, no_wrap=column == "id")
-    for row in rows:
-        table.add_row(row.id, escape(row.what), row.turns, escape(row.rewards), escape(row.data))
+    columns = ["id", "what", "train", "Docker", "data"] + (["turns", "rewards", "from"] if width >= _WIDE else [])
+    for column in columns:
+        table.add_column(column, no_wrap=column not in ("what", "rewards", "from"))
+    for number, (family, members) in enumerate(groupby(sorted(rows, key=_by_family), key=lambda row: row.family)):
+        if number:
+            table.add_row()
+        table.add_row(Text(family, style="bold"))
+        for row in members:
+            cells = [row.id, escape(row.what), row.trained_by, docker if row.programs else "", row.data_state]
+            more = [row.turns, escape(row.rewards), escape(row.data)]
+            table.add_row(*(cells + more)[: len(columns)])
     return table
 
 
+def _by_family(row: Row) -> tuple[bool, str, str]:
+    return not row.id.startswith("gdpo/"), row.family, row.id
+
+
 def _row(id: str) -> Row:
+    family = _family(id)
     try:
         env = _make(id)
     except GdpoBenchError as error:
-        return Row(id, f"cannot be made: {error!s:.{_REMARK}}")
-    rewards = ", ".join(f"{spec.name} {value_range(spec)}" for spec in env.reward_specs)
-    return Row(id, first_paragraph(type(env)), f"{env.max_turns}", rewards, _data(env))
+        return Row(id, f"cannot be made: {error!s:.{_REMARK}}", family)
+    return Row(
+        id,
+        first_paragraph(type(env)),
+        family,
+        turns=f"{env.max_turns}",
+        rewards=", ".join(f"{spec.name} {value_range(spec)}" for spec in env.reward_specs),
+        data=_data(env),
+        trained_by=("mini" if _overrides(env, "demonstrations") else "hf") if "train" in env.splits else "eval",
+        programs=_overrides(env, _RUNS),
+    )
+
+
+def _family(id: str) -> str:
+    entry_point = spec(id).entry_point
+    module = entry_point.partition(":")[0] if isinstance(entry_point, str) else entry_point.__module__
+    package, *folders = module.split(".")
+    return folders[0].replace("_", " ") if package == "gdpo_envs" and folders else id.partition("/")[0]
+
+
+def _overrides(env: TextEnv[Any], method: str) -> bool:
+    return getattr(type(env), method) is not getattr(TextEnv, method)
 
 
 def _make(id: str, **options: Any) -> TextEnv[Any]:
@@ -62,19 +119,28 @@ def _make(id: str, **options: Any) -> TextEnv[Any]:
         return make_env(id, **options)
 
 
-def _data(env: TextEnv[Any]) -> str:
+def _training(env: TextEnv[Any]) -> str:
+    if "train" not in env.splits:
+        return "none, it is for evaluation: `--policy oracle`, `--policy replay:FILE`, or a suite of a job."
+    if _overrides(env, "demonstrations"):
+        return "the embedded policies (`mini`, `small`, `base`), which imitate its demonstrations first, and models."
+    return "models (`--policy hf:MODEL`); it has no demonstrations, which the embedded policies imitate first."
+
+
+def _data(env: TextEnv[Any], length: int = _REMARK) -> str:
     """Where the tasks come from; asks for no task, which might mean a download."""
     try:
         with blaming(type(env).__name__):
             origin = env.data_revision()
     except GdpoBenchError as error:
-        return f"not here: {error!s:.{_REMARK}}"
+        return f"{_MISSING}: {error!s:.{length}}"
     return "procedural" if origin is None else f"{origin} ({env.data_licence or 'licence not stated'})"
 
 
 def value_range(spec: RewardSpec) -> str:
     """`{0, 1}` for a binary reward, `[0, 1]` for others."""
-    return f"{{{spec.low:g}, {spec.high:g}}}" if spec.kind == "binary" else f"[{spec.low:g}, {spec.high:g}]"
+    ends = f"{spec.low + 0.0:g}, {spec.high + 0.0:g}"  # not -0
+    return f"{{{ends}}}" if spec.kind == "binary" else f"[{ends}]"
 
 
 def first_paragraph(documented: Any) -> str:
@@ -107,7 +173,9 @@ def describe(id: str, **options: Any) -> RenderableType:
         _options(cls, found.options | options),
         Text(),
         _splits(env),
-        Text(f"\nData: {_data(env)}"),
+        Text(f"\nData: {_data(env, 1000)}"),
+        Text(f"Training: {_training(env)}"),
+        *([Text("Programs of replies are run, in Docker and nowhere else.")] if _overrides(env, _RUNS) else []),
         *([Text(f"Replies cannot be scored here: {lacking}")] if (lacking := env.unavailable()) else []),
     )
 

@@ -7,6 +7,8 @@ from io import StringIO
 from pathlib import Path
 
 import tyro
+from gdpo_sandbox.engine import connect
+from gdpo_sandbox.errors import SandboxError
 from rich.markup import escape
 from rich.table import Table
 
@@ -19,11 +21,19 @@ from gdpo_bench.core.errors import GdpoBenchError
 from gdpo_bench.core.registry import parse_id
 from gdpo_bench.core.text import printable
 
+_LEGEND = """
+train: `mini` has demonstrations, so that the embedded policies (mini, small, base) and models can be trained on it; \
+`hf` takes a model (--policy hf:MODEL); `eval` is for evaluation only.
+Docker: programs of replies run in it. {docker}
+data: `made` on the spot, `here` on this machine, on the Hugging Face `hub`, or `missing`: gdpo-bench envs ID says \
+where they are to be put.
+
+All about one: gdpo-bench envs ID. Try one: gdpo-bench envs ID --play. Your own: gdpo-bench new acme/Sql-v0."""
 _STYLES = {"passed": "green", "failed": "bold red", "skipped": "yellow"}
 
 
 def check(environments: tyro.conf.Positional[tuple[str, ...]], /, *, tasks: int = 20) -> int:
-    """Check environments for what trainers rely on; each failure says what to change.
+    """Check that environments are what trainers rely on.
 
     Args:
         environments: Ids, with options: acme/Sql-v0:rows=9, or module:acme/Sql-v0.
@@ -51,7 +61,7 @@ def check(environments: tyro.conf.Positional[tuple[str, ...]], /, *, tasks: int 
 
 
 def new(id: tyro.conf.Positional[str], /, *, tools: bool = False, folder: Path | None = None) -> None:
-    """Begin an environment: write a small package that works, for you to change.
+    """Write a small package with an environment, to change.
 
     Args:
         id: The environment's id, such as acme/Sql-v0.
@@ -71,7 +81,7 @@ def envs(
     seed: int = 0,
     task: str | None = None,
 ) -> None:
-    """List the environments, describe one, or play one.
+    """List environments, describe one, or play one.
 
     Args:
         id: An environment to describe, with options: acme/Sql-v0:length=5. Without it, all are listed.
@@ -84,14 +94,24 @@ def envs(
     if id is None and (play or task is not None):
         raise GdpoBenchError("Name the environment to play, such as: gdpo-bench envs gdpo/MathMini-v1 --play")
     if id is None:
-        console.print(env_table(env_rows()))
-        console.print("\nAll about one: gdpo-bench envs ID. Your own: gdpo-bench new acme/Sql-v0.", highlight=False)
+        docker = _docker()
+        console.print(env_table(env_rows(), "missing" if docker else "here", console.width))
+        console.print(_LEGEND.format(docker=docker or "An engine answers here."), highlight=False, markup=False)
         return
     name, options = parse_id(id)
     if play or task is not None:
         play_env(name, console, split=split, seed=seed, task_id=task, **options)
     else:
         console.print(describe(name, **options))
+
+
+def _docker() -> str:
+    """Why no engine answers, in a sentence; empty where one does."""
+    try:
+        connect().close()
+    except SandboxError as error:
+        return f"None answers here: {error}"
+    return ""
 
 
 def _result_table(title: str, results: list[CheckResult]) -> Table:

@@ -14,6 +14,7 @@ import tyro
 from tyro.extras import SubcommandApp
 
 from gdpo_bench.cli.exits import run_cli
+from gdpo_bench.cli.help import add_commands
 from gdpo_bench.cli.repeat import recompute, reproduce
 from gdpo_bench.cli.terminal import make_console, say
 from gdpo_bench.core.errors import DataError, GdpoBenchError
@@ -57,7 +58,7 @@ _HELP = "Check leaderboard entries, file them, and regenerate the table."
 
 
 def validate(paths: tyro.conf.Positional[tuple[Path, ...]] = (ROOT,), base: str = "HEAD") -> int:
-    """Check entry files: format, id, numbers, name and place, that they follow from their sidecars and never changed.
+    """Check entries: format, numbers, and that none has changed.
 
     Args:
         paths: Entry files, folders of a run, or a leaderboard or part of one.
@@ -105,7 +106,7 @@ def validate(paths: tyro.conf.Positional[tuple[Path, ...]] = (ROOT,), base: str 
 
 
 def table(root: Path = ROOT, check: bool = False) -> int:
-    """Regenerate the leaderboard's README.md from its entries.
+    """Write the leaderboard's README.md from its entries.
 
     Args:
         root: The leaderboard's folder.
@@ -132,12 +133,10 @@ def table(root: Path = ROOT, check: bool = False) -> int:
 
 
 def html(out: Path, root: Path = ROOT) -> None:
-    """Write the leaderboard as a page with tables and charts, which works from a file and without a network.
-
-    With more than some hundred entries, details lie in files in a folder beside it.
+    """Write the leaderboard as a page with tables and charts.
 
     Args:
-        out: The page's file, such as `leaderboard.html`.
+        out: The page's file, such as `leaderboard.html`; with more than some hundred entries, details lie beside it.
         root: The leaderboard's folder.
 
     Raises:
@@ -157,7 +156,7 @@ def html(out: Path, root: Path = ROOT) -> None:
 
 
 def submit(paths: tyro.conf.Positional[tuple[Path, ...]], root: Path = ROOT, supersede: bool = False) -> int:
-    """Check entries with their sidecars, file them on the leaderboard, and regenerate its table.
+    """Check entries, file them on the leaderboard, write its table.
 
     Args:
         paths: Entry files, or folders of runs (whose entries lie in `entries/`).
@@ -200,7 +199,7 @@ def compare(
     root: Path = ROOT,
     anyway: bool = False,
 ) -> None:
-    """Compare two entries, reward by reward, over the seeds that both ran.
+    """Compare two entries, reward by reward.
 
     Args:
         first: An entry: its file, or the first digits of its id.
@@ -215,12 +214,12 @@ def compare(
 
 
 def profile(root: Path = ROOT, track: Track = "training", out: Path | None = None) -> None:
-    """Pool all environments of a track: interquartile means, and performance profiles as a picture.
+    """Pool all environments of a track, as a table and a picture.
 
     Args:
         root: The leaderboard's folder, or that of a run.
         track: Track to pool.
-        out: PNG file for the profiles; no picture if absent.
+        out: PNG file for the performance profiles; no picture if absent.
 
     Raises:
         DataError: Fewer than two environments were run alike.
@@ -245,8 +244,7 @@ def schema(root: Path = ROOT) -> None:
 def build_app() -> SubcommandApp:
     """The subcommands, to run or to mount under another command."""
     app = SubcommandApp()
-    for command in (validate, table, compare, profile, html, submit, recompute, reproduce, export, schema):
-        app.command(command)
+    add_commands(app, validate, table, compare, profile, html, submit, recompute, reproduce, export, schema)
     return app
 
 

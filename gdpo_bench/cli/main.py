@@ -10,26 +10,25 @@ from tyro.extras import SubcommandApp
 import gdpo_bench
 from gdpo_bench.cli.envs import check, envs, new
 from gdpo_bench.cli.exits import run_cli
+from gdpo_bench.cli.help import add_commands
 from gdpo_bench.cli.leaderboard import build_app as leaderboard_app
 from gdpo_bench.cli.normalizers import collapse, conformance, normalizers
+from gdpo_bench.cli.policies import policies
 from gdpo_bench.cli.run import run
 from gdpo_bench.cli.sandbox import build_app as sandbox_app
 from gdpo_bench.cli.simulate import simulate
+
+_DESCRIPTION = "The reference benchmark for multi-reward reinforcement learning of language models."
 
 
 def build_app() -> SubcommandApp:
     """All subcommands."""
     app = SubcommandApp()
-    app.command(run)
-    app.command(leaderboard_app(), name="leaderboard")
-    app.command(envs)
-    app.command(new)
-    app.command(check)
-    app.command(normalizers)
-    app.command(conformance)
-    app.command(collapse)
-    app.command(simulate)
-    app.command(sandbox_app(), name="sandbox")
+    add_commands(app, run)
+    leaderboard = "Check, compare, file and reproduce leaderboard entries."
+    app.command(leaderboard_app(), name="leaderboard", help=leaderboard)
+    add_commands(app, envs, new, check, normalizers, policies, conformance, collapse, simulate)
+    app.command(sandbox_app(), name="sandbox", help="Run programs in Docker; build and test the sandbox.")
     return app
 
 
@@ -43,4 +42,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if list(arguments) == ["--version"]:
         print(gdpo_bench.__version__)
         return 0
-    return run_cli(lambda: build_app().cli(prog="gdpo-bench", args=arguments, description=gdpo_bench.__doc__))
+    return run_cli(lambda: build_app().cli(prog="gdpo-bench", args=arguments, description=_DESCRIPTION))

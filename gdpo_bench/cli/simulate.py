@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from gdpo_bench.cli.exits import interruptible
 from gdpo_bench.cli.terminal import make_console
 from gdpo_bench.core.choices import parse_assignment, parse_assignments, split_words
 from gdpo_bench.core.processor import arithmetic_pins
@@ -29,12 +30,11 @@ def simulate(
     workers: int | None = None,
     out: Path = Path("simulations"),
 ) -> None:
-    """Train a tabular policy on designed worlds: every level × normalizer × learning rate × seed.
-
-    Options given here replace those of the design file. The same design goes on where it was interrupted.
+    """Train a tabular policy on designed rewards.
 
     Args:
-        design: A design file (YAML), or a bundled one: main, conflict, correlation, front.
+        design: A design file (YAML), or a bundled one: main, conflict, correlation, front. Options given here
+            replace its own. The same design goes on where it was interrupted.
         world: bits or tradeoff, with options that hold everywhere: bits:rarity=0.01,noise=0.1.
         factors: Levels of options of the world, of the training, or of weight: conflict=0,0.05,0.1 rewards=2,4.
         normalizers: Names, with options: gdpo:eps=1e-4, or module:function of your own.
@@ -68,7 +68,8 @@ def simulate(
     chosen = Factorial.check(values)
     folder = out / f"{Path(design).stem if design else 'design'}-{chosen.key}"
     console = make_console()
-    with console.status("") as status:
+    going_on = interruptible(f"What is finished is kept in {folder}. The same command goes on.")
+    with going_on, console.status("") as status:
         rows, left_out = run_design(
             chosen, folder, workers, lambda finished, of: status.update(f"{finished} of {of} runs")
         )

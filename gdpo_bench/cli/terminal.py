@@ -14,8 +14,8 @@ _LOG_WIDTH = 120
 
 
 def make_console() -> Console:
-    """A console as wide as the terminal."""
-    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else _LOG_WIDTH)
+    """A console as wide as the terminal; `hf:x:rank=1` has no emoji in it."""
+    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else _LOG_WIDTH, emoji=False)
 
 
 def say(text: str, file: IO[str] | None = None) -> None:

@@ -90,6 +90,12 @@ class TextEnv(Generic[TaskT]):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.reward_functions = declared_rewards(cls)
+        for function in cls.reward_functions:
+            if function.method in vars(TextEnv):
+                raise DeclarationError(
+                    f"{cls.__name__}: every environment has a {function.method!r} of its own, which trainers use; give "
+                    "the reward another name."
+                ).at(defined_at(getattr(cls, function.method), "def"))
         check_methods(cls, cls.reward_functions)
         check_specs(
             [function.spec for function in cls.reward_functions], lambda name: defined_at(getattr(cls, name, None))

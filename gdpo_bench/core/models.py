@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, JsonValue, TypeAdapter, ValidationError
 
 from gdpo_bench.core.task import canonical_json
 
@@ -31,6 +32,21 @@ Options = Annotated[dict[str, JsonValue], AfterValidator(_finite)]
 def options_suffix(options: dict[str, Any]) -> str:
     """Options as they follow a name: `:option=value,option=value`, or nothing."""
     return ":" + ",".join(f"{key}={value}" for key, value in options.items()) if options else ""
+
+
+def option_sentences(cls: Any) -> dict[str, tuple[str, str]]:
+    """Option → its default, as a command line writes it, and the sentence under it.
+
+    Args:
+        cls: A model, or a dataclass, that uses its fields' docstrings.
+    """
+    return {
+        name: (
+            json.dumps(field["default"]).strip('"') if field.get("default") is not None else "",
+            " ".join(field["description"].split()),
+        )
+        for name, field in TypeAdapter(cls).json_schema()["properties"].items()
+    }
 
 
 def problems(error: ValidationError) -> str:

@@ -238,9 +238,12 @@ def make_vec(
         ChoiceError: Options in the id that cannot be read.
     """
     if "num_envs" in options and "num_envs" not in inspect.signature(load_class(spec(id).id)).parameters:
+        wanted: Any = options["num_envs"]
+        size = group_size if isinstance(wanted, int) and wanted % group_size == 0 else 1
+        prompts = wanted // size if isinstance(wanted, int) else "P"
         raise DeclarationError(
-            f"{id}: a reset brings num_prompts · group_size rollouts. For num_envs={options['num_envs']} write "
-            f"make_vec(id, num_prompts={options['num_envs']}, group_size=1), or gymnasium.make_vec(id, num_envs=…)."
+            f"{id}: a reset brings num_prompts · group_size rollouts. For num_envs={wanted} write "
+            f"make_vec(id, num_prompts={prompts}, group_size={size}), or gymnasium.make_vec(id, num_envs=…)."
         )
     return GroupVectorEnv(make_env(id, **options), spec(id).id, num_prompts, group_size, split)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import keyword
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ class RewardSpec:
     """Raw value from which on a reply is right in this reward; absent: `high`."""
 
     def __post_init__(self) -> None:
-        if not self.name.isidentifier():
+        if not self.name.isidentifier() or keyword.iskeyword(self.name):
             raise DeclarationError(f"A reward's name must be an identifier, such as 'correct'; got {self.name!r}.")
         if self.kind not in get_args(RewardKind):
             raise DeclarationError(

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gdpo_bench.core.registry import make_env
+from gdpo_bench.core.scalar_callers import refuse_scalar_callers
 from gdpo_bench.core.spaces import Unicode
 from gdpo_bench.core.vector_env import GroupVectorEnv, Info
 
@@ -32,7 +33,9 @@ class RolloutEnv(gym.Env[str, str]):
 
         Raises:
             UnknownNameError: No such id, split or option.
+            DeclarationError: It is made for something that takes one number a rollout.
         """
+        refuse_scalar_callers(env_id)
         self.metadata = {"render_modes": []}
         self.env_id = env_id
         self._vector = GroupVectorEnv(make_env(env_id, **options), env_id, 1, 1, split)
@@ -72,6 +75,7 @@ class RolloutEnv(gym.Env[str, str]):
             ReplyError: The reply is not a text.
             RewardError: A reward is not what its declaration allows.
         """
+        refuse_scalar_callers(self.env_id)
         observations, rewards, terminated, truncated, info = self._vector.step([action])
         components = {name: float(values[0]) for name, values in info["reward_components"].items()}
         rows = {name: info[name][0] for name in ("applicable", "failed", "raw")}

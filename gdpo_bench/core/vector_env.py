@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from gdpo_bench.core.env import TextEnv, reward_functions_of, tasks_of
 from gdpo_bench.core.errors import DeclarationError, ReplyError, UnknownNameError
 from gdpo_bench.core.rewards import RewardSpec
+from gdpo_bench.core.scalar_callers import refuse_scalar_callers
 from gdpo_bench.core.scoring import EpisodeBatch, Scores
 from gdpo_bench.core.spaces import Unicode, reward_space
 from gdpo_bench.core.task import Message, TaskT
@@ -110,9 +111,10 @@ class GroupVectorEnv(VectorEnv[tuple[str, ...], Replies, NDArray[Any]]):
             The N prompts, and `info` with `messages`, `group` (N,) and `task_id` (N,).
 
         Raises:
-            DeclarationError: `task_ids` are not P many.
+            DeclarationError: `task_ids` are not P many, or a wrapper calls that takes one number a rollout.
             UnknownNameError: A task id that the split does not hold.
         """
+        refuse_scalar_callers(self.env_id)
         super().reset(seed=seed)
         if seed is not None or self._queue is None:
             self._queue = TaskQueue(self.tasks, self.np_random)
@@ -172,7 +174,9 @@ class GroupVectorEnv(VectorEnv[tuple[str, ...], Replies, NDArray[Any]]):
             RewardError: A reward is not what its declaration allows.
         """
         if self.over.all():
-            raise gym.error.ResetNeeded(f"{self.env_id}: all episodes are over; reset() begins the next ones.")
+            raise gym.error.ResetNeeded(
+                f"{self.env_id}: all episodes are over; reset() begins the next ones, which no step does."
+            )
         return self._episodes.play(check_replies(replies, self.num_envs, self.env_id))
 
     @property

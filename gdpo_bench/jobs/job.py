@@ -27,6 +27,8 @@ from gdpo_bench.core.errors import GdpoBenchError, UnknownNameError
 from gdpo_bench.core.models import Options, StrictModel, describe_problem, options_suffix, problems
 from gdpo_bench.core.task import content_hash
 
+_NAME_LENGTH = 100
+"""Of a job's name; file systems take names of 255 bytes, and the folder's holds more."""
 PRESETS = Path(__file__).parent / "presets"
 
 
@@ -144,7 +146,7 @@ class RuntimeOptions(StrictModel):
 class Job(StrictModel):
     """Every environment × every normalizer × every seed."""
 
-    name: str = Field(default="job", pattern=r"^[A-Za-z0-9_.-]+$")
+    name: str = Field(default="job", pattern=r"^[A-Za-z0-9_.-]+$", max_length=_NAME_LENGTH)
     """Names the run folder."""
     envs: tuple[JobEnv, ...] = Field(min_length=1)
     """`gdpo/MathMini-v1`, or `{id, options, training}`, the last with training options for this one."""
@@ -249,7 +251,7 @@ class Job(StrictModel):
         if not isinstance(content, dict):
             came = "nothing" if content is None else type(content).__name__
             raise JobError(f"{where}: expected a mapping with at least `envs`; got {came}.")
-        content.setdefault("name", re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(where).stem))
+        content.setdefault("name", re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(where).stem)[:_NAME_LENGTH])
         try:
             return cls.model_validate(content)
         except ValidationError as error:

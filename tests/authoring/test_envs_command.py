@@ -35,7 +35,14 @@ def test_the_list_has_a_row_for_each_environment(capsys: pytest.CaptureFixture[s
     printed = capsys.readouterr().out
     for id in gdpo_bench.list_envs():
         assert id in printed
+    families = re.findall(r"^([a-z][a-z ]*?) *$", printed.partition("\ntrain:")[0], re.MULTILINE)
+    assert families == ["bits", "coding", "math", "tool calling", "tool dialog"]
     rows = {row.id: row for row in env_rows()}
+    trained = {id: (row.family, row.trained_by, row.programs, row.data_state) for id, row in rows.items()}
+    assert trained["gdpo/CodingMini-v1"] == ("coding", "mini", True, "made")
+    assert trained["gdpo/ToolDialog-v0"] == ("tool dialog", "mini", False, "made")
+    assert trained["gdpo/GSM8K-v0"][:3] == ("math", "hf", False)
+    assert trained["gdpo/HumanEval-v0"][:3] == ("coding", "eval", True)
     what = "Sums of three-digit numbers, answered as `<think>…</think><answer>…</answer>`."
     assert rows["gdpo/MathMini-v1"].what == what
     assert rows["gdpo/MathMini-v1"].rewards.startswith("correct {0, 1}, length {0, 1}")
@@ -53,7 +60,13 @@ def test_a_broken_plugin_and_missing_data_are_rows_that_say_so(
     assert rows["test/Gone-v0"].what.startswith("cannot be made: test/Gone-v0 (register()): importing 'no_such_module'")
     assert "not here: Data of openai/gsm8k: /nowhere is not a folder" in rows["gdpo/GSM8K-v0"].data
     assert rows["test/Fine-v0"].what == "Say a number."
+    assert rows["gdpo/GSM8K-v0"].data_state == "missing"
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere.sock")
     assert main(["envs"]) == 0
+    listed = capsys.readouterr().out
+    assert re.search(r"gdpo/HumanEval-v0 .* eval +missing +missing", listed)
+    assert "None answers here: No Docker engine answers at unix:///nowhere.sock" in listed
+    assert re.search(r"^test *$", listed, re.MULTILINE)
     assert main(["envs", "gdpo/GSM8K-v0"]) == 0
     assert re.search(r"train +Data of openai/gsm8k", capsys.readouterr().out)
 
@@ -106,6 +119,7 @@ def test_a_description_tells_rewards_gates_options_splits_and_data(
         r"name +None +Whose\.",
         r"train +\d\d",
         r"Data: acme/numbers@1234 \(MIT\)",
+        r"Training: the embedded policies .*, which imitate its demonstrations first",
     ):
         assert re.search(part, printed), (part, printed)
 

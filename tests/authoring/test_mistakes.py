@@ -114,6 +114,10 @@ MISTAKES = {
         {"short": "@reward(low=0, high=1)\nasync def short(self, task, reply):  # here\n    return 0"},
         r"'short' is a coroutine function.* @reward\(…, batched=True\)",
     ),
+    "name that is taken": (
+        {"short": "@reward(low=0, high=1)\ndef judged(self, task, reply):  # here\n    return 0"},
+        r"every environment has a 'judged' of its own.* another name",
+    ),
     "gates in a circle": (
         {
             "right": "@reward(low=0, high=1, gate=Gate('short', 1))  # here\ndef right(self, t, r):\n    return 0",

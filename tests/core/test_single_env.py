@@ -1,12 +1,14 @@
 from collections.abc import Sequence
+from typing import Any
 
 import gymnasium as gym
 import mo_gymnasium
+import mo_gymnasium.wrappers.vector
 import numpy as np
 import pytest
 
 import gdpo_bench
-from gdpo_bench.core import ReplyError, Task, TextEnv, UnknownNameError, reward, split_by_content
+from gdpo_bench.core import DeclarationError, ReplyError, Task, TextEnv, UnknownNameError, reward, split_by_content
 
 ID = "test/Numbers-v0"
 
@@ -112,3 +114,48 @@ def test_a_step_after_the_end_asks_for_reset() -> None:
 def test_num_envs_of_gymnasium_says_what_to_type() -> None:
     with pytest.raises(gdpo_bench.GdpoBenchError, match=r"num_prompts=4, group_size=1\), or gymnasium\.make_vec"):
         gdpo_bench.make_vec(ID, num_envs=4)
+
+
+SCALAR = {
+    "sync": lambda: gym.make_vec(ID, num_envs=4, vectorization_mode="sync"),
+    "async": lambda: gym.make_vec(ID, num_envs=4, vectorization_mode="async"),
+    "SyncVectorEnv": lambda: gym.vector.SyncVectorEnv([lambda: gym.make(ID)] * 3),
+    "vector statistics": lambda: gym.wrappers.vector.RecordEpisodeStatistics(gdpo_bench.make_vec(ID)).reset(),
+    "vector NormalizeReward": lambda: gym.wrappers.vector.NormalizeReward(gdpo_bench.make_vec(ID)).reset(),
+    "NormalizeReward": lambda: stepped(gym.wrappers.NormalizeReward(gym.make(ID))),
+}
+
+
+def stepped(env: gym.Env[str, str]) -> Any:
+    env.reset(seed=0)
+    return env.step("7")
+
+
+@pytest.mark.parametrize("name", SCALAR)
+def test_what_takes_one_number_a_rollout_is_refused_with_what_takes_vectors(name: str) -> None:
+    with pytest.raises(DeclarationError, match=rf"{ID} gives a vector of rewards, and gymnasium's .*mo_gymnasium"):
+        SCALAR[name]()
+
+
+def test_what_takes_vectors_works() -> None:
+    vectors = mo_gymnasium.wrappers.vector
+    rollouts = vectors.MOSyncVectorEnv([lambda: mo_gymnasium.make(ID)] * 3)
+    rollouts.reset(seed=0)
+    assert rollouts.step(["7"] * 3)[1].shape == (3, 2)
+    groups = vectors.MORecordEpisodeStatistics(gdpo_bench.make_vec(ID, 1, 4))
+    groups.reset(seed=0)
+    assert groups.step(["7"] * 4)[4]["episode"]["r"].tolist() == [[0, 1]] * 4
+    assert stepped(gym.wrappers.RecordEpisodeStatistics(gym.make(ID)))[4]["episode"]["r"].tolist() == [0, 1]
+    assert stepped(mo_gymnasium.wrappers.MONormalizeReward(mo_gymnasium.make(ID), 0))[1].shape == (2,)
+    assert stepped(mo_gymnasium.wrappers.LinearReward(mo_gymnasium.make(ID), np.ones(2)))[1] == 1
+
+
+@pytest.mark.parametrize(("arguments", "written"), [({}, "4, group_size=1"), ({"group_size": 2}, "2, group_size=2")])
+def test_num_envs_is_shared_out_in_the_groups_that_are_asked_for(arguments: dict[str, Any], written: str) -> None:
+    with pytest.raises(DeclarationError, match=f"num_prompts={written}"):
+        gdpo_bench.make_vec(ID, num_envs=4, **arguments)
+
+
+def test_make_is_said_to_be_gymnasiums() -> None:
+    with pytest.raises(AttributeError, match=r"gymnasium\.make\(id\) makes one rollout"):
+        gdpo_bench.make(ID)

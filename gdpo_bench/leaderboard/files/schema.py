@@ -272,7 +272,7 @@ class PolicyConfig(_Part):
     """Who replied."""
 
     name: Text
-    """`mini`, `oracle`, `demonstrations`, `replay:<what>`, …"""
+    """`mini`, `oracle`, `replay:<what>`, …"""
     details: Annotated[JsonDict, AfterValidator(_shaped)]
     """What pins it: configuration, warm start, hash of the corpus, sampling, …"""
 

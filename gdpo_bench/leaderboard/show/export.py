@@ -40,11 +40,11 @@ def export(
     metric: Metric = "accuracy",
     source: str | None = None,
 ) -> int:
-    """Write entries in the format of the Hugging Face Hub (`hf`) or of Every Eval Ever (`eee`).
+    """Write entries for the Hugging Face Hub or Every Eval Ever.
 
     Args:
         names: Entries: their files, or the first digits of their ids.
-        to: Format.
+        to: Format: `hf` for the Hub, `eee` for Every Eval Ever.
         out: Folder to write to: `.eval_results/` in a model's repository; for eee a checkout of its data store, where
             a record lies at data/<environment>/<developer>/<model>/<uuid>.json.
         root: The leaderboard's folder, for ids.
