@@ -25,7 +25,7 @@ from gdpo_bench.advantages.errors import DomainError
 from gdpo_bench.advantages.options import PRECISION, Absent, Baseline, Scope, Singleton, Statistics, ZeroVariance
 
 EPS64 = torch.finfo(torch.float64).eps
-_CANCELLED = 1e-4
+CANCELLED = 1e-4
 """Sums this small, beside the sizes of their terms, are what rounding and ε leave of 0: the default ε
 takes less than that from a standardized reward whose deviation is above 0.01."""
 
@@ -113,6 +113,28 @@ def entering_rewards(batch: RewardBatch, missing: Absent, failed: Absent) -> Ten
         if policy != "zero":
             entering &= ~absent
     return None if bool(entering.all()) else entering
+
+
+def batch_moments(
+    batch: RewardBatch, *, missing: Absent = "skip", failed: Absent = "skip", ddof: int = 1
+) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each reward over the rollouts that have it, (K,) and (K,) float64.
+
+    Args:
+        batch: The batch.
+        missing: What becomes of rewards that are not applicable.
+        failed: What becomes of rewards whose scorer failed.
+        ddof: 1 for the sample standard deviation, 0 for the population's; of one value it is 0.
+    """
+    entering = entering_rewards(batch, missing, failed)
+    if entering is None:
+        deviations, means = torch.std_mean(batch.rewards, 0, correction=min(ddof, len(batch) - 1))
+        return means, deviations
+    counted = entering.to(torch.float64)
+    counts = counted.sum(0)
+    means = (batch.rewards * counted).sum(0) / counts.clamp(min=1)
+    squares = ((batch.rewards - means).square() * counted).sum(0)
+    return means, (squares / (counts - ddof).clamp(min=1)).sqrt()
 
 
 def rounding(dtype: torch.dtype, terms: Tensor | float) -> Tensor | float:
@@ -216,10 +238,10 @@ def weighted_sum(advantages: Tensor, blocks: Blocks, weights: Tensor, zero_varia
         return found
     left = total(found.abs())
     # Ordinary batches have nothing small but exact zeros, and need no second look at all terms.
-    sums, bound = left.numpy(force=True), _CANCELLED * blocks.groups.largest * sum(map(abs, weights.tolist()))
+    sums, bound = left.numpy(force=True), CANCELLED * blocks.groups.largest * sum(map(abs, weights.tolist()))
     if not np.count_nonzero(sums[sums <= bound]):
         return found
-    return found.masked_fill_(left <= _CANCELLED * (total(advantages.abs()) @ weights.abs()), 0.0)
+    return found.masked_fill_(left <= CANCELLED * (total(advantages.abs()) @ weights.abs()), 0.0)
 
 
 def whiten(

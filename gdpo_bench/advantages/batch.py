@@ -194,6 +194,13 @@ class Groups:
         per_group = found.new_full((len(self), *found.shape[1:]), -torch.inf)
         return per_group.scatter_reduce_(0, owners, found, "amax")[self._owners]
 
+    def mean_of_groups(self, columns: Tensor) -> Tensor:
+        """Mean over groups, each counted once, of what the columns of blocks have: (P, …) → (…)."""
+        if self._owners is None or self.filled is None:
+            return columns.mean(0)
+        shares = self.filled.sum(0) / self.counts
+        return (columns * shares.to(columns.dtype).reshape(-1, *[1] * (columns.dim() - 1))).sum(0) / len(self)
+
     def _lay_out(self, array: Integers) -> None:
         """Give every rollout a place in blocks."""
         n, small = len(array), array.astype(np.int16)

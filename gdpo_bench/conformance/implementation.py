@@ -108,7 +108,7 @@ def _place(error: Exception) -> str:
     return f"{frame.filename}, line {frame.lineno}"
 
 
-def implementation(target: str | Callable[..., Any], **options: Any) -> Implementation:
+def implementation(target: str | Callable[..., Any], /, **options: Any) -> Implementation:
     """Make something testable.
 
     Args:

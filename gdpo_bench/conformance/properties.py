@@ -313,6 +313,49 @@ def _(run: Implementation, case: Case) -> str | None:
     return None if bool((found.abs() <= 1e-6).all()) else f"advantages {_show(found)}"
 
 
+LARGEST = 100.0
+"""An advantage beyond this, of rewards up to 3, is no comparison of rollouts."""
+
+
+def _traded_off(case: Case, slope: float, weight: float) -> Case:
+    """The second reward falls by `slope` where the first one rises."""
+    rewards = [[row[0], slope * (3 - row[0])] for row in case.rewards]
+    return replace(case, rewards=rewards, weights=[1.0, weight], highs=(3.0, 3.0))
+
+
+@_property(
+    "bounded-trade-off",
+    "Two rewards of which one falls where the other rises give no advantage beyond 100, if both lie between 0 and 3.",
+    "A single rollout would otherwise outweigh all others of a run.",
+    st.builds(_traded_off, batches(k=(1, 1), sizes=(2, 5)), st.sampled_from((1.0, 0.5, 0.25)), POSITIVE),
+)
+def _(run: Implementation, case: Case) -> str | None:
+    found = run(case)
+    # The negation, so that NaN is beyond any bound.
+    return None if bool((found.abs() <= LARGEST).all()) else f"advantages {_show(found)}"
+
+
+_SCALE = 1000.0
+
+
+@_property(
+    "scale-cannot-silence",
+    "Two rollouts that differ in one reward only keep a tenth of their distance (beside the largest advantage) when "
+    "another reward and its declared range grow a thousandfold.",
+    "A reward in another unit must not switch off the others.",
+    batches(k=(2, 2), groups=(1, 1)).filter(lambda case: len({row[1] for row in case.rewards}) > 1),
+)
+def _(run: Implementation, case: Case) -> str | None:
+    grown = replace(case, highs=(3.0, 6.0 * _SCALE)).with_rewards(case.tensor * torch.tensor([1.0, _SCALE]))
+    plain, scaled = run(case), run(grown)
+    for i, j in combinations(range(len(case.groups)), 2):
+        if case.rewards[i][1] == case.rewards[j][1]:
+            before, after = ((one[i] - one[j]).abs().item() / _size(one) for one in (plain, scaled))
+            if before > 0.1 and after < before / 10:
+                return f"rollouts {i} and {j} differ in reward 0: {_show(plain)} becomes {_show(scaled)}"
+    return None
+
+
 @_property(
     "single-reward",
     "With a single reward the advantages are GRPO's, up to one positive factor.",

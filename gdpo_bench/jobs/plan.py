@@ -7,7 +7,6 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
 from gdpo_bench.advantages import DomainError, Normalizer, make_normalizer, normalizer_options
@@ -22,6 +21,7 @@ from gdpo_bench.agent.policy import Chat
 from gdpo_bench.core import RewardSpec, Task, TextEnv, UnknownNameError, list_envs, make_env, spec
 from gdpo_bench.core.env import tasks_of
 from gdpo_bench.core.foreign import blaming
+from gdpo_bench.core.schedules import Schedule, ever_counts, starting_weights
 from gdpo_bench.jobs.conversations import conversations
 from gdpo_bench.jobs.job import EnvChoice, Job, JobError
 from gdpo_bench.jobs.policy import EVAL_SPLIT, TRAIN_SPLIT, PolicyChoice, parse_policy, parse_rollout
@@ -61,7 +61,11 @@ class PlannedNormalizer:
     options: dict[str, Any]
 
     def weights(self, specs: tuple[RewardSpec, ...]) -> dict[str, float]:
-        """Reward → weight, for an environment's rewards."""
+        """Reward → weight of the first step, for an environment's rewards."""
+        return starting_weights(self.scheduled_weights(specs))
+
+    def scheduled_weights(self, specs: tuple[RewardSpec, ...]) -> dict[str, float | Schedule]:
+        """Reward → weight, or how it changes, for an environment's rewards."""
         return {spec.name: self.choice.weights.get(spec.name, spec.weight) for spec in specs}
 
     def check(self, specs: tuple[RewardSpec, ...]) -> None:
@@ -75,7 +79,8 @@ class PlannedNormalizer:
 
     def describe(self, specs: tuple[RewardSpec, ...]) -> NormalizerConfig:
         """What a leaderboard entry says of it."""
-        return NormalizerConfig(name=self.choice.normalizer, options=self.options, weights=self.weights(specs))
+        weights = self.scheduled_weights(specs)
+        return NormalizerConfig(name=self.choice.normalizer, options=self.options, weights=weights)
 
 
 @dataclass(frozen=True)
@@ -150,9 +155,10 @@ def plan(job: Job) -> Plan:
         if any(seed.warm_start for seed in job.seeds):
             raise JobError(f"The policy {policy.name} is given and has no warm start: seeds are numbers, not pairs.")
     normalizers = tuple(
-        PlannedNormalizer(choice, normalizer, normalizer_options(normalizer))
+        PlannedNormalizer(
+            choice, choice.make(), normalizer_options(make_normalizer(choice.normalizer, **choice.options))
+        )
         for choice in job.normalizers
-        for normalizer in [make_normalizer(choice.normalizer, **choice.options)]
     )
     if job.runtime.checkpoint_every:
         for one in normalizers:
@@ -185,7 +191,7 @@ def _check_weights(normalizers: Sequence[PlannedNormalizer], envs: Sequence[Plan
             if name not in rewards:
                 raise UnknownNameError(f"reward in the weights of {planned.choice.normalizer!r}", name, rewards)
         for env in envs:
-            if not any(planned.weights(env.specs).values()):
+            if not any(map(ever_counts, planned.scheduled_weights(env.specs).values())):
                 raise JobError(
                     f"{planned.choice.label}: all weights of {env.label} are 0, so that nothing would be learned; "
                     "give one reward another weight."
@@ -198,7 +204,7 @@ def _try_normalizers(pairs: Sequence[tuple[PlannedEnv, PlannedNormalizer]], poli
             absent = absent_rewards(env.env, env.description.id, env.tasks)
         for _, one in with_it:
             try_normalizer(
-                partial(make_normalizer, one.choice.normalizer, **one.choice.options),
+                one.choice.make,
                 one.choice.label,
                 specs=env.specs,
                 weights=one.weights(env.specs),

@@ -102,7 +102,7 @@ def _entries(
     agreement = label_agreement(scores, env.specs, rollouts.labels)
     for normalizer in (normalizer for one, normalizer in plan.pairs if one is env):
         advantages = compute_advantages(
-            normalizer.normalizer,
+            normalizer.choice.make(),  # a fresh one: what it remembers of one environment is not for another
             scores.values,
             rollouts.groups,
             specs=env.specs,

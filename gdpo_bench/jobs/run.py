@@ -11,7 +11,6 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from gdpo_bench.advantages import make_normalizer
 from gdpo_bench.advantages.choice import NormalizerChoice
 from gdpo_bench.agent.backends.protocol import RolloutBackend
 from gdpo_bench.agent.backends.transformers import TransformersBackend
@@ -73,7 +72,7 @@ class TrainingTask:
     normalizer: NormalizerChoice
     seed: SeedPair
     weights: dict[str, float]
-    """Reward → weight, for all rewards of the environment."""
+    """Reward → weight of the first step, for all rewards of the environment."""
     training: TrainingOptions
     policy: WarmStarted | Pretrained = field(repr=False)
     fingerprint: str = field(default="", repr=False)
@@ -167,7 +166,7 @@ def _trainer(task: TrainingTask, policy: Policy, backend: RolloutBackend, world:
         policy,
         make_vec(task.env.id, options.prompts, options.group_size, "train", **task.env.options),
         make_vec(task.env.id, options.eval_prompts, options.eval_group_size, "eval", **task.env.options),
-        normalizer=make_normalizer(task.normalizer.normalizer, **task.normalizer.options),
+        normalizer=task.normalizer.make(),
         options=options,
         weights=task.weights,
         seed=task.seed.rl,

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from pydantic import Field, JsonValue, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError, model_validator
 
-from gdpo_bench.advantages import DomainError, make_normalizer
+from gdpo_bench.advantages import DomainError
 from gdpo_bench.advantages.choice import NormalizerChoice
 from gdpo_bench.core import yaml
 from gdpo_bench.core.choices import parse_choice
@@ -143,7 +143,7 @@ class Cell:
 
     def weights(self, choice: NormalizerChoice, specs: tuple[RewardSpec, ...]) -> dict[str, float]:
         """Reward → weight; a normalizer's own weights win over the factor's."""
-        return {spec.name: self.weight for spec in specs[1:]} | choice.weights
+        return {spec.name: self.weight for spec in specs[1:]} | choice.starting_weights
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ def runs(design: Factorial) -> tuple[list[Run], list[str]]:
         GdpoBenchError: An unknown normalizer or option, or levels that cannot be had.
     """
     for choice in design.normalizers:
-        make_normalizer(choice.normalizer, **choice.options)
+        choice.make()
     found: list[Run] = []
     left_out: list[str] = []
     for cell in cells(design):
@@ -219,7 +219,7 @@ def runs(design: Factorial) -> tuple[list[Run], list[str]]:
 
 def _outside(choice: NormalizerChoice, cell: Cell, specs: tuple[RewardSpec, ...]) -> str | None:
     """Why a normalizer cannot take a cell's rewards, where it says so."""
-    check = getattr(make_normalizer(choice.normalizer, **choice.options), "check_rewards", None)
+    check = getattr(choice.make(), "check_rewards", None)
     if not callable(check):
         return None
     try:

@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 
-from gdpo_bench.advantages import make_normalizer
 from gdpo_bench.core.errors import DataError, GdpoBenchError
 from gdpo_bench.core.files import write_atomically
 from gdpo_bench.core.processor import arithmetic_pins, usable_cores
@@ -116,11 +115,10 @@ def _run_all(batch: Sequence[Run]) -> list[Row]:
 
 def _run(run: Run) -> Row:
     world = make_world(run.cell.world.name, run.cell.world.options)
-    normalizer = make_normalizer(run.normalizer.normalizer, **run.normalizer.options)
     weights = run.cell.weights(run.normalizer, world.specs)
     done = train(
         world,
-        normalizer,
+        run.normalizer.make(),
         weights,
         learning_rate=run.learning_rate,
         seed=run.randomness,

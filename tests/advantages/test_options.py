@@ -18,22 +18,34 @@ from gdpo_bench.advantages import (
     normalizer_options,
 )
 from gdpo_bench.advantages.dgdo import DGDO
+from gdpo_bench.conformance import CLAIMED
 from gdpo_bench.core import RewardSpec, UnknownNameError
 
 OTHERS = {
     "eps": [1e-2],
-    "ddof": [0],
+    "ddof": [0, 1],
     "whitening_eps": [0.1],
     "tau": [0.9],
     "momentum": [0.3],
     "k": [2],
+    "floor": [0.5],
+    "cap": [1.0],
+    "gamma": [2.0],
+    "delta": [0.1],
+    "lam": [0.3],
+    "outcome": [1],
+    "gate": [1],
+    "margin": [1.0],
+    "threshold": [0.4],
+    "lr": [1.0],
+    "target": [0.7],
     bool: [True, False],
 }
 """What an option is set to that is not one of several words."""
 
 
 def draw_sequences():
-    """Sequences of three batches: K = 1, both masks, uneven groups, groups of one, negative weights among them."""
+    """Sequences of three batches: K = 1, masks, uneven groups, groups of one, negative rewards, negative weights."""
     for seed in range(24):
         rng = torch.Generator().manual_seed(seed)
         n, k = 24, 1 + seed % 3
@@ -43,8 +55,14 @@ def draw_sequences():
             torch.tensor([9] + [4] * 8 + [2] * 15),
         )
         sequence = []
-        for _ in range(3):
+        for later in range(3):
             rewards = torch.randint(0, 4, (n, k), generator=rng) * torch.tensor([0.7, 1.0, 3.0])[:k]
+            if seed % 7 == 0:  # below 0, and the best comes first
+                rewards = rewards - 10 - later
+            if seed % 7 == 1:
+                rewards = rewards / (1 + later)
+            if seed % 7 == 2:  # right or wrong
+                rewards[:, 0] = (rewards[:, 0] > 1).to(rewards.dtype)
             batch = {"rewards": rewards.double(), "groups": groups[seed % 3]}
             if seed % 5 == 0:  # a group that is equal but for one rounding
                 first = batch["groups"] == batch["groups"][-1]
@@ -65,6 +83,14 @@ def draw_sequences():
 SEQUENCES = list(draw_sequences())
 
 
+NEEDED = {name: options for name, options in CLAIMED.items() if "target" in options}
+"""Options without a default."""
+
+
+def make(name, **options):
+    return make_normalizer(name, **NEEDED.get(name, {}) | options)
+
+
 def advantages(normalizer, sequence):
     """The advantages of all batches of a sequence, or None where one is outside the normalizer's domain."""
     try:
@@ -79,15 +105,15 @@ def other_values(normalizer, option):
     return [value for value in words or OTHERS.get(option) or OTHERS[kind] if value != now]
 
 
-OPTIONS = [(name, option) for name in list_normalizers() for option in normalizer_options(make_normalizer(name))]
+OPTIONS = [(name, option) for name in list_normalizers() for option in normalizer_options(make(name))]
 
 
 @pytest.mark.parametrize(("name", "option"), OPTIONS)
 def test_an_option_changes_a_number(name, option):
-    values = other_values(make_normalizer(name), option)
+    values = other_values(make(name), option)
     for sequence, value in itertools.product(SEQUENCES, values):
-        plain = advantages(make_normalizer(name), sequence)
-        changed = advantages(make_normalizer(name, **{option: value}), sequence)
+        plain = advantages(make(name), sequence)
+        changed = advantages(make(name, **{option: value}), sequence)
         if plain is not None and changed is not None and (plain - changed).abs().max() > 1e-9:
             return
     pytest.fail(f"{option}={values} of {name} changes nothing")
@@ -96,16 +122,16 @@ def test_an_option_changes_a_number(name, option):
 FIELDS = [
     (name, option)
     for name in list_normalizers()
-    for option in (field.name for field in dataclasses.fields(make_normalizer(name)) if field.init)
+    for option in (field.name for field in dataclasses.fields(make(name)) if field.init)
     if (name, option) not in OPTIONS
 ]
 
 
 @pytest.mark.parametrize(("name", "option"), FIELDS)
 def test_what_changes_no_number_is_no_option_of_the_name(name, option):
-    for value in other_values(make_normalizer(name), option):
+    for value in other_values(make(name), option):
         with pytest.raises(UnknownNameError, match=f"option of normalizer '{name}' '{option}'.*leave it out"):
-            make_normalizer(name, **{option: value})
+            make(name, **{option: value})
 
 
 @pytest.mark.parametrize(

@@ -124,3 +124,58 @@ def test_what_a_framework_does_not_have_is_said():
         make_normalizer("gdpo", preset="openrlhf")
     with pytest.raises(UnknownNameError, match=r"preset 'tlr'. Did you mean 'trl'"):
         make_normalizer("gdpo", preset="tlr")
+
+
+@pytest.mark.parametrize(
+    ("release", "same"),
+    [
+        ("trl@1.16", "trl"),
+        ("trl@1.6.0", "trl"),
+        ("trl@main", "trl"),
+        ("trl@1.5.9", "trl@0.27"),
+        ("verl@0.9.1", "verl"),
+        ("verl@0.7.1", "verl"),
+        ("ms-swift@4.6", "ms-swift"),
+        ("nemo-rl@0.6", "nemo-rl-0.7"),
+        ("nemo-rl@main", "nemo-rl"),
+        ("tunix@main", "tunix"),
+    ],
+)
+def test_a_release_stands_for_what_it_computes(release, same):
+    assert make_normalizer("gdpo", preset=release) == make_normalizer("gdpo", preset=same)
+
+
+@pytest.mark.parametrize(
+    ("release", "problem"),
+    [
+        ("trl@0.26", "no preset 'trl@0.26' of GDPO"),
+        ("verl@0.7.0", "no preset 'verl@0.4' of GDPO"),
+        ("trl@0.1", "oldest release that is known is 0.15"),
+        ("trl@new", "a release such as trl@1.6"),
+    ],
+)
+def test_a_release_without_the_estimator_or_that_nobody_knows(release, problem):
+    with pytest.raises(OptionError, match=problem):
+        make_normalizer("gdpo", preset=release)
+
+
+def test_all_that_is_missing_counted_as_0_in_trl_up_to_1_5():
+    rewards = torch.tensor([[1.0, 1.0], [0.0, 1.0], [0.0, 0.0], [5.0, 5.0]])
+    applicable = torch.tensor([[True, True]] * 3 + [[False, False]])
+    old, new = (advantages("grpo", name, rewards, applicable=applicable) for name in ("trl@1.5", "trl@1.6"))
+    assert new[3] == 0
+    assert old.tolist() == pytest.approx([1.3055, 0.2611, -0.7833, -0.7833], abs=1e-3)
+
+
+def test_tunix_takes_the_populations_deviation_and_whitens_with_1e_4():
+    rewards = torch.tensor([[0.0, 2], [0, 1], [0, 0], [1, 1], [0, 1], [2, 0]])
+    found = advantages("gdpo", "tunix", rewards, [0, 0, 0, 1, 1, 1])
+    assert found[:4].tolist() == pytest.approx([1.5380, 0, -1.5380, 0.8879], abs=1e-4)
+    rewards = torch.tensor([[3.0, 1], [-1, 0], [1, 1], [2, 1], [0, 1], [-2, 1]])
+    expected = [1.2558, -1.7155, 0.4596, 0.7962, 0, -0.7962]
+    assert advantages("gdpo", "tunix", rewards, [0, 0, 0, 1, 1, 1]).tolist() == pytest.approx(expected, abs=1e-4)
+
+
+def test_nemo_rl_0_2_divided_by_the_populations_deviation_of_the_fellows():
+    found = advantages("grpo", "nemo-rl@0.3", torch.tensor([[0.0], [1.0], [3.0]]))
+    assert found.tolist() == pytest.approx([-2, -1 / 3, 5], abs=1e-4)

@@ -17,6 +17,7 @@ from gdpo_bench.advantages.state import (
     state_unchanged,
     what_it_holds,
 )
+from gdpo_bench.conformance import CLAIMED
 from gdpo_bench.core import RewardSpec
 
 SPECS = [RewardSpec("correct", 0, 1, "binary"), RewardSpec("format", 0, 1, "binary")]
@@ -77,9 +78,13 @@ def closure() -> Callable[[RewardBatch], torch.Tensor]:
     return summing
 
 
+def make(name: str) -> Any:
+    return make_normalizer(name, **CLAIMED.get(name, {}))
+
+
 @pytest.mark.parametrize("name", list_normalizers())
 def test_every_normalizer_goes_on_from_its_state_as_if_it_had_never_stopped(name: str) -> None:
-    whole, stopped, resumed = (make_normalizer(name) for _ in range(3))
+    whole, stopped, resumed = (make(name) for _ in range(3))
     check_state_is_offered(whole)
     held = what_it_holds(whole)
     for rewards in BATCHES:
@@ -92,7 +97,7 @@ def test_every_normalizer_goes_on_from_its_state_as_if_it_had_never_stopped(name
 
 @pytest.mark.parametrize("name", list_normalizers())
 def test_a_batch_that_is_only_looked_at_leaves_no_trace(name: str) -> None:
-    looking, other = make_normalizer(name), make_normalizer(name)
+    looking, other = make(name), make(name)
     with state_unchanged(looking):
         advantages(looking, BATCHES[0])
     expected = advantages(other, BATCHES[1])
@@ -108,8 +113,8 @@ def test_dgdo_remembers() -> None:
 
 @pytest.mark.parametrize("name", list_normalizers())
 def test_who_remembers_offers_it(name: str) -> None:
-    fresh, used = make_normalizer(name), make_normalizer(name)
-    advantages(used, BATCHES[0])
+    fresh, used = make(name), make(name)
+    advantages(used, [[row[0], 2 * row[1]] for row in BATCHES[0]])
     first, later = (advantages(one, BATCHES[1]) for one in (fresh, used))
     assert torch.equal(first, later) != isinstance(fresh, Stateful)
 

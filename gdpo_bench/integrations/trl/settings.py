@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 from torch import Tensor
 
-from gdpo_bench.advantages import Normalizer, OptionError, RewardBatch, make_normalizer
+from gdpo_bench.advantages import Normalizer, OptionError, RewardBatch
 from gdpo_bench.advantages.choice import NormalizerChoice
 from gdpo_bench.core.errors import UnknownNameError
 from gdpo_bench.core.models import problems
@@ -35,7 +35,7 @@ def read_normalizer(normalizer: AnyNormalizer) -> tuple[Any, dict[str, float]]:
         choice = NormalizerChoice.model_validate(normalizer)
     except ValidationError as error:
         raise OptionError(f"normalizer={normalizer!r}: {problems(error)}") from error
-    return make_normalizer(choice.normalizer, **choice.options), dict(choice.weights)
+    return choice.make(), choice.starting_weights
 
 
 def check_settings(trainer: Any) -> None:

@@ -29,13 +29,12 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import Tensor
 
-from gdpo_bench.advantages import Normalizer, OptionError, compute_advantages, list_normalizers, make_normalizer
+from gdpo_bench.advantages import Normalizer, OptionError, compute_advantages, list_normalizers
 from gdpo_bench.advantages.choice import NormalizerChoice
 from gdpo_bench.core.errors import UnknownNameError
 from gdpo_bench.core.models import problems
 from gdpo_bench.core.registry import make_env, spec
 from gdpo_bench.core.rewards import RewardSpec
-from gdpo_bench.core.task import canonical_json
 from gdpo_bench.integrations.errors import IntegrationError, MissingExtraError
 from gdpo_bench.integrations.scoring import read_options
 from gdpo_bench.integrations.verl.columns import APPLICABLE, FAILED, OPTIONS, REWARD, reward_names
@@ -178,12 +177,12 @@ def _choice(name: str | None, settings: Any) -> tuple[Normalizer, dict[str, floa
             f"algorithm.{PREFIX}.normalizer is {choice.normalizer!r} and algorithm.adv_estimator says {name!r}; "
             f"leave one out, adv_estimator={PREFIX} reads the former."
         )
-    return _normalizer(choice.normalizer, canonical_json(choice.options)), dict(choice.weights)
+    return _normalizer(choice.model_dump_json()), choice.starting_weights
 
 
 @functools.lru_cache(maxsize=8)
-def _normalizer(name: str, options: str) -> Normalizer:
-    return make_normalizer(name, **read_options(options))
+def _normalizer(choice: str) -> Normalizer:
+    return NormalizerChoice.model_validate_json(choice).make()
 
 
 def register() -> None:

@@ -165,10 +165,12 @@ def normalizer_labels(entries: Sequence[Entry]) -> list[str]:
     return distinguish([entry.normalizer.name for entry in entries], degrees, list(map(_age, entries)))
 
 
-def changed_weights(entry: Entry) -> dict[str, float]:
+def changed_weights(entry: Entry) -> dict[str, float | str]:
     """Reward → weight, of rewards whose weight is not the declared one."""
     declared = {reward.name: reward.weight for reward in entry.environment.rewards}
-    return {name: weight for name, weight in entry.normalizer.weights.items() if weight != declared.get(name)}
+    weights = entry.normalizer.weights.items()
+    changed = {name: weight for name, weight in weights if weight != declared.get(name)}
+    return {name: weight if isinstance(weight, int | float) else str(weight) for name, weight in changed.items()}
 
 
 def distinguish(

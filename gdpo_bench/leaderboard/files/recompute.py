@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from gdpo_bench.core.errors import DataError
 from gdpo_bench.core.measurements import RewardVectors
+from gdpo_bench.core.schedules import starting_weights
 from gdpo_bench.leaderboard.files.schema import Entry
 from gdpo_bench.leaderboard.files.store import Measured
 from gdpo_bench.leaderboard.files.verification import reward_specs
@@ -79,17 +80,17 @@ def _moved(entry: Entry, vectors: RewardVectors) -> Iterator[MovedRow]:
 
 
 def _advantages(entry: Entry, vectors: RewardVectors) -> NDArray[np.float64]:
-    from gdpo_bench.advantages import compute_advantages, make_normalizer  # noqa: PLC0415 (imports torch)
+    from gdpo_bench.advantages import compute_advantages, make_normalizer, scheduled  # noqa: PLC0415 (imports torch)
     from gdpo_bench.advantages.foreign import FOREIGN_FIELDS  # noqa: PLC0415
 
     config, scores = entry.normalizer, vectors.scores
     options = {name: value for name, value in config.live_options.items() if name not in FOREIGN_FIELDS}
     advantages = compute_advantages(
-        make_normalizer(config.name, **options),
+        scheduled(make_normalizer(config.name, **options), config.weights),
         scores.values,
         vectors.groups,
         specs=reward_specs(entry.environment),
-        weights=config.weights,
+        weights=starting_weights(config.weights),
         lengths=vectors.lengths,
         applicable=scores.applicable,
         failed=scores.failed,

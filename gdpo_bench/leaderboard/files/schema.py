@@ -36,6 +36,7 @@ from pydantic import (
 from gdpo_bench.core.errors import GdpoBenchError
 from gdpo_bench.core.models import problems
 from gdpo_bench.core.rewards import Gate, Metric, RewardKind, RewardSpec, check_specs
+from gdpo_bench.core.schedules import KIND, NUMBER, SCHEDULE, Schedule
 from gdpo_bench.core.task import canonical_json, content_hash
 from gdpo_bench.leaderboard.files.removed_options import without_removed
 
@@ -219,8 +220,9 @@ class NormalizerConfig(_Part):
     name: Text
     options: JsonDict
     """Every degree of freedom, defaults included."""
-    weights: dict[str, Finite]
-    """Reward name → weight used. The same weight means different things to different normalizers."""
+    weights: dict[str, Annotated[Annotated[Finite, NUMBER] | Annotated[Schedule, SCHEDULE], KIND]]
+    """Reward name → weight used, or the schedule that it followed. The same weight means different things to different
+    normalizers."""
 
     @property
     def live_options(self) -> dict[str, Any]:

@@ -147,7 +147,7 @@ def every_eval_ever(entry: Entry) -> dict[str, Any]:
                         "track": entry.track,
                         "normalizer": entry.normalizer.name,
                         "normalizer_options": entry.normalizer.options,
-                        "normalizer_weights": entry.normalizer.weights,
+                        "normalizer_weights": entry.normalizer.model_dump(mode="json")["weights"],
                         "training": entry.training,
                     }
                 ),

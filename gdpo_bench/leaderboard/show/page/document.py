@@ -219,4 +219,4 @@ def _json(value: Any) -> str:
 
 def _words(value: object) -> str:
     """An option or a weight as one reads it in JSON: `true`, `0.001`, `"mean"` without its quotes."""
-    return value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
