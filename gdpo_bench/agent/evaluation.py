@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import reduce
 from typing import Any
 
+import numpy as np
+
 from gdpo_bench.agent.backends.protocol import RolloutBackend, Sampling
 from gdpo_bench.agent.policy import Policy
-from gdpo_bench.agent.rollouts import Rollouts, concatenate_replies, draw
+from gdpo_bench.agent.rollouts import Replies, Rollouts, concatenate_replies, draw
 from gdpo_bench.agent.scale.processes import World
 from gdpo_bench.core import GroupVectorEnv, make_vec
 from gdpo_bench.core.measurements import Evaluation, evaluate
@@ -21,9 +24,9 @@ _CHUNK = 64
 
 
 def draw_held_out(
-    env: GroupVectorEnv, policy: Policy, backend: RolloutBackend, sampling: Sampling, world: World
+    env: GroupVectorEnv, policy: Policy, backend: RolloutBackend, sampling: Sampling, world: World, *, samples: int = 1
 ) -> Rollouts:
-    """Rollouts on the first held-out tasks, of all processes.
+    """Rollouts on the first held-out tasks, of all processes, under one or more seeds of sampling.
 
     Args:
         env: This process's share of the rollouts.
@@ -31,11 +34,18 @@ def draw_held_out(
         backend: Draws completions.
         sampling: How to draw.
         world: The processes.
+        samples: How many seeds; the rollouts of a prompt are one group, whatever seed they were drawn under.
     """
-    rng = world.generator(EVAL_SEED)
-    mine, score = world.barrier(lambda: draw(env, policy, backend, sampling=sampling, rng=rng, seed=EVAL_SEED))
-    replies = concatenate_replies(world.all_gather(lambda: mine))
-    return replies.scored(reduce(Scores.stack, world.all_gather(score)))
+
+    def under(seed: int) -> tuple[Replies, Scores]:
+        rng = world.generator(seed)
+        mine, score = world.barrier(lambda: draw(env, policy, backend, sampling=sampling, rng=rng, seed=EVAL_SEED))
+        replies = concatenate_replies(world.all_gather(lambda: mine))
+        return replies, reduce(Scores.stack, world.all_gather(score))
+
+    replies, scores = zip(*(under(EVAL_SEED + sample) for sample in range(samples)), strict=True)
+    groups = np.concatenate([one.groups for one in replies])
+    return replace(concatenate_replies(replies), groups=groups).scored(reduce(Scores.stack, scores))
 
 
 def evaluate_suite(

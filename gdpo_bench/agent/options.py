@@ -95,6 +95,8 @@ class TrainingOptions(BaseModel):
     """Held-out prompts an evaluation; tasks repeat where the split holds fewer."""
     eval_group_size: PositiveInt = 2
     """Rollouts a held-out prompt."""
+    eval_samples: PositiveInt = 1
+    """Seeds of sampling: an evaluation draws each prompt's rollouts once under each of them."""
     eval_temperature: NonNegativeFloat | None = None
     """Of sampling in evaluations, 0 for the likeliest token; absent: as in training."""
     eval_top_p: PositiveFloat = Field(default=1.0, le=1)

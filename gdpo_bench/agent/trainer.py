@@ -173,7 +173,14 @@ class Trainer:
         return result
 
     def _evaluation(self, step: int) -> Evaluation:
-        rollouts = draw_held_out(self.eval_env, self.policy, self.backend, self.options.eval_sampling, self.world)
+        rollouts = draw_held_out(
+            self.eval_env,
+            self.policy,
+            self.backend,
+            self.options.eval_sampling,
+            self.world,
+            samples=self.options.eval_samples,
+        )
         self.result.tokens += int(rollouts.completion_mask.sum())
         check_failures(rollouts.scores, self.options.max_failed_share)
         assert rollouts.task_ids is not None

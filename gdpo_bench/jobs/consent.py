@@ -88,7 +88,7 @@ def check_sizes(job: Job) -> None:
     if not policy.trained:
         return
     _check("training.prompts × group_size", options.prompts * options.group_size, MOST_ITEMS, "rollouts")
-    _check("training.eval_prompts × eval_group_size", _evaluated(options), MOST_ITEMS, "rollouts")
+    _check("training.eval_prompts × eval_group_size × eval_samples", _evaluated(options), MOST_ITEMS, "rollouts")
     _check("tokens to draw in all", len(job.seeds) * _tokens(options), MOST_TOKENS, "tokens")
     if isinstance(policy.config, EmbeddedConfig):
         config, memory = policy.config, psutil.virtual_memory().total
@@ -103,7 +103,7 @@ def _check(what: str, size: int, bound: int, unit: str) -> None:
 
 
 def _evaluated(options: TrainingOptions) -> int:
-    return options.eval_prompts * options.eval_group_size
+    return options.eval_prompts * options.eval_group_size * options.eval_samples
 
 
 def _tokens(options: TrainingOptions) -> int:

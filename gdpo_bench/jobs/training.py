@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from gdpo_bench.agent.options import PretrainedConfig
+from gdpo_bench.agent.options import PretrainedConfig, TrainingOptions
 from gdpo_bench.agent.policies.pretrained import visible_gpus
 from gdpo_bench.agent.scale.processes import current_world
 from gdpo_bench.core import content_hash
@@ -32,6 +32,7 @@ from gdpo_bench.jobs.start import Pretrained, WarmStarted, WarmStartTask
 from gdpo_bench.jobs.work import Engine
 from gdpo_bench.leaderboard import Curve, PolicyConfig, Seed, SeedResult, collect_provenance, make_entry
 from gdpo_bench.leaderboard.files.provenance import rollout_engine
+from gdpo_bench.leaderboard.files.schema import UNSAID_OPTIONS
 from gdpo_bench.leaderboard.files.sidecar import Sidecar, SidecarRun
 from gdpo_bench.leaderboard.files.store import Measured
 
@@ -182,7 +183,7 @@ def _planned_runs(plan: Plan, folder: RunFolder, policy_of: PolicyOf) -> Iterato
     processes = [world.size] if world.size > 1 else []  # each with its own noise: another number is another run
     for seed in plan.job.seeds:  # outermost, so that an interrupted job has whole seeds to compare
         for env, normalizer in plan.pairs:
-            names = [env.description.model_dump(mode="json"), env.training.model_dump(mode="json"), normalizer.options]
+            names = [env.description.model_dump(mode="json"), said_options(env.training), normalizer.options]
             task = TrainingTask(
                 env.label,
                 env.choice,
@@ -216,7 +217,7 @@ def _entries(plan: Plan, folder: RunFolder, runs: list[PlannedRun], command: str
             environment=env.description,
             normalizer=normalizer.describe(env.specs),
             policy=_describe_policy(plan, env, tasks, finished[0]),
-            training=env.training.model_dump(mode="json"),
+            training=said_options(env.training),
             results=[_result(seed, record) for seed, record in zip(seeds, finished, strict=True)],
             sidecar=sidecar.sha256,
             provenance=collect_provenance(
@@ -230,6 +231,12 @@ def _entries(plan: Plan, folder: RunFolder, runs: list[PlannedRun], command: str
             ),
         )
         yield Measured(entry, sidecar)
+
+
+def said_options(training: TrainingOptions) -> dict[str, Any]:
+    """The options as an entry names them."""
+    fields = training.model_dump(mode="json")
+    return {name: value for name, value in fields.items() if (name, value) not in UNSAID_OPTIONS.items()}
 
 
 def _describe_policy(plan: Plan, env: PlannedEnv, tasks: list[TrainingTask], record: RunRecord) -> PolicyConfig:

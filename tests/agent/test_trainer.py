@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 
@@ -26,7 +27,7 @@ from gdpo_bench.agent.policy import Policy
 from gdpo_bench.agent.step import TrainingStep
 from gdpo_bench.agent.trainer import RunResult, Trainer
 from gdpo_bench.core import DataError, GroupVectorEnv, RewardError, Task, TextEnv, reward
-from gdpo_bench.core.measurements import Evaluation
+from gdpo_bench.core.measurements import Evaluation, unpack
 
 Vec = Callable[..., GroupVectorEnv]
 TINY = TrainingOptions(
@@ -532,6 +533,20 @@ def test_evaluation_has_its_own_sampling(imitator: Policy, vec: Vec) -> None:
     result, _ = run(imitator, vec, options=TINY.model_copy(update=greedy))
     # The likeliest reply is always the same, so that each prompt's rollouts agree.
     assert result.evaluations[0].rewards["wanted"] in (0.0, 0.5, 1.0)
+
+
+def test_a_second_seed_of_sampling_draws_the_same_prompts_again(imitator: Policy, vec: Vec) -> None:
+    found = []
+    for samples in (1, 2):
+        options = TINY.model_copy(update={"eval_samples": samples, "steps": 0})
+        result, _ = run(imitator, vec, options=options)
+        found += unpack(result.vectors)
+    once, twice = found
+    n = len(once.groups)
+    assert twice.groups.tolist() == once.groups.tolist() * 2
+    assert twice.task_ids.tolist() == once.task_ids.tolist() * 2
+    assert np.array_equal(twice.scores.raw[:n], once.scores.raw)  # the first seed is the one there always was
+    assert not np.array_equal(twice.scores.raw[n:], once.scores.raw)
 
 
 def test_a_suite_is_every_held_out_task_once_a_rollout(imitator: Policy, vec: Vec) -> None:

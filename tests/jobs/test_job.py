@@ -13,6 +13,7 @@ from gdpo_bench.jobs import policy as policy_module
 from gdpo_bench.jobs.job import Job, JobError, SeedPair, check, presets
 from gdpo_bench.jobs.plan import WARM_START_ENVS, plan
 from gdpo_bench.jobs.policy import parse_policy, parse_rollout
+from gdpo_bench.jobs.training import said_options
 
 ENV = "gdpo/MathMini-v1"
 
@@ -456,3 +457,10 @@ def test_an_environment_that_holds_nothing_out_is_refused(monkeypatch: pytest.Mo
     with pytest.raises(JobError, match="nothing is held out"):
         plan(check({"envs": ["gdpo/MathMini-v1"]}))
     plan(check({"envs": ["gdpo/MathMini-v1"], "policy": "oracle"}))
+
+
+def test_an_entry_names_no_option_that_older_ones_could_not_unless_it_departs() -> None:
+    plain, said = said_options(TrainingOptions()), TrainingOptions().model_dump(mode="json")
+    assert said.items() - plain.items() == {("eval_samples", 1)}
+    assert plain["eval_temperature"] is None  # what is absent is still named
+    assert said_options(TrainingOptions(eval_samples=2))["eval_samples"] == 2

@@ -47,8 +47,11 @@ YOUNGER_OPTIONS = {
     "adam_epsilon": 1e-8,
     "eval_top_k": 0,
     "eval_min_p": 0.0,
+    "eval_samples": 1,
 }
 """Training option → its value in runs of entries that are older than it and do not name it."""
+UNSAID_OPTIONS = {"eval_samples": 1}
+"""Training option → the value at which entries do not name it, so that the same runs keep their ids."""
 _TOLERANCE = 1e-9
 """Slack of a mean on the range of what it averages."""
 
