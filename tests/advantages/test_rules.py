@@ -118,6 +118,7 @@ def test_a_rollout_without_any_reward_gets_zero_and_leaves_the_others_alone(norm
     alone = compute_advantages(normalizer, rewards[:3], [0] * 3, specs=specs(2))
     torch.testing.assert_close(found[:3], alone)
     assert found[3] == 0
+    assert not found[3].signbit()
 
 
 def test_what_stands_in_an_absent_place_does_not_matter():
@@ -156,7 +157,9 @@ def test_blocks_stay_small_where_one_group_is_long():
     assert torch.equal(sums, ids.double() * found.sizes[found.index])
 
 
-@pytest.mark.parametrize("ids", [[5, 5, 2, 2], [1, 1, 2, 2, 2], [1, 2, 1, 2, 1], [3], [4, 4, 4], [2, 1, 0]])
+@pytest.mark.parametrize(
+    "ids", [[5, 5, 2, 2], [1, 1, 2, 2, 2], [1, 2, 1, 2, 1], [3], [4, 4, 4], [2, 1, 0], [0, 65536, 0, 65536, 65536]]
+)
 def test_blocks_hold_a_group_a_column(ids):
     found = Groups(torch.tensor(ids))
     blocks = found.arrange(torch.tensor(ids), torch.float64)
