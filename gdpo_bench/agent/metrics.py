@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from torch import Tensor
 
-from gdpo_bench.advantages import diagnose
+from gdpo_bench.advantages import diagnose, reward_signals
 from gdpo_bench.agent.rollouts import Rollouts
 from gdpo_bench.core import GdpoBenchError, RewardSpec
 from gdpo_bench.core.files import WriteError, write_atomically
@@ -53,6 +54,24 @@ def told_apart(rollouts: Rollouts, advantages: Tensor) -> dict[str, float]:
     """What the advantages (N,) of a step's rollouts tell apart."""
     scores = rollouts.scores
     return diagnose(advantages, scores.values, rollouts.groups, scores.applicable, scores.failed).as_dict()
+
+
+def signal_measures(rollouts: Rollouts, advantages: Tensor, specs: Sequence[RewardSpec]) -> dict[str, float]:
+    """How much of each reward the advantages (N,) of a step's rollouts carry on, as `signal/<what>/<reward>`."""
+    scores = rollouts.scores
+    signals = reward_signals(
+        advantages,
+        scores.values,
+        rollouts.groups,
+        applicable=scores.applicable,
+        failed=scores.failed,
+        highest=[spec.high for spec in specs],
+    )
+    return {
+        f"signal/{what}/{spec.name}": value
+        for spec, signal in zip(specs, signals, strict=True)
+        for what, value in asdict(signal).items()
+    }
 
 
 def reward_measures(found: Evaluation, prefix: str = "") -> dict[str, float]:

@@ -28,7 +28,7 @@ from gdpo_bench.agent.backends.protocol import RolloutBackend
 from gdpo_bench.agent.backends.transformers import TransformersBackend
 from gdpo_bench.agent.checkpoint import Checkpoint, Checkpoints, restore_step, snapshot_step
 from gdpo_bench.agent.evaluation import draw_held_out
-from gdpo_bench.agent.metrics import MetricsLog, evaluation_measures, step_measures, told_apart
+from gdpo_bench.agent.metrics import MetricsLog, evaluation_measures, signal_measures, step_measures, told_apart
 from gdpo_bench.agent.options import TrainingOptions
 from gdpo_bench.agent.policy import Policy
 from gdpo_bench.agent.rollouts import Tally, check_failures
@@ -157,7 +157,9 @@ class Trainer:
                     rollouts, advantages, learned = self.step(step, self.seed if step == 0 else None)
                     self._told_apart.append(told_apart(rollouts, advantages))
                     found = {f"advantages/{name}": value for name, value in self._told_apart[-1].items()}
-                    measures = step_measures(rollouts, self.env.reward_specs) | found | learned
+                    specs = self.env.reward_specs
+                    signals = signal_measures(rollouts, advantages, specs) if log else {}
+                    measures = step_measures(rollouts, specs) | found | signals | learned
                 report(step, evaluation)
                 if evaluation:
                     measures |= evaluation_measures(evaluation)

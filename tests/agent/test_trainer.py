@@ -3,7 +3,7 @@ import dataclasses
 import json
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -533,6 +533,32 @@ def test_evaluation_has_its_own_sampling(imitator: Policy, vec: Vec) -> None:
     result, _ = run(imitator, vec, options=TINY.model_copy(update=greedy))
     # The likeliest reply is always the same, so that each prompt's rollouts agree.
     assert result.evaluations[0].rewards["wanted"] in (0.0, 0.5, 1.0)
+
+
+def test_a_step_says_how_much_of_each_reward_its_advantages_carry_on(
+    imitator: Policy, vec: Vec, tmp_path: Path
+) -> None:
+    seen: list[dict[str, float]] = []
+
+    class Log(MetricsLog):
+        def write(self, step: int, measures: Mapping[str, float]) -> None:
+            seen.append(dict(measures))
+
+    trainer = Trainer(
+        copy.deepcopy(imitator),
+        vec(Letters, TINY.prompts, TINY.group_size),
+        vec(Letters, TINY.eval_prompts, TINY.eval_group_size, "eval"),
+        normalizer=make_normalizer("gdpo"),
+        options=TINY,
+        weights={"wanted": 1.0},
+        seed=0,
+        open_log=partial(Log, tmp_path, "run"),
+    )
+    trainer.run()
+    told = [one for one in seen if one.get("signal/informative/wanted", 0) > 0]
+    assert told
+    assert all(0.5 < one["signal/correlation/wanted"] <= 1 + 1e-9 for one in told)  # one reward: all of the advantages
+    assert all(one["signal/saturation/wanted"] == one["reward/wanted"] for one in told)  # of a binary reward
 
 
 def test_a_second_seed_of_sampling_draws_the_same_prompts_again(imitator: Policy, vec: Vec) -> None:

@@ -464,3 +464,16 @@ def test_an_entry_names_no_option_that_older_ones_could_not_unless_it_departs() 
     assert said == plain | {"eval_samples": 1}
     assert plain["eval_temperature"] is None  # what is absent is still named
     assert said_options(TrainingOptions(eval_samples=2))["eval_samples"] == 2
+
+
+@pytest.mark.parametrize("name", [name for name in presets() if name.startswith("sweep-")])
+def test_a_sweep_remakes_its_whole_table_from_the_same_warm_starts(name: str) -> None:
+    seeds = [seed.label for seed in Job.load(name).seeds]
+    assert seeds == [seed.label for seed in Job.load("normalizers").seeds]
+    assert len(seeds) == 10
+
+
+def test_the_sweep_over_group_sizes_holds_the_main_job_s_own() -> None:
+    job = Job.load("sweep-group-size")
+    for id in ("gdpo/MathMini-v1", "gdpo/ToolCallingMini-v1"):
+        assert [job.training_on(env).group_size for env in job.envs if env.id == id] == [2, 4, 8, 16, 32]
