@@ -60,11 +60,14 @@ def real_models() -> Path:
 
 
 @pytest.fixture
-def smollm2(real_models: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """SmolLM2's folder, in the cache that is used meanwhile."""
+def smollm2(real_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """SmolLM2, in a cache of this test alone but for it, so that warm starts, which are large, go with the test."""
     from gdpo_bench.agent.policies.gguf import gguf_folder
 
-    monkeypatch.setenv("GDPO_BENCH_CACHE", str(real_models))
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    (cache / "gguf").symlink_to(real_models / "gguf")
+    monkeypatch.setenv("GDPO_BENCH_CACHE", str(cache))
     return gguf_folder("package:smollm2")
 
 

@@ -236,6 +236,18 @@ class PretrainedConfig:
     """Layers with adapters: `all-linear`, or a regular expression over their names."""
     chat_template_kwargs: dict[str, JsonValue] = field(default_factory=dict)
     """Options of the chat template. On a command line each stands by its own name: `hf:X:enable_thinking=false`."""
+    warm_start_steps: NonNegativeInt = 0
+    """Supervised steps before training, on the environments' imperfect demonstrations; 0: none. Each demonstration is
+    seen once. A model that never gets a format right learns nothing of it by reinforcement."""
+    warm_start_batch: PositiveInt = 64
+    """Demonstrations a step."""
+    warm_start_lr: Annotated[PositiveFloat, Field(allow_inf_nan=False)] = 3e-5
+    """The highest learning rate, after 20 steps; it falls to 0 by a cosine."""
+
+    @property
+    def warm_start_examples(self) -> int:
+        """Demonstrations of a warm start."""
+        return self.warm_start_steps * self.warm_start_batch
 
     @property
     def name(self) -> str:

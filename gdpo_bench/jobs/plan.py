@@ -111,14 +111,15 @@ class Plan:
     def warm_start_envs(self, env: PlannedEnv) -> tuple[EnvChoice, ...]:
         """Whose demonstrations the policy imitates before it is trained on `env`.
 
-        The job's environments and all Mini ones; where the job holds two variants of one
+        The job's environments, and for an embedded policy all Mini ones; where the job holds two variants of one
         environment, the variant that is trained on stands for it. One that `warm_starts_alone` does so.
         """
         if self.imitated is not None:
             return self.imitated
         if env.env.warm_starts_alone:
             return (env.choice,)
-        chosen = {id: EnvChoice(id=id) for id in WARM_START_ENVS if id in list_envs()}
+        always = WARM_START_ENVS if self.policy.kind == "embedded" else ()
+        chosen = {id: EnvChoice(id=id) for id in always if id in list_envs()}
         for planned in (*(one for one in self.envs[::-1] if not one.env.warm_starts_alone), env):
             chosen[planned.description.id] = planned.choice
         return tuple(chosen[id] for id in sorted(chosen))
@@ -126,7 +127,7 @@ class Plan:
     def warm_start_sentences(self) -> list[str]:
         """Which environments of the job begin from which warm start; a sentence each."""
         sharing: dict[str, list[str]] = {}
-        for env in self.envs if self.policy.embedded else ():
+        for env in self.envs if self.policy.imitates else ():
             shown = [one for one in self.warm_start_envs(env) if spec(one.id).id not in self.undemonstrated]
             imitated = _listed([one.label for one in shown])
             sharing.setdefault(imitated, []).append(env.label)
@@ -152,8 +153,11 @@ def plan(job: Job) -> Plan:
     pretrained = None
     if isinstance(policy.config, PretrainedConfig):
         pretrained = check_pretrained(policy.config)
-        if any(seed.warm_start for seed in job.seeds):
-            raise JobError(f"The policy {policy.name} is given and has no warm start: seeds are numbers, not pairs.")
+        if any(seed.warm_start for seed in job.seeds) and not policy.imitates:
+            raise JobError(
+                f"The policy {policy.name} begins as it is given, so seeds are numbers, not pairs; "
+                f"{policy.name}:warm_start_steps=120 gives it a warm start."
+            )
     normalizers = tuple(
         PlannedNormalizer(
             choice, choice.make(), normalizer_options(make_normalizer(choice.normalizer, **choice.options))
@@ -173,8 +177,13 @@ def plan(job: Job) -> Plan:
     pairs, outside = _pairs(envs, normalizers)
     _try_normalizers(pairs, policy)
     planned = Plan(job, policy, envs, normalizers, pairs, (*left_out, *outside), device, vllm)
-    if policy.embedded:
+    if policy.imitates:
         planned = dataclasses.replace(planned, undemonstrated=_undemonstrated(planned))
+        if policy.kind == "pretrained" and len(planned.undemonstrated) == len({env.description.id for env in envs}):
+            raise JobError(
+                f"{_listed(planned.undemonstrated)} offers no demonstrations, and policy {policy.name} is to imitate "
+                "some (warm_start_steps). Define `demonstrations(rng)` in the environment, or leave the warm start out."
+            )
     if policy.trained:
         _check_prompts(planned, suites, pretrained)
     return planned
@@ -216,7 +225,7 @@ def _try_normalizers(pairs: Sequence[tuple[PlannedEnv, PlannedNormalizer]], poli
 def _undemonstrated(plan: Plan) -> tuple[str, ...]:
     """Ids of environments without demonstrations; those of the others are drawn, as warm starts will."""
     config = plan.policy.config
-    assert isinstance(config, EmbeddedConfig)
+    assert config is not None
     seeds = dict.fromkeys(seed.warm_start for seed in plan.job.seeds)
     without: list[str] = []
     for env in plan.envs:

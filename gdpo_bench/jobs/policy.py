@@ -37,9 +37,9 @@ class PolicyChoice:
         return self.config is not None
 
     @property
-    def embedded(self) -> bool:
-        """Whether it is made on the spot, and imitates demonstrations first."""
-        return self.kind == "embedded"
+    def imitates(self) -> bool:
+        """Whether it imitates demonstrations before it is trained."""
+        return self.config is not None and self.config.warm_start_steps > 0
 
     @property
     def split(self) -> str:

@@ -20,7 +20,7 @@ from gdpo_bench.agent.errors import DivergedError
 from gdpo_bench.agent.evaluation import evaluate_suite
 from gdpo_bench.agent.metrics import MetricsLog
 from gdpo_bench.agent.options import TrainingOptions
-from gdpo_bench.agent.policies.pretrained import origin, pinned
+from gdpo_bench.agent.policies.pretrained import pinned
 from gdpo_bench.agent.policy import Policy
 from gdpo_bench.agent.scale.processes import World, current_world
 from gdpo_bench.agent.trainer import RunResult, StepReport, Trainer
@@ -110,7 +110,7 @@ def _train(task: TrainingTask, report: Report) -> RunRecord:
         GdpoBenchError: See `Trainer`; or a device, model or backend that is not there.
     """
     world = current_world()
-    policy = task.policy.load(task.device)
+    policy, origin = task.policy.load(task.device), task.policy.origin
     with closing(_backend(task.vllm, policy)) as backend:
         trainer = _trainer(task, policy, backend, world)
         try:
@@ -137,8 +137,8 @@ def _train(task: TrainingTask, report: Report) -> RunRecord:
     record.policy = {"chat_template": content_hash(policy.tokenizer.chat_template)}
     if task.device == "cpu":
         record.arithmetic = arithmetic()
-    if isinstance(task.policy, Pretrained):
-        record.policy |= pinned(policy) | origin(task.policy.config)
+    if task.policy.config is not None:
+        record.policy |= pinned(policy) | origin
     if world.size > 1:
         record.policy["processes"] = world.size
     record.suites = {

@@ -1,8 +1,8 @@
-"""Where training begins: a policy that is warm-started in a worker process, or a given one."""
+"""Where training begins: a policy that is warm-started in a worker process, or one as it is given."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,10 @@ class WarmStarted:
     folder: Path
     corpus: str
     """Content hash of the demonstrations that it imitates."""
+    config: PretrainedConfig | None = field(default=None, hash=False)
+    """What it was before, if it was not made on the spot."""
+    origin: dict[str, str] = field(default_factory=dict, hash=False)
+    """What says exactly which weights it had before."""
 
     @property
     def key(self) -> str:
@@ -32,6 +36,8 @@ class WarmStarted:
         """The policy, on a device."""
         from gdpo_bench.agent.policy import Policy  # noqa: PLC0415 (imports torch)
 
+        if self.config is not None:
+            return Pretrained(replace(self.config, model=str(self.folder), revision=None)).load(device)
         return Policy.load(self.folder).to(device)
 
 
@@ -46,6 +52,13 @@ class Pretrained:
         """Equal for equal policies of a job."""
         return content_hash(asdict(self.config))
 
+    @property
+    def origin(self) -> dict[str, str]:
+        """What says exactly which weights they are."""
+        from gdpo_bench.agent.policies.pretrained import origin  # noqa: PLC0415 (imports torch)
+
+        return origin(self.config)
+
     def load(self, device: str) -> Policy:
         """The policy, on a device."""
         from gdpo_bench.agent.policies.pretrained import load_pretrained  # noqa: PLC0415 (imports torch)
@@ -55,11 +68,11 @@ class Pretrained:
 
 @dataclass(frozen=True)
 class WarmStartTask:
-    """Train the embedded policy on demonstrations, or find it in the cache."""
+    """Let a policy imitate demonstrations, or find it in the cache."""
 
     envs: tuple[EnvChoice, ...]
     """Whose demonstrations."""
-    config: EmbeddedConfig
+    config: EmbeddedConfig | PretrainedConfig
     seed: int
     device: str = "cpu"
 
@@ -80,8 +93,17 @@ class WarmStartTask:
         return current_world().broadcast(lambda: self._start(report))
 
     def _start(self, report: Report) -> WarmStarted:
-        from gdpo_bench.agent.policies.warm_start import build_corpus, warm_start  # noqa: PLC0415 (imports torch)
+        from gdpo_bench.agent.policies.imitation import imitated  # noqa: PLC0415 (imports torch)
+        from gdpo_bench.agent.policies.warm_start import (  # noqa: PLC0415
+            build_corpus,
+            demonstrated_turns,
+            warm_start,
+        )
 
         envs = {spec(choice.id).id: make_env(choice.id, **choice.options) for choice in self.envs}
+        if isinstance(self.config, PretrainedConfig):
+            turns = demonstrated_turns(envs, self.config.warm_start_examples, self.seed)
+            folder = imitated(turns, self.config, self.seed, report, self.device)
+            return WarmStarted(folder, content_hash(turns), self.config, Pretrained(self.config).origin)
         corpus = build_corpus(envs, self.config.warm_start_examples, self.seed)
         return WarmStarted(warm_start(corpus, self.config, self.seed, report, self.device), content_hash(corpus))

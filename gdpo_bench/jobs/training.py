@@ -154,10 +154,10 @@ def _check_shares(choice: EngineChoice, plan: Plan, processes: int) -> None:
 
 
 def _policies(plan: Plan, engine: Engine, console: Console) -> PolicyOf:
-    """What each run begins from; embedded policies are made now."""
+    """What each run begins from; what imitates first is made now."""
     config = plan.policy.config
     assert config is not None
-    if isinstance(config, PretrainedConfig):
+    if isinstance(config, PretrainedConfig) and not plan.policy.imitates:
         given = Pretrained(config)
         return lambda env, seed: given
 
@@ -242,7 +242,7 @@ def said_options(training: TrainingOptions) -> dict[str, Any]:
 def _describe_policy(plan: Plan, env: PlannedEnv, tasks: list[TrainingTask], record: RunRecord) -> PolicyConfig:
     assert plan.policy.config is not None
     details: dict[str, Any] = {"config": asdict(plan.policy.config), "rollout": plan.job.rollout}
-    if plan.policy.kind == "embedded":
+    if plan.policy.imitates:
         details["warm_start_envs"] = [choice.model_dump(mode="json") for choice in plan.warm_start_envs(env)]
         details["warm_start_corpus"] = {str(task.seed.warm_start): task.policy.key for task in tasks}
     return PolicyConfig(name=plan.policy.name, details=details | record.policy)

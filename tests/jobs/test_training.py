@@ -200,7 +200,7 @@ def test_job_on_a_hugging_face_folder_trains_it_and_measures_suites(
     assert all(set(record["suites"]) == {"gdpo/MathMini-v1:limit=30"} for record in records)
     assert "gdpo/MathMini-v1:limit=30" in capsys.readouterr().out
 
-    with pytest.raises(JobError, match="is given and has no warm start"):
+    with pytest.raises(JobError, match="begins as it is given, so seeds are numbers"):
         plan(Job.load(write_job(folder, policy=f"hf:{folder}/model", seeds=["1:0"])))
 
 

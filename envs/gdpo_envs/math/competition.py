@@ -10,16 +10,18 @@ by the share of replies that exceed the length. Correctness is decided with the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from random import Random
 from typing import ClassVar
 
 from gdpo_bench.core import Message, TextEnv, UnknownNameError, reward
 from gdpo_bench.core.rewards import RewardSpec
+from gdpo_envs.demonstrating import FORMAT_RATE, imperfect
 from gdpo_envs.math.latex import boxed_answer
 from gdpo_envs.math.length import conditioned, token_count
 from gdpo_envs.math.pool import WorkerError, score
 from gdpo_envs.math.sources import EVALUATION, MathTask, problems, revisions, set_revision, training_problems
-from gdpo_envs.options import checked_count
+from gdpo_envs.options import checked_count, checked_share
 from gdpo_envs.tags import after_only_thought, after_thought
 
 INSTRUCTION = "Let's think step by step and output the final answer within \\boxed{}."
@@ -135,6 +137,8 @@ class Math(CompetitionMath):
         tokenizer: str | None = None,
         conditioned: bool = False,
         data_dir: str | None = None,
+        *,
+        format_rate: float = FORMAT_RATE,
     ) -> None:
         """Set the options.
 
@@ -144,6 +148,7 @@ class Math(CompetitionMath):
             tokenizer: See `CompetitionMath`.
             conditioned: See `CompetitionMath`.
             data_dir: See `CompetitionMath`.
+            format_rate: Share of the demonstrations in the right format, in [0, 1].
 
         Raises:
             DeclarationError: A value outside its range.
@@ -153,6 +158,7 @@ class Math(CompetitionMath):
         if training not in self.training_sets:
             raise UnknownNameError("training set of Math", training, self.training_sets)
         self.training = training
+        self.format_rate = checked_share("format_rate", format_rate)
 
     def tasks(self, split: str) -> Sequence[MathTask]:
         """See `CompetitionMath.tasks`."""
@@ -161,10 +167,26 @@ class Math(CompetitionMath):
         held_out = tuple(revisions(EVALUATION, self.data_dir).items())
         return training_problems(self.training, self.data_dir, set_revision(self.training, self.data_dir), held_out)
 
+    def demonstrations(self, rng: Random) -> Iterator[tuple[MathTask, str]]:
+        """Published solutions, bare answers where there are none, mostly without a thought or without a box."""
+        return imperfect(self, rng, self.format_rate, self.reference, _badly_written)
+
     def data_revision(self) -> str:
         """Of the training set, where it is there, and of the evaluation set."""
         training = revisions((self.training,), self.data_dir).values()
         return ", ".join((*training, super().data_revision()))
+
+
+def _badly_written(task: MathTask, rng: Random) -> str:
+    solution = task.solution.strip()
+    return rng.choice(
+        (
+            f"{solution.replace('boxed', 'text')}\nThe answer is ${task.answer}$.",
+            f"<think>\n{solution}\n</think>\nThe answer is ${task.answer}$.",
+            f"{solution}\nThe answer is $\\boxed{{{task.answer}}}$.",
+            f"<think>\n{solution}\nThe answer is $\\boxed{{{task.answer}}}$.",
+        )
+    )
 
 
 class AIME24(CompetitionMath):

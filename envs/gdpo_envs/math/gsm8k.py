@@ -17,16 +17,20 @@ The prompt is ours in both cases.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache, partial
+from random import Random
 
 from gdpo_bench.core import Message, Task, TextEnv, UnknownNameError, reward
+from gdpo_envs.demonstrating import FORMAT_RATE, imperfect
 from gdpo_envs.distinct import distinct, normalized
 from gdpo_envs.loading import Row, Source, SplitFiles, UnusableRowError, load, revision
 from gdpo_envs.math.answers import final_answer, read_number
 from gdpo_envs.math.gsm8k_published import published_answer, published_format, published_integer
+from gdpo_envs.options import checked_share
 from gdpo_envs.tags import after_thought, reply_pattern
 
 SOURCE = Source(
@@ -45,6 +49,8 @@ SYSTEM_PROMPT = (
 )
 COMPAT = ("gdpo",)
 _FORMAT = reply_pattern("answer")
+_CALCULATOR = re.compile(r"<<[^>]*>>")
+"""What the source writes behind each result for a program to check."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,9 @@ class GSM8K(TextEnv[WordProblem]):
     grader_revision = 2
     data_licence = "MIT"
 
-    def __init__(self, data_dir: str | None = None, compat: str | None = None) -> None:
+    def __init__(
+        self, data_dir: str | None = None, compat: str | None = None, format_rate: float = FORMAT_RATE
+    ) -> None:
         """Set the options.
 
         Args:
@@ -81,14 +89,17 @@ class GSM8K(TextEnv[WordProblem]):
                 that `GDPO_BENCH_DATA` names, and without that the Hugging Face hub.
             compat: `"gdpo"` for the rewards exactly as the code of GDPO's example computes them, see
                 `gdpo_envs.math.gsm8k_published`.
+            format_rate: Share of the demonstrations in the right format, in [0, 1].
 
         Raises:
             UnknownNameError: No such `compat`.
+            DeclarationError: A share outside its range.
         """
         if compat is not None and compat not in COMPAT:
             raise UnknownNameError("compat of gdpo/GSM8K-v0", compat, COMPAT)
         self.compat = compat
         self.data_dir = data_dir
+        self.format_rate = checked_share("format_rate", format_rate)
 
     def tasks(self, split: str) -> Sequence[WordProblem]:
         """The problems of a split, in the order of the source, without repetitions.
@@ -129,9 +140,33 @@ class GSM8K(TextEnv[WordProblem]):
         """The published solution, in the right format."""
         return f"<think>{task.solution}</think>\n<answer>{task.answer}</answer>"
 
+    def demonstrations(self, rng: Random) -> Iterator[tuple[WordProblem, str]]:
+        """Published solutions, without the marks of a calculator, mostly with tags missing."""
+        return imperfect(self, rng, self.format_rate, _tagged, _badly_tagged)
+
     def data_revision(self) -> str:
         """The commit on the hub, or a hash of the local files."""
         return revision(SOURCE, self.data_dir)
+
+
+def _tagged(task: WordProblem) -> str:
+    return f"<think>{_steps(task)}</think>\n<answer>{task.answer}</answer>"
+
+
+def _badly_tagged(task: WordProblem, rng: Random) -> str:
+    steps = _steps(task)
+    return rng.choice(
+        (
+            f"{steps}\nThe answer is {task.answer}.",
+            f"<think>{steps}</think>The answer is {task.answer}.",
+            f"{steps}\n<answer>{task.answer}</answer>",
+            f"<think>{steps}\n<answer>{task.answer}</answer>",
+        )
+    )
+
+
+def _steps(task: WordProblem) -> str:
+    return _CALCULATOR.sub("", task.solution)
 
 
 def _behind_thought(reply: str) -> str:

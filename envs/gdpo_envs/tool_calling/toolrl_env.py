@@ -9,12 +9,16 @@ tool-calling experiment of arXiv 2601.05242. The prompt is the published one, wo
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from random import Random
 
 from gdpo_bench.core import Message, Task, TextEnv, UnknownNameError, reward
+from gdpo_envs.demonstrating import FORMAT_RATE, imperfect
 from gdpo_envs.loading import Row, Source, SplitFiles, UnusableRowError, load, revision
+from gdpo_envs.options import checked_share
 from gdpo_envs.tool_calling.toolrl import Call, correctness, format_reward, parse_calls
 from gdpo_envs.tool_calling.toolrl_published import published_correctness, published_format
 
@@ -30,6 +34,7 @@ SOURCE = Source(
     columns={"prompt": list, "reward_model": dict},
 )
 COMPAT = ("toolrl",)
+_BLOCKS = re.compile(r"</?(?:tool_call|response)>\n?")
 _log = logging.getLogger(__name__)
 
 
@@ -68,7 +73,9 @@ class ToolCalling(TextEnv[ToolRLTask]):
     grader_revision = 2
     data_licence = "Apache-2.0"
 
-    def __init__(self, compat: str | None = None, data_dir: str | None = None) -> None:
+    def __init__(
+        self, compat: str | None = None, data_dir: str | None = None, format_rate: float = FORMAT_RATE
+    ) -> None:
         """Set the options.
 
         Args:
@@ -76,14 +83,17 @@ class ToolCalling(TextEnv[ToolRLTask]):
                 `gdpo_envs.tool_calling.toolrl_published`. Without it, strict mode.
             data_dir: Folder with `toolrl/rlla_4k_train.parquet` and `toolrl/rlla_4k_test.parquet`.
                 Without it the folder that `GDPO_BENCH_DATA` names, and without that the published files.
+            format_rate: Share of the demonstrations in the right format, in [0, 1].
 
         Raises:
             UnknownNameError: No such `compat`.
+            DeclarationError: A share outside its range.
         """
         if compat is not None and compat not in COMPAT:
             raise UnknownNameError("compat of gdpo/ToolCalling-v0", compat, COMPAT)
         self.compat = compat
         self.data_dir = data_dir
+        self.format_rate = checked_share("format_rate", format_rate)
 
     def tasks(self, split: str) -> Sequence[ToolRLTask]:
         """The dialogues of a split, in the order of the source, without repetitions.
@@ -114,9 +124,25 @@ class ToolCalling(TextEnv[ToolRLTask]):
         """The published reply."""
         return task.answer
 
+    def demonstrations(self, rng: Random) -> Iterator[tuple[ToolRLTask, str]]:
+        """Published replies, mostly with tags missing."""
+        return imperfect(self, rng, self.format_rate, self.reference, _badly_tagged)
+
     def data_revision(self) -> str:
         """The commit that is pinned, or a hash of the local files."""
         return revision(SOURCE, self.data_dir)
+
+
+def _badly_tagged(task: ToolRLTask, rng: Random) -> str:
+    thought, _, rest = task.answer.partition("</think>")
+    return rng.choice(
+        (
+            rest.lstrip(),
+            f"{thought}{rest}",
+            _BLOCKS.sub("", task.answer),
+            f"{thought}</think>\nHere it is:{rest}",
+        )
+    )
 
 
 @lru_cache(maxsize=4)

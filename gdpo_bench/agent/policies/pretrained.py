@@ -18,6 +18,7 @@ from gdpo_bench.agent.language_model import CausalLM, Tokenizer
 from gdpo_bench.agent.options import PretrainedConfig
 from gdpo_bench.agent.policies.chat_template import template_options
 from gdpo_bench.agent.policies.gguf import gguf_folder, gguf_hash, is_gguf
+from gdpo_bench.agent.policies.packaged import file_hash
 from gdpo_bench.agent.policy import Chat, Policy, context_of
 from gdpo_bench.core import DataError, GdpoBenchError, UnknownNameError, content_hash
 
@@ -117,9 +118,20 @@ def load_pretrained(config: PretrainedConfig, device: str) -> Policy:
     return Policy(model.to(device), tokenizer, dtype == "mixed", config.chat_template_kwargs)
 
 
-def origin(config: PretrainedConfig) -> dict[str, Any]:
-    """What says exactly which weights a GGUF holds, for a leaderboard entry; nothing for other models."""
-    return {"gguf": gguf_hash(config.model)} if is_gguf(config.model) else {}
+def origin(config: PretrainedConfig) -> dict[str, str]:
+    """What says exactly which weights were given: the commit on the hub, or a hash of the file or files.
+
+    Raises:
+        DataError: There is no such model.
+    """
+    if is_gguf(config.model):
+        return {"gguf": gguf_hash(config.model)}
+    with _explained(config):
+        found = AutoConfig.from_pretrained(config.model, revision=config.revision, trust_remote_code=False)
+        if commit := getattr(found, "_commit_hash", None):
+            return {"commit": str(commit)}
+        files = (path for path in sorted(Path(config.model).expanduser().iterdir()) if path.is_file())
+        return {"files": content_hash({path.name: file_hash(path) for path in files}, 64)}
 
 
 def pinned(policy: Policy) -> dict[str, Any]:

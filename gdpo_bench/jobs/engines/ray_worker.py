@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -36,15 +36,16 @@ _REPORT_EVERY_S = 1.0
 class Parcel:
     """A policy's folder on its way between machines."""
 
-    corpus: str
-    """Of the demonstrations that it imitates."""
     files: dict[str, bytes]
     """Name → content."""
+    policy: WarmStarted
+    """Where it lay, and what it was before."""
 
     @classmethod
     def of(cls, policy: WarmStarted) -> Parcel:
         """Read the folder."""
-        return cls(policy.corpus, {path.name: path.read_bytes() for path in sorted(policy.folder.iterdir())})
+        files = {path.name: path.read_bytes() for path in sorted(policy.folder.iterdir())}
+        return cls(files, policy)
 
     def unpack(self) -> WarmStarted:
         """The policy in this machine's cache, in a folder named after its content."""
@@ -66,7 +67,7 @@ class Parcel:
                     raise
             finally:
                 shutil.rmtree(part, ignore_errors=True)
-        return WarmStarted(folder, self.corpus)
+        return replace(self.policy, folder=folder)
 
 
 class _Pickler(pickle.Pickler):
