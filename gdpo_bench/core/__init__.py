@@ -14,6 +14,7 @@ from gdpo_bench.core.errors import (
     UnavailableError,
     UnknownNameError,
 )
+from gdpo_bench.core.measurements import Evaluation
 from gdpo_bench.core.registry import EnvSpec, list_envs, make_env, make_vec, register, spec
 from gdpo_bench.core.rewards import Gate, RewardSpec, reward
 from gdpo_bench.core.spaces import Unicode
@@ -25,6 +26,7 @@ __all__ = [
     "DeclarationError",
     "DialogEnv",
     "EnvSpec",
+    "Evaluation",
     "Gate",
     "GdpoBenchError",
     "GroupVectorEnv",

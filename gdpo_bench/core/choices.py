@@ -30,6 +30,22 @@ def parse_choice(text: str) -> tuple[str, dict[str, Any]]:
         raise ChoiceError(f"{text!r:.200}: {error}") from error
 
 
+def choice_fields(value: Any, name: str) -> Any:
+    """The fields of a pydantic model for a choice that is written as text; what is no text stays as it is.
+
+    Args:
+        value: What stands in a file.
+        name: The field for what stands before the options.
+
+    Raises:
+        ChoiceError: See `parse_choice`.
+    """
+    if not isinstance(value, str):
+        return value
+    found, options = parse_choice(value)
+    return {name: found, "options": options}
+
+
 def parse_assignment(text: str) -> tuple[str, Any]:
     """Read `option=value`, whose value is YAML.
 

@@ -22,7 +22,7 @@ from pydantic import (
 from gdpo_bench.advantages.choice import NormalizerChoice
 from gdpo_bench.agent.options import TrainingOptions
 from gdpo_bench.core import yaml
-from gdpo_bench.core.choices import parse_choice
+from gdpo_bench.core.choices import choice_fields
 from gdpo_bench.core.errors import GdpoBenchError, UnknownNameError
 from gdpo_bench.core.models import Options, StrictModel, describe_problem, options_suffix, problems
 from gdpo_bench.core.task import content_hash
@@ -70,10 +70,7 @@ class EnvChoice(StrictModel):
     @model_validator(mode="before")
     @classmethod
     def _from_text(cls, value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        name, options = parse_choice(value)
-        return {"id": name, "options": options}
+        return choice_fields(value, "id")
 
     @property
     def label(self) -> str:

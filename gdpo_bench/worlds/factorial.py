@@ -13,7 +13,7 @@ from pydantic import Field, JsonValue, NonNegativeInt, PositiveFloat, PositiveIn
 from gdpo_bench.advantages import DomainError
 from gdpo_bench.advantages.choice import NormalizerChoice
 from gdpo_bench.core import yaml
-from gdpo_bench.core.choices import parse_choice
+from gdpo_bench.core.choices import choice_fields
 from gdpo_bench.core.errors import GdpoBenchError, UnknownNameError
 from gdpo_bench.core.models import Options, StrictModel
 from gdpo_bench.core.rewards import RewardSpec
@@ -41,10 +41,7 @@ class WorldChoice(StrictModel):
     @model_validator(mode="before")
     @classmethod
     def _from_text(cls, value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        name, options = parse_choice(value)
-        return {"name": name, "options": options}
+        return choice_fields(value, "name")
 
 
 class Factorial(StrictModel):

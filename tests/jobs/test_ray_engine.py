@@ -83,7 +83,7 @@ def test_tasks_end_as_on_the_local_engine_with_one_thread_and_the_jobs_variables
     monkeypatch.setenv("GDPO_BENCH_DATA", "data")
     monkeypatch.setenv("GDPO_SANDBOX_SLOTS", "3")
     names = ("GDPO_BENCH_DATA", "GDPO_SANDBOX_SLOTS", "TOKENIZERS_PARALLELISM")
-    whats = ["double", "mistake", "defect", "unpicklable", "unreadable", "threads"]
+    whats = ["double", "mistake", "defect", "unpicklable", "unreadable", "arithmetic"]
     with RayEngine(cluster.address) as engine:
         assert list(engine.run([])) == []
         tasks = [*(do(what, "x") for what in whats), noted(str(away), "n", "surroundings", names)]
