@@ -114,7 +114,8 @@ class GroupVectorEnv(VectorEnv[tuple[str, ...], Replies, NDArray[Any]]):
             DeclarationError: `task_ids` are not P many, or a wrapper calls that takes one number a rollout.
             UnknownNameError: A task id that the split does not hold.
         """
-        refuse_scalar_callers(self.env_id)
+        if self._batch is None:  # training resets at every step
+            refuse_scalar_callers(self.env_id)
         super().reset(seed=seed)
         if seed is not None or self._queue is None:
             self._queue = TaskQueue(self.tasks, self.np_random)

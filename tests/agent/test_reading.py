@@ -1,6 +1,6 @@
 """How far a reader has to go: the files that run a line in one training step, and the frames down to a reward function.
 
-Traced: MathMini, gdpo, one process, from prompts to the optimizer's last step.
+Traced: MathMini, gdpo, one process, the second step, from prompts to the optimizer's last step.
 """
 
 import sys
@@ -22,7 +22,7 @@ from gdpo_bench.agent.trainer import Trainer
 
 PACKAGE = Path(gdpo_bench.__file__).parent
 OURS = (str(PACKAGE), str(Path(sys.modules[MathMini.__module__].__file__ or "").parents[1]))
-STEP = TrainingOptions(steps=1, prompts=2, group_size=4, eval_prompts=1, eval_group_size=1, max_new_tokens=4)
+STEP = TrainingOptions(steps=2, prompts=2, group_size=4, eval_prompts=1, eval_group_size=1, max_new_tokens=4)
 
 
 @pytest.fixture
@@ -56,15 +56,15 @@ def rooms(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> dict[str, set[st
 
     take = TrainingStep.__call__
 
-    def traced(step: TrainingStep, *given: Any) -> Any:
-        sys.setprofile(note)
+    def traced(step: TrainingStep, number: int, *given: Any) -> Any:
+        sys.setprofile(note if number else None)
         try:
-            return take(step, *given)
+            return take(step, number, *given)
         finally:
             sys.setprofile(None)
 
     update = TrainingStep.update
-    steps = STEP.epochs * STEP.minibatches
+    steps = STEP.steps * STEP.epochs * STEP.minibatches
 
     def last(step: TrainingStep, rate: float) -> torch.Tensor:
         nonlocal steps
