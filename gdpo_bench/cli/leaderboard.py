@@ -6,8 +6,9 @@ python -m gdpo_bench.leaderboard validate
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import tyro
@@ -24,9 +25,10 @@ from gdpo_bench.leaderboard.compare.pooled import pool
 from gdpo_bench.leaderboard.files.all_right import completed, completed_from
 from gdpo_bench.leaderboard.files.attestation import Attestation, attestation_problems, read_attestations
 from gdpo_bench.leaderboard.files.entries import EntryError
-from gdpo_bench.leaderboard.files.history import broken_promises, committed_files
+from gdpo_bench.leaderboard.files.history import broken_promises, committed_files, unchanged_files
 from gdpo_bench.leaderboard.files.legible import legible
 from gdpo_bench.leaderboard.files.schema import Entry, Track, json_schema_text
+from gdpo_bench.leaderboard.files.sidecar import sidecar_path
 from gdpo_bench.leaderboard.files.store import (
     ROOT,
     RUN_FOLDER,
@@ -54,15 +56,22 @@ TABLE_FILE = "README.md"
 _OLD_FORMAT = (
     "An entry of format 1, which comes without the reward vectors behind it, is no longer taken. Run it again."
 )
+_NEIGHBOURS = 20
+"""Entries of a folder that new ones are shown together with, for a trial."""
 _HELP = "Check leaderboard entries, file them, and regenerate the table."
 
 
-def validate(paths: tyro.conf.Positional[tuple[Path, ...]] = (ROOT,), base: str = "HEAD") -> int:
+def validate(
+    paths: tyro.conf.Positional[tuple[Path, ...]] = (ROOT,), base: str | None = None, everything: bool = False
+) -> int:
     """Check entries: format, numbers, and that none has changed.
 
     Args:
         paths: Entry files, folders of a run, or a leaderboard or part of one.
         base: Commit since which no entry of a leaderboard may have changed: in CI the branch that is merged into.
+            What is as it was there has been checked there, and is not read. If absent, everything is read, and
+            compared with the last commit.
+        everything: Read also what is as it was at `base`: after a change of gdpo-bench itself.
 
     Returns:
         1 if there are problems, else 0.
@@ -70,14 +79,19 @@ def validate(paths: tyro.conf.Positional[tuple[Path, ...]] = (ROOT,), base: str 
     Raises:
         DataError: A folder holds no entry: a check of nothing says nothing.
     """
-    old, problems = 0, []
+    old, kept, problems = 0, 0, []
     shown: dict[Path, Entry] = {}
     attestations: dict[str, list[Attestation]] = {}
     for path in paths:
         is_run = (path / RUN_FOLDER).is_dir() or path.name == RUN_FOLDER
         root = board_of(path) or (path if path.is_dir() and not is_run else None)
-        committed = committed_files(path, base) if root is not None and path.is_dir() else None
-        for file in _entries_below(path, required=True):
+        files = _entries_below(path, required=True)
+        on_board = root is not None and path.is_dir()
+        committed = committed_files(path, base or "HEAD") if on_board else None
+        unread = unchanged_files(path, base) if on_board and base and not everything else None
+        to_read = files if unread is None else [file for file in files if not _as_it_was(file, unread)]
+        kept += len(files) - len(to_read)
+        for file in to_read:
             try:
                 entry = read_measured(file, read_filed_entry(file, root)).entry
             except GdpoBenchError as error:
@@ -87,20 +101,22 @@ def validate(paths: tyro.conf.Positional[tuple[Path, ...]] = (ROOT,), base: str 
                 problems.append(f"{file}: {_OLD_FORMAT}")
             shown[file] = entry
             old += entry.sidecar is None
-        if root is not None and path.is_dir():
-            wrong = attestation_problems(path)
+        if on_board:
+            wrong = attestation_problems(path, unread or ())
             problems += wrong
-            attestations |= {} if wrong else read_attestations(path)
-            changed = broken_promises(path, base)
+            attestations |= {} if wrong else read_attestations(path, unread or ())
+            changed = broken_promises(path, base or "HEAD")
             if changed is None:
                 say(f"{path} is in no git checkout: whether an entry was changed or deleted cannot be seen.")
             problems += changed or []
-    problems += unshowable(shown, attestations)
+    problems += unshowable(shown | _neighbours(shown), attestations)
     for problem in problems:
         say(problem, file=sys.stderr)
     if old:
         told = _count(old, "entry of format 1 has", "entries of format 1 have")
         say(f"{told} no sidecar: whether the statistics follow from the rewards cannot be checked.")
+    if kept:
+        say(f"{_count(kept, 'entry is', 'entries are')} as at {base}, and not read again (--everything reads them).")
     say(f"{_count(len(shown), 'valid entry', 'valid entries')}, {_count(len(problems), 'problem', 'problems')}.")
     return 1 if problems else 0
 
@@ -116,6 +132,7 @@ def table(root: Path = ROOT, check: bool = False) -> int:
         1 if `check` found a difference, else 0.
     """
     file = root / TABLE_FILE
+    seen = _names(root)
     text = _render(root)
     if file.is_file() and file.read_bytes() == text.encode():
         say(f"{file} is up to date.")
@@ -125,9 +142,9 @@ def table(root: Path = ROOT, check: bool = False) -> int:
         return 1
     write_atomically(file, text)
     # An entry that somebody filed meanwhile belongs into the table, whoever wrote that last.
-    while (newer := _render(root)) != text:
-        text = newer
-        write_atomically(file, text)
+    while (now := _names(root)) != seen:
+        seen = now
+        write_atomically(file, _render(root))
     say(f"Wrote {file}.")
     return 0
 
@@ -269,6 +286,22 @@ def _entries_below(path: Path, required: bool = False) -> list[Path]:
     return files
 
 
+def _as_it_was(file: Path, unchanged: Collection[Path]) -> bool:
+    """Whether an entry and its sidecar are unchanged; where a sidecar is gone, `broken_promises` says so."""
+    sidecar = sidecar_path(file, file.stem)
+    return file in unchanged and (sidecar in unchanged or not sidecar.exists())
+
+
+def _neighbours(shown: Mapping[Path, Entry]) -> dict[Path, Entry]:
+    """Some entries beside new ones that were not read: what is new must be showable among others."""
+    found: dict[Path, Entry] = {}
+    for folder in {file.parent for file in shown}:
+        for file in [file for file in entry_files(folder) if file not in shown][:_NEIGHBOURS]:
+            with contextlib.suppress(GdpoBenchError):  # what is wrong with it is no fault of the new ones
+                found[file] = read_entry(file)
+    return found
+
+
 def _find(name: str, root: Path) -> Entry:
     """The entry in a file, or the one on the board whose id begins so."""
     file = find_entry_file(name, root)
@@ -282,6 +315,11 @@ def _current(root: Path) -> list[Entry]:
     board = Board.read(root)
     _refuse_damaged(board)
     return legible(_completed(board, board.current()))
+
+
+def _names(root: Path) -> set[Path]:
+    """Entries and attestations, which never change, by their files."""
+    return set(root.rglob("*.json"))
 
 
 def _render(root: Path) -> str:

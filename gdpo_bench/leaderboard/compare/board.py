@@ -19,7 +19,7 @@ from gdpo_bench.core.intervals import Bounds
 from gdpo_bench.core.rewards import SHORTFALL_METRICS, Metric
 from gdpo_bench.core.task import canonical_json
 from gdpo_bench.leaderboard.compare.learning import ALL_RIGHT
-from gdpo_bench.leaderboard.compare.sign_flips import corrected
+from gdpo_bench.leaderboard.compare.sign_flips import LEAST_UNITS, corrected
 from gdpo_bench.leaderboard.compare.statistics import (
     Estimate,
     PairedDifference,
@@ -32,7 +32,7 @@ from gdpo_bench.leaderboard.compare.statistics import (
     paired_difference,
     pareto,
 )
-from gdpo_bench.leaderboard.compare.units import ROUNDING
+from gdpo_bench.leaderboard.compare.units import ROUNDING, unit_means
 from gdpo_bench.leaderboard.files.schema import Entry, RewardDeclaration, Seed
 
 _HASH = re.compile(r"(sha256:)?[0-9a-f]{12,}")
@@ -313,6 +313,8 @@ class _Finals:
     """Likewise."""
     seeds: tuple[frozenset[Seed | None], ...]
     means: tuple[float, ...]
+    units: int
+    """Independent units at most."""
 
     @classmethod
     def of(cls, entry: Entry) -> _Finals:
@@ -323,18 +325,21 @@ class _Finals:
             tuple((reward.low, reward.high) for reward in rewards),
             tuple(map(frozenset, values)),
             tuple(mean(one) if one else math.nan for one in values),
+            max(len(unit_means(one)[0]) if one else 0 for one in values),
         )
 
 
 def _dominance(first: _Finals, second: _Finals) -> Relation:
     """`pareto` of two entries, or `undecided` as soon as neither can dominate: most pairs end at their means."""
+    if first.values == second.values:
+        return "equal"
     if first.seeds == second.seeds:
         apart = [
             one - other
             for one, other in zip(first.means, second.means, strict=True)
             if abs(one - other) > ROUNDING * max(abs(one), abs(other))
         ]
-        if any(one > 0 for one in apart) and any(one < 0 for one in apart):
+        if (any(one > 0 for one in apart) and any(one < 0 for one in apart)) or first.units < LEAST_UNITS:
             return "undecided"
     differences = []
     for own, theirs, bounds in zip(first.values, second.values, first.bounds, strict=True):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -67,14 +67,18 @@ def write_attestation(attestation: Attestation, folder: Path) -> Path:
     return path
 
 
-def read_attestations(folder: Path) -> dict[str, list[Attestation]]:
+def read_attestations(folder: Path, unread: Collection[Path] = ()) -> dict[str, list[Attestation]]:
     """Entry id → the attestations under a folder that are about it, the oldest first.
+
+    Args:
+        folder: A leaderboard or part of one.
+        unread: Files that are passed over.
 
     Raises:
         EntryError: One is damaged.
     """
     found: dict[str, list[Attestation]] = {}
-    for path in _files(folder):
+    for path in _files(folder, unread):
         attestation = _read(path)
         found.setdefault(attestation.entry, []).append(attestation)
     return {entry: sorted(those, key=lambda one: one.provenance.date) for entry, those in found.items()}
@@ -90,10 +94,15 @@ def status(entry: Entry, attestations: Mapping[str, Sequence[Attestation]]) -> s
     return "reproduced" if by_others else "self-reported"
 
 
-def attestation_problems(folder: Path) -> list[str]:
-    """What is wrong with the attestations under a folder, a sentence each with the file's path."""
+def attestation_problems(folder: Path, unread: Collection[Path] = ()) -> list[str]:
+    """What is wrong with the attestations under a folder, a sentence each with the file's path.
+
+    Args:
+        folder: A leaderboard or part of one.
+        unread: Files that are passed over.
+    """
     wrong = []
-    for path in _files(folder):
+    for path in _files(folder, unread):
         try:
             found = _read(path)
             entry = read_entry(path.with_name(f"{found.entry}.json"))
@@ -138,5 +147,6 @@ def _contradictions(attestation: Attestation, entry: Entry) -> Iterator[str]:
             yield f"It says that the numbers are {attestation.criterion!r}, but {name} differs by {difference:g}."
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*.attested-*.json") if ATTESTATION.fullmatch(path.name))
+def _files(folder: Path, unread: Collection[Path]) -> list[Path]:
+    found = (path for path in folder.rglob("*.attested-*.json") if ATTESTATION.fullmatch(path.name))
+    return sorted(path for path in found if path not in unread)

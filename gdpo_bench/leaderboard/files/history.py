@@ -25,16 +25,25 @@ def broken_promises(root: Path, base: str) -> list[str] | None:
     Raises:
         DataError: There is no such commit.
     """
-    start = _start(root, base)
-    if start is None:
+    changed = _changed(root, base)
+    if changed is None:
         return None
-    changed = _git(root, "diff", "--name-status", "--no-renames", "--relative", "-z", start, "--", ".").split("\0")
     return [
-        f"{root / path}: It {_WORDS.get(status, 'was changed')} since {base}. Entries are immutable: restore it, and "
+        f"{path}: It {_WORDS.get(status, 'was changed')} since {base}. Entries are immutable: restore it, and "
         "submit a correction that supersedes it."
-        for status, path in zip(changed[::2], changed[1::2], strict=False)
-        if status != "A" and _IMMUTABLE.fullmatch(Path(path).name)
+        for path, status in changed.items()
+        if status != "A" and _IMMUTABLE.fullmatch(path.name)
     ]
+
+
+def unchanged_files(root: Path, base: str) -> set[Path] | None:
+    """Files under a folder that are as they were at a commit, by git's word; `None` as for `broken_promises`.
+
+    Raises:
+        DataError: There is no such commit.
+    """
+    committed, changed = committed_files(root, base), _changed(root, base)
+    return None if committed is None or changed is None else committed - changed.keys()
 
 
 def committed_files(root: Path, base: str) -> set[Path] | None:
@@ -47,6 +56,15 @@ def committed_files(root: Path, base: str) -> set[Path] | None:
     if start is None:
         return None
     return {root / name for name in _git(root, "ls-tree", "-r", "-z", "--name-only", start, "--", ".").split("\0")}
+
+
+def _changed(root: Path, base: str) -> dict[Path, str] | None:
+    """File → git's letter for what became of it since a commit; files that git does not know are missing."""
+    start = _start(root, base)
+    if start is None:
+        return None
+    told = _git(root, "diff", "--name-status", "--no-renames", "--relative", "-z", start, "--", ".").split("\0")
+    return {root / path: status for status, path in zip(told[::2], told[1::2], strict=False)}
 
 
 def _start(root: Path, base: str) -> str | None:

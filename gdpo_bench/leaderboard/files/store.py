@@ -28,6 +28,8 @@ RUN_FOLDER = "entries"
 """Where the folder of a run keeps its entries, all side by side."""
 LARGEST_ENTRY = 4 << 20
 """Bytes of an entry's or attestation's file at most: some 600 seeds."""
+_CORRECTIONS = 100
+"""Corrections of one another at most, so that checking one takes no time to speak of."""
 ATTESTATION = re.compile(r"(?P<entry>[0-9a-f]{16})\.attested-(?P<hash>[0-9a-f]{16})\.json")
 """Names of files that say that somebody repeated an entry; see `attestation`."""
 
@@ -210,17 +212,22 @@ def find_entry_file(name: str, root: Path) -> Path:
 
     Raises:
         DataError: There is no such entry, or there are several.
+        EntryError: It is damaged, misnamed or misplaced.
     """
     if Path(name).is_file():
         return Path(name)
     if not re.fullmatch("[0-9a-f]{4,16}", name):
         raise DataError(f"No entry {name}: expected an entry's file, or at least four digits of its id.")
-    found = [entry for id, entry in Board.read(root).entries.items() if id.startswith(name)]
+    if not root.is_dir():
+        raise DataError(f"No leaderboard folder {root}; name one with --root.")
+    # Files are named by their ids, which reading one checks: a board of thousands is not read to find it.
+    found = [path for path in entry_files(root) if path.name.startswith(name)]
     if not found:
-        raise DataError(f"No entry under {root} has an id that begins with {name}; `validate` names damaged files.")
+        raise DataError(f"No entry under {root} has an id that begins with {name}.")
     if len(found) > 1:
-        raise DataError(f"Several ids begin with {name}: {', '.join(entry.id for entry in found)}. Give more digits.")
-    return entry_path(found[0], root)
+        raise DataError(f"Several ids begin with {name}: {', '.join(path.stem for path in found)}. Give more digits.")
+    read_filed_entry(found[0], root)
+    return found[0]
 
 
 def superseding(entry: Entry, board: Board) -> Entry:
@@ -265,5 +272,23 @@ def _check_no_link(path: Path, root: Path) -> None:
 
 
 def _check_supersedes(entry: Entry, path: Path) -> None:
-    if entry.supersedes is not None and not path.with_name(f"{entry.supersedes}.json").is_file():
-        raise EntryError(f"{path}: It supersedes {entry.supersedes}, which is not in the same folder.")
+    """Refuse a correction of nothing, and corrections of each other, after which none would be shown."""
+    known, corrected = [entry.id], entry.supersedes
+    while corrected is not None:
+        file = path.with_name(f"{corrected}.json")
+        if len(known) == 1 and not file.is_file():
+            raise EntryError(f"{path}: It supersedes {corrected}, which is not in the same folder.")
+        known.append(corrected)
+        if corrected in known[:-1]:
+            raise EntryError(f"{path}: It and others supersede each other in a circle: {' → '.join(known)}.")
+        if len(known) > _CORRECTIONS:
+            raise EntryError(f"{path}: More than {_CORRECTIONS} corrections of one another; file a new entry instead.")
+        corrected = _supersedes(file)
+
+
+def _supersedes(file: Path) -> str | None:
+    """What a file says that it supersedes; whatever else is wrong with it is said where it is read itself."""
+    try:
+        return read_entry(file).supersedes
+    except (EntryError, DataError):
+        return None
