@@ -224,8 +224,9 @@ class PretrainedConfig:
     """Commit, branch or tag on the hub; absent: the newest."""
     dtype: Literal["auto", "float32", "mixed", "bfloat16"] = "auto"
     """Precision. `mixed`: weights and optimizer in float32, matrix products in bfloat16. `bfloat16`: everything, so
-    that small updates of the weights are lost to rounding. `auto`: float32 on a CPU; on a GPU `mixed`, or `bfloat16`
-    under adapters, which are float32 themselves."""
+    that small updates of the weights are lost to rounding. `auto`: on a CPU `mixed` where it names instructions for
+    that (avx512_bf16, amx_bf16), otherwise float32; on a GPU `mixed`, or `bfloat16` under adapters, which are float32
+    themselves."""
     gradient_checkpointing: bool = False
     """Compute activations twice instead of keeping them: less memory, slower."""
     lora_rank: NonNegativeInt = 0

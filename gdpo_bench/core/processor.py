@@ -16,6 +16,8 @@ from types import MappingProxyType
 
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 _AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "DNNL_MAX_CPU_ISA": "AVX2", "MKL_CBWR": "AVX2"}
+_BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16"})
+"""Flags of processors that multiply matrices in bfloat16; without them such products are emulated, and slower."""
 _RECORDED = ("cpu family", "model", "stepping", "flags")
 """Lines of `/proc/cpuinfo`."""
 
@@ -37,12 +39,26 @@ def cpu_info() -> Mapping[str, str]:
     return MappingProxyType(found | {name: fields[name] for name in _RECORDED if name in fields})
 
 
-def arithmetic_pins() -> dict[str, str]:
+def arithmetic_pins(*, bfloat16: bool = False) -> dict[str, str]:
     """Environment variables that must stand before torch is imported, over whatever the user set.
 
     One thread, so that sums come in one order; and, where the processor has AVX2, kernels of AVX2 and nothing newer.
+
+    Args:
+        bfloat16: Whether what is computed gains by products in bfloat16. Where the processor has them, which AVX2 does
+            not, nothing but the thread is pinned.
     """
-    return _ONE_THREAD | (_AVX2 if "avx2" in cpu_info().get("flags", "").split() else {})
+    flags = _flags()
+    return _ONE_THREAD | (_AVX2 if "avx2" in flags and not (bfloat16 and flags & _BFLOAT16) else {})
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether the processor names instructions for products in bfloat16, and nothing keeps this process from them."""
+    return bool(_flags() & _BFLOAT16) and not any(os.environ.get(name) for name in _AVX2 if name.endswith("_ISA"))
+
+
+def _flags() -> frozenset[str]:
+    return frozenset(cpu_info().get("flags", "").split())
 
 
 def arithmetic() -> dict[str, str]:

@@ -42,6 +42,11 @@ class PolicyChoice:
         return self.config is not None and self.config.warm_start_steps > 0
 
     @property
+    def in_bfloat16(self) -> bool:
+        """Whether its matrix products are in bfloat16 where that is faster."""
+        return isinstance(self.config, PretrainedConfig) and self.config.dtype != "float32"
+
+    @property
     def split(self) -> str:
         """Whose tasks it is measured on: held-out ones, but demonstrations are of training tasks."""
         return TRAIN_SPLIT if self.kind == "demonstrations" else EVAL_SPLIT

@@ -18,7 +18,7 @@ from gdpo_bench.agent.scale.processes import current_world
 from gdpo_bench.core import content_hash
 from gdpo_bench.core.errors import GdpoBenchError
 from gdpo_bench.core.measurements import unpack
-from gdpo_bench.core.processor import usable_cores
+from gdpo_bench.core.processor import arithmetic_pins, usable_cores
 from gdpo_bench.jobs.engines.choice import EngineChoice
 from gdpo_bench.jobs.engines.local import LocalEngine
 from gdpo_bench.jobs.engines.torchrun import TorchrunEngine
@@ -125,7 +125,7 @@ def _start(choice: EngineChoice, plan: Plan) -> Engine:
         gpus = visible_gpus()
         return LocalEngine(min(len(gpus), runs), gpus)
     # One worker for the warm start would do, but the others may import torch meanwhile.
-    return LocalEngine(min(usable_cores(), runs))
+    return LocalEngine(min(usable_cores(), runs), pins=arithmetic_pins(bfloat16=plan.policy.in_bfloat16))
 
 
 def _check_shares(choice: EngineChoice, plan: Plan, processes: int) -> None:

@@ -14,6 +14,7 @@ from gdpo_bench.agent.backends.transformers import TransformersBackend
 from gdpo_bench.agent.backends.weight_sync import whole_weights
 from gdpo_bench.agent.errors import ContextError
 from gdpo_bench.agent.options import PretrainedConfig
+from gdpo_bench.agent.policies import pretrained
 from gdpo_bench.agent.policies.embedded import build_policy
 from gdpo_bench.agent.policies.pretrained import DeviceError, check_pretrained, choose_device, load_pretrained, pinned
 from gdpo_bench.agent.policy import Policy
@@ -42,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def load(folder: Path, **options: Any) -> Policy:
-    return load_pretrained(PretrainedConfig(str(folder), **options), "cpu")
+    return load_pretrained(PretrainedConfig(str(folder), **{"dtype": "float32"} | options), "cpu")
 
 
 def test_prompt_is_what_the_chat_template_makes_of_it(folder: Path) -> None:
@@ -121,8 +122,15 @@ def test_options_of_the_template_are_the_policys(tmp_path: Path) -> None:
     check_pretrained(PretrainedConfig(str(tmp_path), chat_template_kwargs={"enable_thinking": False}))
 
 
-def test_precision_follows_the_device_unless_it_is_named(folder: Path) -> None:
-    assert load(folder).model.dtype == torch.float32
+@pytest.mark.parametrize("flagged", [True, False])
+def test_precision_follows_the_device_unless_it_is_named(
+    folder: Path, flagged: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pretrained, "multiplies_bfloat16", lambda: flagged)
+    assert load(folder, dtype="auto").mixed_precision is flagged
+    assert pinned(load(folder, dtype="auto"))["dtype"] == ("mixed" if flagged else "float32")
+    assert load(folder, dtype="auto").model.dtype == torch.float32
+    assert not load(folder).mixed_precision
     assert load(folder, dtype="bfloat16").model.dtype == torch.bfloat16
 
 

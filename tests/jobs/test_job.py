@@ -24,10 +24,21 @@ def complaint(text: str) -> str:
     return str(caught.value)
 
 
-PAPER = [name for name in presets() if name.startswith("paper-")]
+PAPER = [name for name in presets() if name.startswith(("paper-", "authors-"))]
+REAL = [name for name in presets() if name.startswith("real-")]
 
 
-@pytest.mark.parametrize("name", sorted(set(presets()) - set(PAPER)))
+@pytest.mark.parametrize("name", REAL)
+def test_presets_of_a_real_model_can_be_planned(name: str, smollm2: Path, data_dir: Path) -> None:
+    job = Job.load(name)
+    found = plan(job)
+    assert found.left_out == ()
+    assert len(found.pairs) == len(job.normalizers)
+    assert found.policy.imitates
+    assert all(seed.warm_start == seed.rl for seed in job.seeds)  # a warm start each
+
+
+@pytest.mark.parametrize("name", sorted(set(presets()) - {*PAPER, *REAL}))
 def test_every_preset_can_be_planned(name: str) -> None:
     job = Job.load(name)
     assert job.name == name

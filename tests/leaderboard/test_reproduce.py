@@ -138,6 +138,10 @@ def test_pinned_arithmetic_decides_and_not_the_name_of_the_cpu(make_provenance):
     others = {"arithmetic": pins | {"OMP_NUM_THREADS": "2"}}, {"versions": {"torch": "2.14.0"}}, {"arithmetic": None}
     for other in others:
         assert not same_kind(then, make_provenance(**{"arithmetic": pins, "engine": CPU_ENGINE} | other))
+    unpinned = {"arithmetic": {"OMP_NUM_THREADS": "1"}, "engine": CPU_ENGINE}
+    assert same_kind(make_provenance(**unpinned), make_provenance(**unpinned))
+    other = OTHER.model_copy(update={"processor": {"flags": "avx2"}})
+    assert not same_kind(make_provenance(**unpinned), make_provenance(**unpinned, hardware=other))
     unsaid = make_provenance(engine=CPU_ENGINE)
     assert not same_kind(unsaid, unsaid)
     assert "does not say which kernels" in "\n".join(differing_conditions(unsaid, unsaid))

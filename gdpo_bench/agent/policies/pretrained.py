@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from huggingface_hub.errors import HfHubHTTPError
@@ -21,6 +21,7 @@ from gdpo_bench.agent.policies.gguf import gguf_folder, gguf_hash, is_gguf
 from gdpo_bench.agent.policies.packaged import file_hash
 from gdpo_bench.agent.policy import Chat, Policy, context_of
 from gdpo_bench.core import DataError, GdpoBenchError, UnknownNameError, content_hash
+from gdpo_bench.core.processor import multiplies_bfloat16
 
 
 class DeviceError(GdpoBenchError, RuntimeError):
@@ -96,7 +97,7 @@ def load_pretrained(config: PretrainedConfig, device: str) -> Policy:
     tokenizer = _load_tokenizer(config, place)
     dtype = config.dtype
     if dtype == "auto":
-        dtype = "float32" if device == "cpu" else "bfloat16" if config.lora_rank else "mixed"
+        dtype = _cpu_dtype() if device == "cpu" else "bfloat16" if config.lora_rank else "mixed"
     with _explained(config):
         loaded = AutoModelForCausalLM.from_pretrained(
             place,
@@ -147,6 +148,11 @@ def pinned(policy: Policy) -> dict[str, Any]:
         "dtype": "mixed" if policy.mixed_precision else str(model.dtype).removeprefix("torch."),
         "device": model.device.type,
     }
+
+
+def _cpu_dtype() -> Literal["float32", "mixed"]:
+    """By what the processor says that it can do, not by timing, so that runs of a machine are alike."""
+    return "mixed" if multiplies_bfloat16() else "float32"
 
 
 def _place(config: PretrainedConfig) -> str:

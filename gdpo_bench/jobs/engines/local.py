@@ -10,7 +10,7 @@ import multiprocessing
 import os
 import signal
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -23,19 +23,22 @@ from gdpo_bench.jobs.work import Event, Failed, Finished, Progressed, Report, Wo
 class LocalEngine:
     """Runs tasks on worker processes, which live until the engine is closed."""
 
-    def __init__(self, workers: int | None = None, gpus: Sequence[str] = ()) -> None:
+    def __init__(
+        self, workers: int | None = None, gpus: Sequence[str] = (), pins: Mapping[str, str] | None = None
+    ) -> None:
         """Start the workers.
 
         Args:
             workers: How many; one for each core that this process may use by default.
             gpus: As CUDA_VISIBLE_DEVICES names them; each worker sees one.
+            pins: Environment variables that decide the arithmetic; `arithmetic_pins()` by default.
         """
         context = multiprocessing.get_context("spawn")
         self._workers: list[tuple[Any, Connection]] = []
         self._busy: dict[Connection, tuple[Any, int]] = {}
         """Connection → process and number of its task."""
         # Read when a worker imports torch, long before we could call torch.set_num_threads.
-        variables = arithmetic_pins()
+        variables = arithmetic_pins() if pins is None else pins
         with _no_interrupts():
             for number in range(workers or usable_cores()):
                 ours, theirs = context.Pipe()

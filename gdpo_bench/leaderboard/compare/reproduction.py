@@ -90,11 +90,13 @@ def same_kind(then: Provenance, here: Provenance) -> bool:
     """Whether numbers must come out the same: on a CPU, with the same pinned arithmetic and versions.
 
     A CPU's name does not decide: machines of one name offer different instructions. Older entries do not say which
-    arithmetic made them.
+    arithmetic made them. Where kernels were not pinned, as for products in bfloat16, the processor has to be the same.
     """
     on_cpu = then.engine is None or then.engine.device == "cpu"
     versions = all(then.versions.get(name) == here.versions.get(name) for name in PACKAGES)
-    return on_cpu and versions and then.arithmetic is not None and then.arithmetic == here.arithmetic
+    if not (on_cpu and versions) or then.arithmetic is None or then.arithmetic != here.arithmetic:
+        return False
+    return "ATEN_CPU_CAPABILITY" in then.arithmetic or then.hardware.processor == here.hardware.processor
 
 
 def compare_runs(measured: Measured, repeated: Measured) -> Reproduction:
