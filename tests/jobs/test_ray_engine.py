@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from gdpo_bench.core import yaml
+from gdpo_bench.core.processor import arithmetic_pins
 from gdpo_bench.jobs.engines import ray as ray_engine
 from gdpo_bench.jobs.engines import ray_cluster
 from gdpo_bench.jobs.engines.choice import RayOptions
@@ -103,7 +104,10 @@ def test_tasks_end_as_on_the_local_engine_with_one_thread_and_the_jobs_variables
         assert not failure.expected
         assert "Traceback" in failure.message
         assert text in failure.message
-    assert found[5] == Finished(5, (1, "1"))
+    pinned = found[5]
+    assert isinstance(pinned, Finished)
+    threads, _, variables = pinned.result
+    assert (threads, variables) == (1, arithmetic_pins())
     assert found[6] == Finished(6, dict(zip(names, (str(away / "data"), "3", "false"), strict=True)))
     assert len(events) == len(found) + 1
 
