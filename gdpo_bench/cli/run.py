@@ -94,7 +94,7 @@ def run(
     if chosen.data_dir is not None:
         os.environ["GDPO_BENCH_DATA"] = chosen.data_dir
     planned = plan(chosen)
-    for text in planned.left_out:
+    for text in (*planned.left_out, *planned.warnings):
         console.print(text, markup=False)
     if not planned.policy.trained:
         if place.kind != "local":

@@ -5,16 +5,18 @@ An entry is a file of somebody else. Only registered environments, normalizers a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import psutil
 
 from gdpo_bench.advantages.foreign import check_origin
-from gdpo_bench.agent.options import EMBEDDED_CONFIGS, EmbeddedConfig, TrainingOptions
+from gdpo_bench.agent.backends.vllm_options import VLLMOptions
+from gdpo_bench.agent.options import EMBEDDED_CONFIGS, EmbeddedConfig, PretrainedConfig, TrainingOptions
 from gdpo_bench.agent.policies.packaged import PACKAGED
+from gdpo_bench.core.choices import parse_choice
 from gdpo_bench.core.registry import list_envs
-from gdpo_bench.jobs.job import Job, JobError
+from gdpo_bench.jobs.job import EnvChoice, Job, JobError, read_options
 from gdpo_bench.jobs.policy import FROZEN_POLICIES, parse_policy
 from gdpo_bench.leaderboard import Entry
 
@@ -23,7 +25,15 @@ _PLACES = ("data_dir", "tokenizer")
 MOST_TOKENS = 10**10
 """Tokens that an entry's job may draw, or imitate, in all."""
 MOST_ITEMS = 10**6
-"""Of any whole number in an environment's options, and rollouts that are drawn at once."""
+"""Rollouts that are drawn at once."""
+MOST_OF_AN_OPTION = 10**5
+"""Of any number in an environment's options: how many tasks, digits or characters there are, and so on."""
+MOST_SEQUENCES = 4096
+"""Completions that vLLM draws side by side: it keeps logits over the vocabulary for each."""
+LONGEST_CONTEXT = 2**18
+"""Tokens of a prompt and its completion in vLLM."""
+LARGEST_GPU_SHARE = 0.9
+"""Of a GPU's memory that vLLM takes."""
 _BYTES_A_WEIGHT = 16
 """Weight, gradient and two moments in float32."""
 
@@ -72,32 +82,68 @@ def _places(where: str, options: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield f"{where}.{name}", value
 
 
-def check_sizes(job: Job) -> None:
+def check_sizes(job: Job, imitated: Sequence[EnvChoice] = ()) -> None:
     """Refuse a job of somebody else that this machine cannot hold, or that would not end.
 
     Args:
         job: The job of an entry.
+        imitated: Environments whose demonstrations its warm start imitates.
 
     Raises:
         JobError: A size is beyond its bound; the message says both.
     """
     for env in job.envs:
-        for name, value in env.options.items():
-            _check(f"environment.options.{name}", abs(value) if isinstance(value, int) else 0, MOST_ITEMS, "")
+        _check_options("environment.options", env.options)
+    for i, one in enumerate(imitated):
+        _check_options(f"policy.details.warm_start_envs[{i}].options", one.options)
     options, policy = job.training, parse_policy(job.policy)
     if not policy.trained:
         return
+    _check_sampler(job.rollout)
     _check("training.prompts × group_size", options.prompts * options.group_size, MOST_ITEMS, "rollouts")
     _check("training.eval_prompts × eval_group_size × eval_samples", _evaluated(options), MOST_ITEMS, "rollouts")
     _check("tokens to draw in all", len(job.seeds) * _tokens(options), MOST_TOKENS, "tokens")
+    if isinstance(policy.config, PretrainedConfig):
+        _check("policy.details.config: demonstrations", policy.config.warm_start_examples, MOST_ITEMS, "to imitate")
     if isinstance(policy.config, EmbeddedConfig):
         config, memory = policy.config, psutil.virtual_memory().total
-        imitated = config.warm_start_steps * config.warm_start_batch * config.positions
-        _check("policy.details.config: tokens of the warm start", imitated, MOST_TOKENS, "tokens")
+        tokens = config.warm_start_steps * config.warm_start_batch * config.positions
+        _check("policy.details.config: tokens of the warm start", tokens, MOST_TOKENS, "tokens")
         _check("policy.details.config: memory", _memory(config, options), memory // 2, "bytes, half of what is here,")
 
 
-def _check(what: str, size: int, bound: int, unit: str) -> None:
+def _check_options(where: str, options: Mapping[str, Any]) -> None:
+    for name, value in options.items():
+        for number in _numbers(value):
+            _check(f"{where}.{name}", number, MOST_OF_AN_OPTION, "")
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    """Absolute values of all numbers in an option, however deep."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for one in value:
+            yield from _numbers(one)
+    elif isinstance(value, int | float):
+        yield abs(value)
+
+
+def _check_sampler(text: str) -> None:
+    """Bounds on how vLLM runs, which takes what it is told to before it draws anything."""
+    name, values = parse_choice(text)
+    if name != "vllm":
+        return
+    options = read_options(VLLMOptions, "rollout backend 'vllm'", values)
+    where = "policy.details.rollout: vllm's"
+    half = psutil.virtual_memory().total // 2
+    _check(f"{where} max_num_seqs", options.max_num_seqs, MOST_SEQUENCES, "completions at once")
+    _check(f"{where} max_model_len", options.max_model_len or 0, LONGEST_CONTEXT, "tokens")
+    _check(f"{where} kv_cache_gib", (options.kv_cache_gib or 0) * 2**30, half, "bytes, half of what is here,")
+    _check(f"{where} gpu_memory_utilization", options.gpu_memory_utilization, LARGEST_GPU_SHARE, "of a GPU's memory")
+
+
+def _check(what: str, size: float, bound: float, unit: str) -> None:
     if size > bound:
         raise JobError(f"{what}: {size:.3g} is beyond {bound:.3g} {unit}".rstrip() + " that an entry may ask for here.")
 

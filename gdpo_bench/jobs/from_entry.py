@@ -53,9 +53,9 @@ def rebuild(
         )
     check_consent(entry, allow_code, allowed)
     job = job_of(entry, seeds, completions)
-    check_sizes(job)
-    planned = plan(job)
     imitated = tuple(EnvChoice.model_validate(one) for one in entry.policy.details.get("warm_start_envs", ()))
+    check_sizes(job, imitated)
+    planned = plan(job)
     _check_same(entry, planned)
     return replace(planned, imitated=imitated or None)
 

@@ -26,6 +26,7 @@ from gdpo_bench.jobs.conversations import conversations
 from gdpo_bench.jobs.job import EnvChoice, Job, JobError
 from gdpo_bench.jobs.policy import EVAL_SPLIT, TRAIN_SPLIT, PolicyChoice, parse_policy, parse_rollout
 from gdpo_bench.jobs.preflight import absent_rewards, check_demonstrations, try_normalizer
+from gdpo_bench.jobs.record_size import check_record_size
 from gdpo_bench.jobs.room import check_prompts, embedded_room, pretrained_room
 from gdpo_bench.leaderboard import Environment, NormalizerConfig
 
@@ -98,6 +99,8 @@ class Plan:
     device: str = "cpu"
     vllm: VLLMOptions | None = None
     """How completions are drawn, if by vLLM."""
+    warnings: tuple[str, ...] = ()
+    """What may not come out as wanted; a sentence each."""
     undemonstrated: tuple[str, ...] = ()
     """Ids of environments whose replies the policy has never seen when training on them begins."""
     imitated: tuple[EnvChoice, ...] | None = None
@@ -176,7 +179,9 @@ def plan(job: Job) -> Plan:
     _check_weights(normalizers, envs)
     pairs, outside = _pairs(envs, normalizers)
     _try_normalizers(pairs, policy)
+    records = [check_record_size(env.label, env.specs, env.training, len(job.seeds)) for env in envs if policy.trained]
     planned = Plan(job, policy, envs, normalizers, pairs, (*left_out, *outside), device, vllm)
+    planned = dataclasses.replace(planned, warnings=tuple(text for text in records if text))
     if policy.imitates:
         planned = dataclasses.replace(planned, undemonstrated=_undemonstrated(planned))
         if policy.kind == "pretrained" and len(planned.undemonstrated) == len({env.description.id for env in envs}):

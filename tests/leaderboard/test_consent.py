@@ -11,10 +11,10 @@ from gdpo_bench.advantages import make_normalizer
 from gdpo_bench.advantages.foreign import check_origin
 from gdpo_bench.advantages.registry import normalizer_options
 from gdpo_bench.cli.leaderboard import main
-from gdpo_bench.core import list_envs
-from gdpo_bench.core.errors import RegistrationError
+from gdpo_bench.core import list_envs, make_env
+from gdpo_bench.core.errors import DeclarationError, RegistrationError
 from gdpo_bench.jobs.consent import check_consent, check_sizes
-from gdpo_bench.jobs.job import JobError, check
+from gdpo_bench.jobs.job import EnvChoice, JobError, check
 from gdpo_bench.leaderboard import NormalizerConfig, PolicyConfig, make_entry
 from gdpo_bench.leaderboard.files.store import Measured, write_measured
 
@@ -193,12 +193,32 @@ def test_an_environment_of_the_warm_start_must_be_registered(entry, checkout):
         ({"policy": "mini:warm_start_steps=1000000000000"}, "tokens of the warm start"),
         ({"policy": "mini:warm_start_examples=1000000000000"}, "memory"),
         ({"envs": ["gdpo/MathMini-v1:max_digit=1000000000"]}, "environment.options.max_digit"),
+        ({"policy": "hf:any:warm_start_steps=1000000"}, "demonstrations"),
+        ({"envs": ["gdpo/MathMini-v1:limit=1e9"]}, "environment.options.limit"),
+        ({"envs": [{"id": "gdpo/MathMini-v1", "options": {"a": [{"b": -(10**9)}]}}]}, "environment.options.a"),
+        ({"envs": ["gdpo/ToolDialog-v0:count=1000000"]}, "environment.options.count"),
+        ({"rollout": "vllm:max_num_seqs=1000000"}, "vllm's max_num_seqs"),
+        ({"rollout": "vllm:max_model_len=100000000"}, "vllm's max_model_len"),
+        ({"rollout": "vllm:kv_cache_gib=100000"}, "vllm's kv_cache_gib: .* half of what is here"),
+        ({"rollout": "vllm:gpu_memory_utilization=1.0"}, "vllm's gpu_memory_utilization"),
     ],
 )
 def test_sizes_have_bounds(changed, told):
     check_sizes(check({"envs": ["gdpo/MathMini-v1"]}))
     with pytest.raises(JobError, match=told):
         check_sizes(check({"envs": ["gdpo/MathMini-v1"]} | changed))
+
+
+def test_what_a_warm_start_imitates_has_the_same_bounds():
+    imitated = [EnvChoice(id="gdpo/MathMini-v1"), EnvChoice(id="gdpo/ToolDialog-v0", options={"count": 10**7})]
+    with pytest.raises(JobError, match=r"warm_start_envs\[1\]\.options\.count"):
+        check_sizes(check({"envs": ["gdpo/MathMini-v1"]}), imitated)
+
+
+@pytest.mark.parametrize("options", [{"digits": 10**5, "max_addends": 10**5}, {"max_digit": 1, "digits": 10**5}])
+def test_options_that_would_take_for_ever_to_count_are_refused_at_once(options):
+    with pytest.raises(DeclarationError, match="100 digits"):
+        make_env("gdpo/MathMini-v1", **options)
 
 
 def test_a_file_named_in_an_entrys_command_is_not_opened(measured_advantages, make_provenance, tmp_path, capsys):

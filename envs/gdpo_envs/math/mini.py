@@ -26,6 +26,8 @@ from gdpo_envs.tags import reply_pattern
 _FORMAT = reply_pattern("answer")
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 _MOST_SUMS = 100_000
+_LONGEST_SUM = 100
+"""Digits of all addends together: more cannot be learned, and powers of it take for ever to compute."""
 _WORKED_SHARE = 0.55
 _WRONG_SHARE = 0.1
 _WORDY_SHARE = 0.8
@@ -87,12 +89,17 @@ class MathMini(TextEnv[SumTask]):
         self.eval_share = checked_share("eval_share", eval_share)
         self.digits = checked_count("digits", digits)
         self.conditioned = conditioned
-        sums = sum(self.max_digit ** (self.digits * count) for count in range(2, self.max_addends + 1))
-        if self.max_digit > 9 or sums > _MOST_SUMS:
+        small = self.max_digit <= 9 and self.digits * self.max_addends <= _LONGEST_SUM
+        if not small or self._count() > _MOST_SUMS:
             raise DeclarationError(
-                f"max_digit must be at most 9, and there can be at most {_MOST_SUMS:,} sums; max_digit={max_digit}, "
-                f"digits={digits}, max_addends={max_addends} make {sums:,}."
+                f"max_digit must be at most 9, a sum can have at most {_LONGEST_SUM} digits, and there can be at most "
+                f"{_MOST_SUMS:,} sums; max_digit={max_digit}, digits={digits}, max_addends={max_addends} make "
+                f"{f'{self._count():,}' if small else 'more'}."
             )
+
+    def _count(self) -> int:
+        """How many sums there are."""
+        return sum(self.max_digit ** (self.digits * count) for count in range(2, self.max_addends + 1))
 
     @property
     def reward_specs(self) -> tuple[RewardSpec, ...]:
