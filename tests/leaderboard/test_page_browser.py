@@ -12,7 +12,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
 from gdpo_bench import RewardSpec
-from gdpo_bench.leaderboard.files.store import Board
+from gdpo_bench.cli.leaderboard import main
 from gdpo_bench.leaderboard.show.page import render_page
 
 LONG = "a_normalizer_whose_name_does_not_fit_into_the_gutter_of_a_chart"
@@ -68,9 +68,9 @@ def address(tmp_path_factory, entry, replay, make_provenance):
 
 @pytest.fixture(scope="module")
 def board_address(tmp_path_factory):
-    """The page of the committed board."""
+    """The page of the committed board, as the command writes it."""
     file = tmp_path_factory.mktemp("board") / "leaderboard.html"
-    file.write_text(render_page(Board.read(BOARD).entries.values()), encoding="utf-8")
+    assert main(["html", "--root", str(BOARD), "--out", str(file)]) == 0
     return file.as_uri()
 
 
