@@ -2,11 +2,13 @@
 
 python examples/environment.py
 cd examples && gdpo-bench check environment:examples/Palindromes-v0
+cd examples && python -m gdpo_bench.run --envs environment:examples/Palindromes-v0 --policy demonstrations
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from random import Random
 
 from gdpo_bench import Gate, Task, TextEnv, make_vec, register, reward
 from gdpo_bench.core import split_by_content
@@ -46,6 +48,13 @@ class Palindromes(TextEnv[Half]):
     def reference(self, task: Half) -> str:
         """A reply that earns full marks."""
         return task.letters + task.letters[::-1]
+
+    def demonstrations(self, rng: Random) -> Iterator[tuple[Half, str]]:
+        """Imperfect replies without end, which the embedded policy imitates before it is trained."""
+        tasks = self.tasks("train")
+        while True:
+            task = rng.choice(tasks)
+            yield task, task.letters + task.letters[rng.randrange(-3, 0) :: -1] + rng.choice(["", "", "x"])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """A normalizer of your own, and what it makes of four rollouts with two rewards, beside GRPO and GDPO.
 
 python examples/normalizer.py
+cd examples && python -m gdpo_bench.run --policy demonstrations --normalizers grpo gdpo normalizer:best_reward
 cd examples && python -m gdpo_bench.run --normalizers grpo gdpo normalizer:best_reward
 """
 

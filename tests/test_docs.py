@@ -18,7 +18,7 @@ from gdpo_bench.jobs.job import RuntimeOptions
 ROOT = Path(__file__).parents[1]
 make_api = SimpleNamespace(**runpy.run_path(str(ROOT / "docs/make_api.py")))
 _PYTHON = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_PYTHON_OR_BASH = re.compile(r"^```(python|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^```(python|bash|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _IMPORT = re.compile(r"^from ((?:gdpo_bench|gdpo_sandbox)[\w.]*) import ([\w, ]+)$", re.MULTILINE)
 _LINK = re.compile(r"\]\(([^)#\s]+)")
 _FILE_NAME = re.compile(r"# (\w+\.py)\n")
@@ -46,14 +46,18 @@ def test_python_blocks_of_the_readme_run_one_after_the_other(tmp_path: Path) -> 
 def test_a_walk_through_runs_from_an_empty_folder(
     document: str, author_python: Path, tmp_path: Path, policy_cache: Path
 ) -> None:
-    """Python blocks and commands, in the order in which they stand there."""
-    blocks = _PYTHON_OR_BASH.findall((ROOT / document).read_text(encoding="utf-8"))
-    assert {language for language, _ in blocks} == {"python", "bash"}
+    """Python blocks and commands, in the order in which they stand there, print the text that follows them."""
+    blocks = _BLOCK.findall((ROOT / document).read_text(encoding="utf-8"))
+    assert {language for language, _ in blocks} == {"python", "bash", "text"}
+    printed = ""
     for i, (language, code) in enumerate(blocks):
+        if language == "text":
+            assert [line for line in squeezed(code) if line not in squeezed(printed)] == []
+            continue
         command = ["bash", "-c", _PRELUDE + code]
         if language == "python":
             command = [str(author_python), write_block(code, i, tmp_path)]
-        run_block(f"{document}, block {i + 1}", command, code, tmp_path, path=author_python.parent)
+        printed = run_block(f"{document}, block {i + 1}", command, code, tmp_path, path=author_python.parent)
 
 
 OPTION_TABLES: dict[str, tuple[Any, ...]] = {
@@ -124,7 +128,12 @@ def write_block(code: str, number: int, folder: Path) -> str:
     return script.name
 
 
-def run_block(what: str, command: list[str], code: str, folder: Path, path: Path | None = None) -> None:
+def squeezed(text: str) -> list[str]:
+    """The lines, spaces that lay them out aside."""
+    return [" ".join(line.split()) for line in text.splitlines()]
+
+
+def run_block(what: str, command: list[str], code: str, folder: Path, path: Path | None = None) -> str:
     done = subprocess.run(
         command,
         cwd=folder,
@@ -135,3 +144,4 @@ def run_block(what: str, command: list[str], code: str, folder: Path, path: Path
         check=False,
     )
     assert done.returncode == 0, f"{what}:\n{code}\n{done.stdout}\n{done.stderr}"
+    return done.stdout

@@ -33,3 +33,20 @@ def test_an_example_runs(name: str, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert [text for text in SAYS[name] if text not in done.stdout] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--envs", "environment:examples/Palindromes-v0"], "palindrome 0."),
+        (["--envs", "gdpo/MathMini-v1", "--normalizers", "gdpo", "normalizer:best_reward"], "normalizer:best_reward"),
+    ],
+)
+def test_an_example_shows_what_normalizers_make_of_demonstrations(
+    arguments: list[str], says: str, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "gdpo_bench.run", "--policy", "demonstrations", "--out", str(tmp_path), *arguments]
+    done = subprocess.run(command, cwd=EXAMPLES, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert says in done.stdout

@@ -70,6 +70,7 @@ def new(id: tyro.conf.Positional[str], /, *, tools: bool = False, folder: Path |
     """
     made = new_package(id, folder, tools)
     print(f"Wrote {made}. Next:\n\n  pip install -e {made}\n  pytest {made}\n  gdpo-bench envs {id} --play")
+    print(f"  python -m gdpo_bench.run --envs {id} --policy demonstrations")
 
 
 def envs(

@@ -62,6 +62,18 @@ def test_a_built_wheel_declares_the_environment(author_python: Path, empty_folde
     assert run(author_python, "gdpo_bench", "check", "acme/Sql-v0", "--tasks", "1", folder=empty_folder)
 
 
+@pytest.mark.parametrize("tools", [False, True])
+def test_a_packages_readme_names_the_rewards_that_it_has(tools: bool, empty_folder: Path) -> None:
+    package = new_package("acme/Sql-v0", tools=tools)
+    code = (package / "acme_sql/env.py").read_text()
+    rewards = re.findall(r"@reward\(.*?\)\n    def (\w+)", code, re.DOTALL)
+    text = (package / "README.md").read_text()
+    assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == rewards
+    assert f"{rewards[1]}` | " in text
+    assert f"counts only if `{rewards[0]}` is 1" in text
+    assert "--policy demonstrations" in text
+
+
 def test_all_names_follow_the_id(empty_folder: Path) -> None:
     package = new_package("My-Lab/QueryDesk2.1-v3", tools=True)
     assert package == Path("my-lab-query-desk2-1")

@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import signal
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
@@ -126,6 +127,7 @@ def _serve(connection: Connection) -> None:
             os._exit(1)  # the parent is gone
 
     single_thread()
+    warnings.filterwarnings("ignore", "split_by_content dropped")  # as the parent has said, which lists the tasks too
     while True:
         try:
             task: Callable[[Report], Any] = connection.recv()
