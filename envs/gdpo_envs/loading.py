@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from gdpo_bench.core import DataError, UnknownNameError, content_hash
+from gdpo_bench.core.hub import give_up_where_there_is_no_hub
 
 DATA_VARIABLE = "GDPO_BENCH_DATA"
 """Environment variable that names the folder of local data."""
@@ -273,6 +274,7 @@ def _text(file: Path) -> str:
 
 
 def _read_hub(source: Source, split: str) -> Iterator[Row]:
+    give_up_where_there_is_no_hub()
     import datasets  # noqa: PLC0415 (seconds to import)
 
     options: dict[str, Any] = {"streaming": True} if source.streaming else {}

@@ -100,6 +100,16 @@ def read_completions(path: str | Path, tasks: Sequence[TaskT]) -> Completions[Ta
     return Completions(list(groups.values()), unmatched)
 
 
+def check_completions(path: str | Path) -> None:
+    """Read a whole file, whatever tasks it is about.
+
+    Raises:
+        DataError: It cannot be read, or a line has another form.
+    """
+    for _ in _records(Path(path)):
+        pass
+
+
 def _records(path: Path) -> Iterator[tuple[str, _Record]]:
     """Each line's place and content; blank lines are passed over."""
     number = 0

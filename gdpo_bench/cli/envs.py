@@ -96,8 +96,9 @@ def envs(
         raise GdpoBenchError("Name the environment to play, such as: gdpo-bench envs gdpo/MathMini-v1 --play")
     if id is None:
         docker = _docker()
-        console.print(env_table(env_rows(), "missing" if docker else "here", console.width))
-        console.print(_LEGEND.format(docker=docker or "An engine answers here."), highlight=False, markup=False)
+        console.print(env_table(env_rows(), "here" if docker else "missing", console.width))
+        answer = "An engine answers here." if docker else "No engine answers here: gdpo-bench sandbox doctor says why."
+        console.print(_LEGEND.format(docker=answer), highlight=False, markup=False)
         return
     name, options = parse_id(id)
     if play or task is not None:
@@ -106,13 +107,13 @@ def envs(
         console.print(describe(name, **options))
 
 
-def _docker() -> str:
-    """Why no engine answers, in a sentence; empty where one does."""
+def _docker() -> bool:
+    """Whether an engine answers."""
     try:
         connect().close()
-    except SandboxError as error:
-        return f"None answers here: {error}"
-    return ""
+    except SandboxError:
+        return False
+    return True
 
 
 def _result_table(title: str, results: list[CheckResult]) -> Table:

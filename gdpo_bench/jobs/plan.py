@@ -13,6 +13,7 @@ from gdpo_bench.advantages import DomainError, Normalizer, make_normalizer, norm
 from gdpo_bench.advantages.choice import NormalizerChoice
 from gdpo_bench.advantages.state import check_state_is_offered
 from gdpo_bench.agent.backends.vllm_options import VLLMOptions
+from gdpo_bench.agent.completions import check_completions
 from gdpo_bench.agent.metrics import check_loggers
 from gdpo_bench.agent.options import EMBEDDED_CONFIGS, EmbeddedConfig, PretrainedConfig, TrainingOptions
 from gdpo_bench.agent.policies.chat_template import check_conversation
@@ -153,6 +154,8 @@ def plan(job: Job) -> Plan:
     device = policy.device(job.runtime.device) if policy.trained else "cpu"
     if policy.trained:
         check_loggers(job.runtime.loggers)
+    if policy.file is not None:
+        check_completions(policy.file)  # before data are loaded
     pretrained = None
     if isinstance(policy.config, PretrainedConfig):
         pretrained = check_pretrained(policy.config)

@@ -65,7 +65,7 @@ def test_a_broken_plugin_and_missing_data_are_rows_that_say_so(
     assert main(["envs"]) == 0
     listed = capsys.readouterr().out
     assert re.search(r"gdpo/HumanEval-v0 .* eval +missing +missing", listed)
-    assert "None answers here: No Docker engine answers at unix:///nowhere.sock" in listed
+    assert "No engine answers here" in listed
     assert re.search(r"^test *$", listed, re.MULTILINE)
     assert main(["envs", "gdpo/GSM8K-v0"]) == 0
     assert re.search(r"train +Data of openai/gsm8k", capsys.readouterr().out)

@@ -21,6 +21,7 @@ from gdpo_bench.agent.policies.gguf import gguf_folder, gguf_hash, is_gguf
 from gdpo_bench.agent.policies.packaged import file_hash
 from gdpo_bench.agent.policy import Chat, Policy, context_of
 from gdpo_bench.core import DataError, GdpoBenchError, UnknownNameError, content_hash
+from gdpo_bench.core.hub import give_up_where_there_is_no_hub
 from gdpo_bench.core.processor import multiplies_bfloat16
 
 
@@ -66,6 +67,8 @@ def check_pretrained(config: PretrainedConfig) -> tuple[Chat, int | None]:
     if config.model.startswith((".", "/", "~")) and not Path(config.model).is_dir():
         raise DataError(f"There is no folder {config.model} with a model.")
     place = _place(config)
+    if not Path(place).exists():
+        give_up_where_there_is_no_hub()
     with _explained(config):
         found = AutoConfig.from_pretrained(place, revision=config.revision, trust_remote_code=False)
     chat = Chat(_load_tokenizer(config, place), config.chat_template_kwargs)
