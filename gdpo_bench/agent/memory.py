@@ -1,4 +1,4 @@
-"""What is done where a device's memory runs out."""
+"""Smaller micro-batches where a device's memory runs out."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from gdpo_bench.core.measurements import Evaluation, evaluate
 
 Logger = Literal["tensorboard", "wandb"]
 _LONGEST_NAME = 128
-"""Of a run on Weights & Biases."""
+"""Characters of a run's name on Weights & Biases."""
 _MISSING: dict[Logger, str] = {
     "tensorboard": "The logger tensorboard needs TensorBoard: pip install 'gdpo-bench[loggers]', or leave it out.",
     "wandb": "The logger wandb needs Weights & Biases: pip install 'gdpo-bench[loggers]', or leave it out.",

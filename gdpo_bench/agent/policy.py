@@ -163,7 +163,7 @@ class _Joint:
 
     tokens: list[int]
     closing: int
-    """So many of them, the first, end the reply's turn; 0 where it ends by the next one's beginning."""
+    """How many of the first tokens end the reply's turn; 0 where the next turn's beginning ends it."""
     end: int | None
     """The token by which the template ends a reply; None where it has none for that."""
 

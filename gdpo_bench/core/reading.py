@@ -21,7 +21,7 @@ from gdpo_bench.core.errors import DataError
 from gdpo_bench.core.text import printable
 
 MOST_DIGITS = 40
-"""Of a whole number."""
+"""Digits of a whole number."""
 DEEPEST = 32
 """Levels of lists and objects."""
 LONGEST_TEXT = 20_000

@@ -20,7 +20,7 @@ from gdpo_bench.core.task import Message, Task
 _TOLERANCE = 1e-9
 """Slack on a declared range, for values that were computed by division."""
 SHOWN_CHARACTERS = 1000
-"""Of a failure; the author's exception may quote the whole reply."""
+"""Longest text of a failure that is shown; the author's exception may quote the whole reply."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Scores:
     raw: NDArray[np.float64]
     """Rewards (N, K) before gates; 0 where not applicable or failed."""
     applicable: NDArray[np.bool_]
-    """(N, K), False where the reward says nothing of the task."""
+    """(N, K), False where the reward does not apply to the task."""
     failed: NDArray[np.bool_]
     """(N, K), True where the reward function raised."""
     failures: list[ScoringFailure] = field(default_factory=list)

@@ -21,7 +21,7 @@ from gdpo_bench.jobs.job import Job, JobError
 from gdpo_bench.jobs.run import RunRecord, TrainingTask
 
 _NAME_LENGTH = 100
-"""Of the readable part of a result's name; options can be many, and names of files are limited."""
+"""Longest readable part of a result's name; options can be many, and names of files are limited."""
 _RECORD = TypeAdapter(RunRecord)
 
 

@@ -28,7 +28,7 @@ from gdpo_bench.core.models import Options, StrictModel, describe_problem, optio
 from gdpo_bench.core.task import content_hash
 
 _NAME_LENGTH = 100
-"""Of a job's name; file systems take names of 255 bytes, and the folder's holds more."""
+"""Longest name of a job, in characters; file systems take names of 255 bytes, and the folder's holds more."""
 PRESETS = Path(__file__).parent / "presets"
 
 

@@ -44,7 +44,7 @@ class PlannedEnv:
     choice: EnvChoice
     env: TextEnv[Any]
     tasks: list[Task]
-    """Of the split that is measured."""
+    """The tasks of the split that is measured."""
     description: Environment
     training: TrainingOptions
 

@@ -28,7 +28,7 @@ _SLOTS = 2
 """Programs that a process runs at one time, unless `GDPO_SANDBOX_SLOTS` says otherwise. A job has a process a core."""
 _REMEMBERED = 20_000
 _OUTPUTS = 16
-"""Of the largest allowed size, that all tests together may have at least."""
+"""Outputs of the largest allowed size that all tests together may have at least."""
 _VERSIONS = """
 import importlib.metadata, json, platform
 found = {package.metadata["Name"]: package.version for package in importlib.metadata.distributions()}
@@ -64,7 +64,7 @@ class _Grade:
 
 _NO_PROGRAM = Verdict(0.0, no_bug=False)
 _Key = tuple[str, str, float, bool]
-"""Of a run: task, program, seconds of CPU, and whether there is numpy."""
+"""What tells runs apart: task, program, seconds of CPU, and whether there is numpy."""
 _verdicts: OrderedDict[_Key, Verdict] = OrderedDict()
 _passing: dict[_Key, Verdict | Exception] = {}
 """Failures of the sandbox and programs that ran out of time in the last batch, until they are read: the next batch may

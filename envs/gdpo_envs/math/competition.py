@@ -172,7 +172,7 @@ class Math(CompetitionMath):
         return imperfect(self, rng, self.format_rate, self.reference, _badly_written)
 
     def data_revision(self) -> str:
-        """Of the training set, where it is there, and of the evaluation set."""
+        """Revisions of the training set, where it is there, and of the evaluation set."""
         training = revisions((self.training,), self.data_dir).values()
         return ", ".join((*training, super().data_revision()))
 

@@ -51,7 +51,7 @@ _MAX_DIGITS = 20_000
 _LONGEST = 2 * MAX_CHARACTERS
 """Characters of an answer after it is rewritten."""
 _MAX_TERMS = 500
-"""Of the expansion of a power, such as (x + 1)^100 with its 101."""
+"""Terms of the expansion of a power, such as (x + 1)^100 with its 101."""
 _GROWING = (sympy.factorial, sympy.factorial2, sympy.subfactorial, sympy.gamma, sympy.binomial)
 _UNFINISHED = (sympy.Sum, sympy.Product, sympy.Integral, sympy.Limit, sympy.Derivative)
 _SMOOTH = (sympy.exp, sympy.log, sympy.functions.elementary.trigonometric.TrigonometricFunction)
@@ -254,7 +254,7 @@ def _is_listable(expression: Any) -> bool:
 
 
 def _members(expression: Any) -> tuple[Any, ...]:
-    """Of a list, a point, or what may be one."""
+    """The members of a list, a point, or what may be one."""
     if relations.is_equation(expression):
         return _members(relations.named_value(expression))
     return _parts(expression) if not isinstance(expression, MatrixBase) else ()

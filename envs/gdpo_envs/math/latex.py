@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 MAX_CHARACTERS = 400
-"""Of an answer that is read as mathematics; the longest of MATH has 159."""
+"""Longest answer that is read as mathematics; the longest of MATH has 159."""
 MAX_NESTING = 8
 """Brackets within brackets of such an answer; those of MATH have at most 3."""
 

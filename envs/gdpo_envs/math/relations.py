@@ -21,9 +21,9 @@ from gdpo_envs.math.values import equal, samples, tolerance, value
 _ENOUGH = 4
 """Sample points at which the zero forms of two equations must have values."""
 _MAX_DEGREE = 6
-"""Of a polynomial inequality that is solved."""
+"""Highest degree of a polynomial inequality that is solved."""
 _MAX_TERMS = 60
-"""Of a polynomial that is factored, in how many powers it may be multiplied out."""
+"""Powers of a polynomial that is factored, multiplied out."""
 _ORDERED = (sympy.StrictLessThan, sympy.LessThan, sympy.StrictGreaterThan, sympy.GreaterThan)
 
 Region = tuple[Symbol | None, Set]

@@ -73,7 +73,7 @@ class TransformersBackend:
         """
         self._policy = policy
         self._prompts: int | None = None
-        """So many at once, since memory ran out with more."""
+        """Prompts that fit into memory at once, known after it ran out; None before."""
 
     def generate(
         self, prompts: Sequence[Sequence[int]], n: int, sampling: Sampling, rng: torch.Generator

