@@ -109,7 +109,13 @@ def added(parts: Sequence[Measures]) -> Measures:
 
 
 def minibatch_loss(
-    log_probs: torch.Tensor, batch: Batch, rows: torch.Tensor, columns: slice, totals: Totals
+    log_probs: torch.Tensor,
+    batch: Batch,
+    rows: torch.Tensor,
+    columns: slice,
+    totals: Totals,
+    *,
+    entropy: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, Measures]:
     """What a part of a minibatch adds to its loss, which is to be made small.
 
@@ -119,6 +125,7 @@ def minibatch_loss(
         rows: Indices of the part.
         columns: Those of `Batch.columns`.
         totals: Sizes of the whole minibatch.
+        entropy: (rows, columns) of the policy that learns, where it is part of the loss.
 
     Returns:
         The loss, and measures of it by name.
@@ -143,7 +150,11 @@ def minibatch_loss(
         surrogate = surrogate * batch.importance[rows, columns].to(device)
     loss = -total(surrogate)
     measures: Measures = {}
-    if batch.reference is not None:
+    if entropy is not None:
+        spread = total(entropy)
+        loss = loss - options.entropy_coefficient * spread
+        measures["entropy"] = float(spread.detach())
+    if batch.reference is not None and options.kl_coefficient:
         divergence = total(k3(log_probs, batch.reference[rows, columns].to(device), mask))
         loss = loss + options.kl_coefficient * divergence
         measures["kl"] = float(divergence.detach())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -15,6 +15,7 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    model_validator,
 )
 
 from gdpo_bench.agent.backends.protocol import Sampling
@@ -34,6 +35,8 @@ class TrainingOptions(BaseModel):
     """Rollouts a prompt (G)."""
     max_new_tokens: PositiveInt = 48
     """Longest reply, in tokens."""
+    max_prompt_tokens: PositiveInt | None = None
+    """Train on no task whose prompt has more tokens; absent: on all."""
     temperature: PositiveFloat = 1.0
     """Of sampling."""
     dynamic_sampling: bool = False
@@ -59,6 +62,12 @@ class TrainingOptions(BaseModel):
     kl_coefficient: NonNegativeFloat = Field(default=0.0, le=1e30)
     """Weight of the divergence from the policy at the start, by the estimator k3
     (http://joschu.net/blog/kl-approx.html); at 0 no reference policy is kept in memory."""
+    kl_reward_coefficient: NonNegativeFloat = Field(default=0.0, le=1e30)
+    """Weight of the divergence from the policy at the start as a reward of its own: minus the sum of log π − log π₀
+    over a reply's tokens, before advantages (RLHF, arXiv 2203.02155). A normalizer that adds rewards up, such as GRPO,
+    takes it off their sum; GDPO would normalize it like the others. Excludes dynamic sampling."""
+    entropy_coefficient: NonNegativeFloat = Field(default=0.0, le=1e30)
+    """Weight of the policy's entropy at each token, which is to be made large; added up as the objective is."""
     importance_cap: PositiveFloat | None = 2.0
     """Bound on the correction for a sampler whose log-probabilities are not the trainer's, such as vLLM (truncated
     importance sampling, https://fengyao.notion.site/off-policy-rl); absent: no correction."""
@@ -110,6 +119,12 @@ class TrainingOptions(BaseModel):
 
     max_failed_share: NonNegativeFloat = Field(default=0.1, le=1)
     """The run stops when reward functions failed on more than this share of a step's rollouts."""
+
+    @model_validator(mode="after")
+    def _penalty_comes_before_advantages(self) -> Self:
+        if self.kl_reward_coefficient and self.dynamic_sampling:
+            raise ValueError("kl_reward_coefficient and dynamic_sampling exclude each other: leave one out")
+        return self
 
     @property
     def sampling(self) -> Sampling:

@@ -85,13 +85,24 @@ class Policy:
         Returns:
             (N, columns) in float32.
         """
+        return log_probs_of(*self._predicted(token_ids, columns), temperature)
+
+    def log_probs_and_entropy(
+        self, token_ids: torch.Tensor, columns: slice, temperature: float
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """See `log_probs`; and the entropy (N, columns) of the distribution that each token is drawn from, in nats."""
+        tokens, logits = self._predicted(token_ids, columns)
+        return log_probs_of(tokens, logits, temperature), entropy_of(logits, temperature)
+
+    def _predicted(self, token_ids: torch.Tensor, columns: slice) -> tuple[torch.Tensor, torch.Tensor]:
+        """The wanted tokens (N, columns), and the logits (N, columns, V) of the position before each."""
         token_ids = token_ids[:, : columns.stop + 1].to(self.model.device)
         # What prompts predict is not needed, nor what follows the last token.
         with self.precision(), self._adapters_off():
             logits = self.model(
                 input_ids=token_ids[:, :-1], use_cache=False, logits_to_keep=columns.stop - columns.start
             ).logits
-        return log_probs_of(token_ids[:, columns.start + 1 :], logits, temperature)
+        return token_ids[:, columns.start + 1 :], logits
 
     def _adapters_off(self) -> AbstractContextManager[None]:
         return nullcontext() if self.adapters or not has_adapters(self.model) else self.model.disable_adapter()
@@ -142,6 +153,12 @@ def context_of(config: object) -> int | None:
     """Tokens that a model reads at most, by its transformers configuration; None where that sets no bound."""
     bound: int | None = getattr(getattr(config, "text_config", config), "max_position_embeddings", None)
     return bound
+
+
+def entropy_of(logits: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
+    """Entropy (N, T) of the distributions with logits (N, T, V), in nats and float32."""
+    log_probs = F.log_softmax(logits.float() / temperature, -1)
+    return -(log_probs.exp() * log_probs).sum(-1)
 
 
 def log_probs_of(tokens: torch.Tensor, logits: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:

@@ -26,7 +26,10 @@ from gdpo_bench.agent.options import TrainingOptions
 from gdpo_bench.agent.policy import Policy
 from gdpo_bench.agent.rollouts import Replies, Rollouts, Score, Tally, draw
 from gdpo_bench.agent.weights import Weights
-from gdpo_bench.core import GroupVectorEnv
+from gdpo_bench.core import GroupVectorEnv, RewardSpec
+
+_PENALTY = RewardSpec("kl_penalty", -1e12, 1e12)
+"""An estimate of a divergence may be negative."""
 
 
 @dataclass(eq=False)
@@ -50,7 +53,8 @@ class TrainingStep:
         options = self.options
         self.sampling, self.learning_rates = options.sampling, options.learning_rates()
         self.micro_batch = options.micro_batch
-        self.reference = self.policy.frozen() if options.kl_coefficient else None
+        self.specs = (*self.env.reward_specs, *([_PENALTY] if options.kl_reward_coefficient else ()))
+        self.reference = self.policy.frozen() if options.kl_coefficient or options.kl_reward_coefficient else None
         self.weights = self.weights_of(self.policy.model)
         betas = (options.adam_beta1, options.adam_beta2)
         self.optimizer = torch.optim.AdamW(
@@ -80,7 +84,7 @@ class TrainingStep:
         clock.append(time.perf_counter())
         rollouts = replies.scored(rewards())
         clock.append(time.perf_counter())
-        advantages = self.advantages(rollouts)
+        advantages = self.advantages(self.with_penalty(rollouts, own, reference))
         clock.append(time.perf_counter())
         learned = self.learn(Batch(rollouts, advantages, self.options, own, reference), step)
         clock.append(time.perf_counter())
@@ -117,11 +121,21 @@ class TrainingStep:
             self.normalizer,
             rollouts.scores.values,
             rollouts.groups,
-            specs=self.env.reward_specs,
+            specs=self.specs,
             weights=self.reward_weights,
             lengths=rollouts.lengths,
             applicable=rollouts.scores.applicable,
             failed=rollouts.scores.failed,
+        )
+
+    def with_penalty(self, rollouts: Rollouts, own: torch.Tensor | None, reference: torch.Tensor | None) -> Rollouts:
+        """The rollouts with their divergence from the reference policy as one more reward, where that is asked for."""
+        if reference is None or not self.options.kl_reward_coefficient:
+            return rollouts
+        old = rollouts.log_probs[:, 1:] if own is None else own
+        divergence = torch.where(rollouts.completion_mask[:, 1:], old - reference, 0.0).sum(1)
+        return rollouts.scored(
+            rollouts.scores.beside(-self.options.kl_reward_coefficient * divergence.double().numpy())
         )
 
     def learn(self, batch: Batch, step: int) -> Measures:
@@ -156,8 +170,12 @@ class TrainingStep:
     def one_pass(self, batch: Batch, rows: torch.Tensor, totals: Totals) -> Measures:
         """Forward, loss, backward."""
         columns = batch.columns(rows)
-        log_probs = self.policy.log_probs(batch.rollouts.token_ids[rows], columns, self.options.temperature)
-        loss, measures = minibatch_loss(log_probs, batch, rows, columns, totals)
+        tokens, entropy = batch.rollouts.token_ids[rows], None
+        if self.options.entropy_coefficient:
+            log_probs, entropy = self.policy.log_probs_and_entropy(tokens, columns, self.options.temperature)
+        else:
+            log_probs = self.policy.log_probs(tokens, columns, self.options.temperature)
+        loss, measures = minibatch_loss(log_probs, batch, rows, columns, totals, entropy=entropy)
         loss.backward()
         return measures
 

@@ -103,7 +103,7 @@ class Trainer:
             world: The processes that train together: each plays its share of the prompts, and the first one writes.
 
         Raises:
-            DeclarationError: The processes cannot share the prompts evenly.
+            DeclarationError: The processes cannot share the prompts evenly, or `max_prompt_tokens` leaves none.
             StateError: The normalizer has a state that checkpoints cannot hold.
         """
         if checkpoints:
@@ -111,6 +111,8 @@ class Trainer:
         self.policy, self.world = policy, world
         self.env, self.eval_env = (one.shard(world.rank, world.size) for one in (env, eval_env))
         self.options, self.seed = options, seed
+        if (limit := options.max_prompt_tokens) is not None:
+            self.env.keep_tasks(lambda task: len(policy.encode(env.text_env.messages(task))) <= limit)
         self.backend = backend or TransformersBackend(policy)
         self.checkpoints, self.checkpoint_every, self.open_log = checkpoints, checkpoint_every, open_log
         self.result = RunResult()

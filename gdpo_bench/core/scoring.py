@@ -64,6 +64,17 @@ class Scores:
         """The scores of some rollouts, by index or mask; what failed is still told of all."""
         return Scores(self.values[rows], self.raw[rows], self.applicable[rows], self.failed[rows], self.failures)
 
+    def beside(self, values: NDArray[np.float64]) -> Scores:
+        """These scores with one more reward (N,), which applies to every rollout."""
+        column, always = values[:, None], np.ones((len(values), 1), bool)
+        return Scores(
+            np.hstack([self.values, column]),
+            np.hstack([self.raw, column]),
+            np.hstack([self.applicable, always]),
+            np.hstack([self.failed, ~always]),
+            self.failures,
+        )
+
     def stack(self, others: Scores) -> Scores:
         """These rollouts' scores followed by the others'."""
         return Scores(

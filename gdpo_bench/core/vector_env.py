@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Generic
 
 import gymnasium as gym
@@ -74,6 +74,20 @@ class GroupVectorEnv(VectorEnv[tuple[str, ...], Replies, NDArray[Any]]):
         """Tasks that a reset draws for others, before and after its own."""
         self._queue: TaskQueue[Any] | None = None
         self._batch: EpisodeBatch | None = None
+
+    def keep_tasks(self, wanted: Callable[[Any], bool]) -> None:
+        """Draw only some of the tasks from now on; before the first reset.
+
+        Args:
+            wanted: Whether a task stays.
+
+        Raises:
+            DeclarationError: None does.
+        """
+        kept = [task for task in self.tasks if wanted(task)]
+        if not kept:
+            raise DeclarationError(f"{self.env_id}: none of {len(self.tasks)} tasks of split {self.split!r} is left.")
+        self.tasks = kept
 
     def shard(self, rank: int, size: int) -> GroupVectorEnv:
         """The part of one of several processes that play these P prompts together.

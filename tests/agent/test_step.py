@@ -13,7 +13,8 @@ from gdpo_bench.agent.options import TrainingOptions, learning_rate
 from gdpo_bench.agent.policy import Policy
 from gdpo_bench.agent.rollouts import Rollouts, Tally, concatenate
 from gdpo_bench.agent.step import TrainingStep
-from gdpo_bench.core import GroupVectorEnv, Task, TextEnv, reward
+from gdpo_bench.agent.trainer import Trainer
+from gdpo_bench.core import DeclarationError, GroupVectorEnv, Task, TextEnv, reward
 from gdpo_bench.core.scoring import Scores
 
 N, L = 6, 9
@@ -233,3 +234,73 @@ def test_rollouts_are_put_together_and_taken_apart(small_policy: Policy) -> None
     back = both.select(torch.arange(10) < 6)
     assert torch.equal(back.token_ids, first.token_ids)
     assert back.groups.tolist() == first.groups.tolist()
+
+
+def test_entropy_is_that_of_the_tempered_distribution_and_a_bonus_raises_it(small_policy: Policy) -> None:
+    rollouts = make_rollouts(small_policy)
+    columns = slice(0, L - 1)
+    with torch.no_grad():
+        log_probs, entropy = small_policy.log_probs_and_entropy(rollouts.token_ids, columns, 0.7)
+        logits = small_policy.model(rollouts.token_ids).logits[:, :-1] / 0.7
+    torch.testing.assert_close(entropy, torch.distributions.Categorical(logits=logits).entropy())
+    torch.testing.assert_close(log_probs, small_policy.log_probs(rollouts.token_ids, columns, 0.7))
+
+    def after(coefficient: float) -> float:
+        policy = copy.deepcopy(small_policy)
+        step = make_step(policy, entropy_coefficient=coefficient, aggregation="token_mean", learning_rate=1e-3)
+        measures = step.learn(Batch(rollouts, torch.zeros(N, dtype=torch.float64), step.options), 0)
+        assert ("entropy" in measures) is bool(coefficient)
+        with torch.no_grad():
+            return float(policy.log_probs_and_entropy(rollouts.token_ids, columns, 1.0)[1].mean())
+
+    assert after(0.0) < after(0.1)
+
+
+def test_divergence_in_the_reward_comes_off_what_grpo_adds_up(small_policy: Policy) -> None:
+    rollouts = make_rollouts(small_policy)
+    step = make_step(small_policy, kl_reward_coefficient=0.5)
+    step.normalizer = make_normalizer("grpo")
+    assert step.reference is not None
+    with torch.no_grad():
+        for weights in step.reference.model.parameters():
+            weights.mul_(0.9)
+    own, reference = step.log_probs(rollouts)
+    assert own is None
+    found = step.advantages(step.with_penalty(rollouts, own, reference))
+    mask = rollouts.completion_mask[:, 1:]
+    assert reference is not None
+    penalty = -0.5 * ((rollouts.log_probs[:, 1:] - reference) * mask).sum(1).double()
+    alone = copy.copy(step)
+    alone.specs = step.env.reward_specs
+    column = penalty[:, None].numpy()
+    only = Scores(column, column, applicable=np.ones((N, 1), bool), failed=np.zeros((N, 1), bool))
+    expected = alone.advantages(rollouts.scored(only))
+    assert found.abs().max() > 0.5
+    torch.testing.assert_close(found, expected)
+
+
+def test_prompts_that_are_too_long_are_not_trained_on(small_policy: Policy, vec: Any) -> None:
+    class Growing(TextEnv[Task]):
+        def tasks(self, split: str) -> list[Task]:
+            return [Task("9" * n) for n in range(1, 9)]
+
+        @reward(low=0, high=1)
+        def any(self, task: Task, reply: str) -> float:
+            return float(bool(reply))
+
+    def trainer(limit: int | None) -> Trainer:
+        options = OPTIONS.model_copy(update={"max_prompt_tokens": limit, "prompts": 4, "group_size": 2})
+        return Trainer(
+            small_policy,
+            vec(Growing, 4, 2, "train"),
+            vec(Growing, 2, 1, "eval"),
+            normalizer=make_normalizer("grpo"),
+            options=options,
+            weights={},
+            seed=0,
+        )
+
+    assert [len(task.prompt) for task in trainer(4).env.tasks] == [1, 2, 3, 4]
+    assert len(trainer(None).env.tasks) == len(trainer(4).eval_env.tasks) == 8
+    with pytest.raises(DeclarationError, match="none of 8 tasks of split 'train' is left"):
+        trainer(0)

@@ -69,6 +69,11 @@ def test_the_papers_presets_name_what_there_is_and_ask_for_a_gpu(name: str, monk
         plan(job)
 
 
+def test_kl_in_the_reward_excludes_dynamic_sampling() -> None:
+    with pytest.raises(JobError, match="kl_reward_coefficient and dynamic_sampling exclude each other"):
+        check({"envs": [ENV], "training": {"kl_reward_coefficient": 0.1, "dynamic_sampling": True}})
+
+
 def test_default_preset_is_the_documented_comparison() -> None:
     job = Job.load("default")
     assert [choice.id for choice in job.envs] == ["gdpo/ToolCallingMini-v1", ENV, "gdpo/CodingMini-v1"]
@@ -472,7 +477,9 @@ def test_an_environment_that_holds_nothing_out_is_refused(monkeypatch: pytest.Mo
 
 def test_an_entry_names_no_option_that_older_ones_could_not_unless_it_departs() -> None:
     plain, said = said_options(TrainingOptions()), TrainingOptions().model_dump(mode="json")
-    assert said == plain | {"eval_samples": 1}
+    younger = {"max_prompt_tokens": None, "kl_reward_coefficient": 0.0, "entropy_coefficient": 0.0}
+    assert said == plain | {"eval_samples": 1} | younger
+    assert not younger.keys() & plain.keys()
     assert plain["eval_temperature"] is None  # what is absent is still named
     assert said_options(TrainingOptions(eval_samples=2))["eval_samples"] == 2
 

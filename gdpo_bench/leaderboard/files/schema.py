@@ -48,9 +48,17 @@ YOUNGER_OPTIONS = {
     "eval_top_k": 0,
     "eval_min_p": 0.0,
     "eval_samples": 1,
+    "max_prompt_tokens": None,
+    "kl_reward_coefficient": 0.0,
+    "entropy_coefficient": 0.0,
 }
 """Training option → its value in runs of entries that are older than it and do not name it."""
-UNSAID_OPTIONS = {"eval_samples": 1}
+UNSAID_OPTIONS = {
+    "eval_samples": 1,
+    "max_prompt_tokens": None,
+    "kl_reward_coefficient": 0.0,
+    "entropy_coefficient": 0.0,
+}
 """Training option → the value at which entries do not name it, so that the same runs keep their ids."""
 _TOLERANCE = 1e-9
 """Slack of a mean on the range of what it averages."""
