@@ -60,7 +60,7 @@ def grow(out: Path, count: int, board: Path = BOARD) -> list[Path]:
         count: Entries.
         board: What is copied.
     """
-    known = Board.read(board).entries.values()
+    known = Board.read(board).current()
     files = []
     for original, copy in copies([entry for entry in known if entry.sidecar is not None], count):
         file = entry_path(copy, out)
