@@ -134,7 +134,9 @@ class CTWA:
             advantages = advantages.masked_fill(outliers, 0.0)
             there = ~outliers.unsqueeze(2) if rewards.present is None else rewards.present & ~outliers.unsqueeze(2)
             rewards = Blocks(rewards.values.masked_fill(~there, 0.0), groups, batch.dtype, there)
-        centred = centre(rewards)
+        # Advantages of a whole group add up to 0, so that its covariance needs no second mean.
+        whole = self.statistic == "covariance" and (rewards.present is None or rewards.everything)
+        centred = rewards.values if whole else centre(rewards)
         counts = torch.as_tensor(rewards.counts, device=centred.device, dtype=centred.dtype)
         found = groups.total(advantages.unsqueeze(2) * centred) / counts
         counted = (counts >= 2).expand_as(found)

@@ -52,6 +52,8 @@ class RVPO:
     """A reward whose scorer failed."""
     statistics: Statistics = "float64"
     """Precision of all arithmetic."""
+    batch_norm: bool = True
+    """Whiten over the whole batch."""
     scope: Scope = "sequence"
     """What whitening counts once: a rollout, a token, or a rollout within its own group."""
     whitening_eps: float | None = None
@@ -70,6 +72,8 @@ class RVPO:
 
     def idle(self) -> tuple[str, ...]:
         """Options without effect beside the others."""
+        if not self.batch_norm:
+            return ("scope", "whitening_eps", "eps_in_root", "whiten_absent")
         return ("eps_in_root",) if self.scope == "group" else ()
 
     def check_rewards(self, specs: Sequence[RewardSpec], weights: Mapping[str, float]) -> None:
@@ -87,6 +91,8 @@ class RVPO:
         per_reward = standardize(rewards, eps=self.eps, ddof=self.ddof, singleton=self.singleton, overwrite=True)
         size = float(per_reward.abs().mean())
         found = batch.grouping.restore(self._soft_minimum(per_reward, rewards, batch.weights.to(per_reward.dtype)))
+        if not self.batch_norm:
+            return found
         if float(found.max() - found.min()) <= CANCELLED * size:
             return torch.zeros_like(found)
         return whiten(

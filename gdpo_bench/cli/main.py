@@ -12,7 +12,7 @@ from gdpo_bench.cli.envs import check, envs, new
 from gdpo_bench.cli.exits import run_cli
 from gdpo_bench.cli.help import add_commands
 from gdpo_bench.cli.leaderboard import build_app as leaderboard_app
-from gdpo_bench.cli.normalizers import collapse, conformance, normalizers
+from gdpo_bench.cli.normalizers import atlas, collapse, conformance, normalizers
 from gdpo_bench.cli.policies import policies
 from gdpo_bench.cli.run import run
 from gdpo_bench.cli.sandbox import build_app as sandbox_app
@@ -27,7 +27,7 @@ def build_app() -> SubcommandApp:
     add_commands(app, run)
     leaderboard = "Check, compare, file and reproduce leaderboard entries."
     app.command(leaderboard_app(), name="leaderboard", help=leaderboard)
-    add_commands(app, envs, new, check, normalizers, policies, conformance, collapse, simulate)
+    add_commands(app, envs, new, check, normalizers, policies, conformance, atlas, collapse, simulate)
     app.command(sandbox_app(), name="sandbox", help="Run programs in Docker; build and test the sandbox.")
     return app
 

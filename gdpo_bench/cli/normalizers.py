@@ -48,6 +48,39 @@ def collapse(
     print(f"\nPicture: {out}")
 
 
+def atlas(
+    target: tyro.conf.Positional[str | None] = None, /, *, examples: int = 200, markdown: Path | None = None
+) -> None:
+    """Show the smallest batches on which properties of an advantage estimator fall, with their advantages.
+
+    Args:
+        target: A normalizer, perhaps with options (grpo:preset=nemo-rl@0.7), or module:function for your own, which is
+            called as by `gdpo-bench conformance`. Without it, all of ours and what frameworks compute: takes minutes.
+        examples: Cases to try for each property.
+        markdown: Write all into this Markdown file's generated section.
+    """
+    _need_hypothesis("The atlas")
+    from gdpo_bench.conformance.atlas import as_markdown, falls, page  # noqa: PLC0415
+    from gdpo_bench.conformance.report import write_section  # noqa: PLC0415
+
+    if target is not None:
+        print(page(target, falls(target, examples=examples)))
+        return
+    sections = []
+    for section in as_markdown():
+        print(section, flush=True)
+        sections.append(section)
+    if markdown is not None:
+        write_section(markdown, "atlas", "\n".join(sections))
+
+
+def _need_hypothesis(what: str) -> None:
+    try:
+        import hypothesis  # noqa: F401, PLC0415
+    except ModuleNotFoundError as error:
+        raise GdpoBenchError(f"{what} needs hypothesis: pip install 'gdpo-bench[conformance]'.") from error
+
+
 def conformance(
     targets: tyro.conf.Positional[tuple[str, ...]] = (),
     *,
@@ -78,12 +111,7 @@ def conformance(
     """
     if examples < 1:
         raise GdpoBenchError(f"--examples must be at least 1; got {examples}.")
-    try:
-        import hypothesis  # noqa: F401, PLC0415
-    except ModuleNotFoundError as error:
-        raise GdpoBenchError(
-            "The conformance suite needs hypothesis: pip install 'gdpo-bench[conformance]'."
-        ) from error
+    _need_hypothesis("The conformance suite")
     from gdpo_bench.conformance import CLAIMED, EXCEPTIONS, CannotCallError, examine_all, implementation  # noqa: PLC0415
     from gdpo_bench.conformance.report import (  # noqa: PLC0415
         as_junit,

@@ -78,12 +78,14 @@ class Case:
         lines = [f"rewards = {self.rewards}", f"groups = {self.groups}"]
         if any(weight != 1 for weight in self.weights):
             lines.append(f"weights = {self.weights}")
-        if len(set(self.lengths)) > 1:
+        if any(length != 10 for length in self.lengths):
             lines.append(f"lengths = {self.lengths}")
         if self.applicable is not None:
             lines.append(f"applicable = {self.applicable}")
         if self.failed is not None:
             lines.append(f"failed = {self.failed}")
+        if self.highs is not None:
+            lines.append(f"highs = {self.highs}")
         if self.dtype != torch.float64:
             lines.append(f"dtype = {self.dtype}")
         return "\n".join(lines)

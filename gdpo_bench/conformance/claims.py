@@ -144,6 +144,7 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     | _UNDIVIDED
     | {
         "bounded-trade-off": "rewards of different scale that trade off leave a sum, and correlations that add up to 0",
+        "bounded-odd-one-out": "two rewards of equal fellows trade off perfectly where one rises and one falls",
     },
     "gdpo_corr": _WHITENED
     | {

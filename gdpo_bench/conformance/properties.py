@@ -335,6 +335,25 @@ def _(run: Implementation, case: Case) -> str | None:
     return None if bool((found.abs() <= LARGEST).all()) else f"advantages {_show(found)}"
 
 
+@st.composite
+def _one_odd(draw: st.DrawFn) -> Case:
+    case = draw(batches(groups=(1, 1), sizes=(3, 9), dtypes=(torch.float64, torch.float32)))
+    vector = draw(st.lists(st.sampled_from((0.35, 0.9, 1.0, 2.2)), min_size=case.k, max_size=case.k))
+    return replace(case, rewards=[case.rewards[0], *[vector] * (len(case.groups) - 1)])
+
+
+@_property(
+    "bounded-odd-one-out",
+    "A rollout beside equal fellows gives no advantage beyond 100, also for constants like 0.35 and in float32.",
+    "The spread of equal fellows is rounding noise: who divides by it lets one rollout end a run.",
+    _one_odd(),
+    Case([[0.0]] + [[0.35]] * 7, [0] * 8, [1.0], [10] * 8, dtype=torch.float32),
+)
+def _(run: Implementation, case: Case) -> str | None:
+    found = run(case)
+    return None if bool((found.abs() <= LARGEST).all()) else f"advantages {_show(found)}"
+
+
 _SCALE = 1000.0
 
 
