@@ -13,11 +13,10 @@ import gymnasium as gym
 import pytest
 
 from gdpo_bench.advantages import NormalizerOutputError
-from gdpo_bench.agent.errors import ContextError
+from gdpo_bench.agent.errors import ContextError, ScorerFailuresError
 from gdpo_bench.agent.metrics import MissingLoggerError
 from gdpo_bench.cli.main import main
 from gdpo_bench.core import DeclarationError, make_env, registry
-from gdpo_bench.core.scoring import ScorerFailuresError
 from gdpo_bench.jobs import replay
 from gdpo_bench.jobs.job import JobError, check
 from gdpo_bench.jobs.plan import plan
