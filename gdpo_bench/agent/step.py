@@ -18,7 +18,7 @@ import torch
 from gdpo_bench.advantages import Normalizer, compute_advantages
 from gdpo_bench.agent.backends.protocol import RolloutBackend
 from gdpo_bench.agent.dynamic_sampling import draw_with_signal
-from gdpo_bench.agent.errors import DivergedError
+from gdpo_bench.agent.errors import DivergedError, OutOfMemoryError
 from gdpo_bench.agent.language_model import CausalLM
 from gdpo_bench.agent.loss import Batch, Measures, Totals, added, minibatch_loss
 from gdpo_bench.agent.memory import smaller
@@ -184,7 +184,13 @@ class TrainingStep:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         norm = torch.nn.utils.clip_grad_norm_(self.weights.trained, self.options.max_grad_norm)
-        self.optimizer.step()
+        try:
+            self.optimizer.step()
+        except torch.OutOfMemoryError as error:  # its moments take twice the weights' memory, from the first step on
+            raise OutOfMemoryError(
+                "The optimizer's state does not fit into memory beside the policy; choose a smaller policy, adapters "
+                "(lora_rank=16), or a larger GPU."
+            ) from error
         return norm
 
     def shuffled(self, count: int) -> torch.Tensor:

@@ -12,7 +12,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from gdpo_bench.agent.backends.protocol import Sampling
 from gdpo_bench.agent.backends.transformers import TransformersBackend
 from gdpo_bench.agent.backends.weight_sync import whole_weights
-from gdpo_bench.agent.errors import ContextError
+from gdpo_bench.agent.errors import ContextError, OutOfMemoryError
 from gdpo_bench.agent.options import PretrainedConfig
 from gdpo_bench.agent.policies import pretrained
 from gdpo_bench.agent.policies.embedded import build_policy
@@ -260,3 +260,12 @@ def test_half_precision_draws_and_tells_log_probabilities_in_single(folder: Path
     drawn = TransformersBackend(policy).generate([[5, 6, 7], [8]], 2, Sampling(4), rng)
     assert len(drawn) == 4
     assert all(log_prob <= 0 for completion in drawn for log_prob in completion.log_probs)
+
+
+def test_a_gpu_that_is_too_small_for_the_policy_is_a_sentence(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: torch.nn.Module, device: str) -> torch.nn.Module:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+    monkeypatch.setattr(torch.nn.Module, "to", full)
+    with pytest.raises(OutOfMemoryError, match=r"policy hf:.*model0 does not fit into the memory.*lora_rank=16"):
+        load(folder)

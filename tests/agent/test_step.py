@@ -304,3 +304,15 @@ def test_prompts_that_are_too_long_are_not_trained_on(small_policy: Policy, vec:
     assert len(trainer(None).env.tasks) == len(trainer(4).eval_env.tasks) == 8
     with pytest.raises(DeclarationError, match="none of 8 tasks of split 'train' is left"):
         trainer(0)
+
+
+def test_memory_that_runs_out_in_the_optimizer_is_a_sentence(
+    small_policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*given: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    step = make_step(small_policy)
+    monkeypatch.setattr(step.optimizer, "step", full)
+    with pytest.raises(OutOfMemoryError, match="optimizer's state does not fit"):
+        step.learn(Batch(make_rollouts(small_policy), ADVANTAGES, step.options), 0)

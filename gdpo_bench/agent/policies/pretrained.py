@@ -14,6 +14,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from gdpo_bench.agent.errors import OutOfMemoryError
 from gdpo_bench.agent.language_model import CausalLM, Tokenizer
 from gdpo_bench.agent.options import PretrainedConfig
 from gdpo_bench.agent.policies.chat_template import template_options
@@ -95,6 +96,7 @@ def load_pretrained(config: PretrainedConfig, device: str) -> Policy:
     Raises:
         DataError: There is no such model, or it lacks a tokenizer or a chat template.
         GdpoBenchError: LoRA is asked for and peft is not installed.
+        OutOfMemoryError: The GPU is too small.
     """
     place = _place(config)
     tokenizer = _load_tokenizer(config, place)
@@ -119,7 +121,14 @@ def load_pretrained(config: PretrainedConfig, device: str) -> Policy:
             r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules=config.lora_targets, task_type="CAUSAL_LM"
         )
         model = peft.get_peft_model(loaded, lora)
-    return Policy(model.to(device), tokenizer, dtype == "mixed", config.chat_template_kwargs)
+    try:
+        moved = model.to(device)
+    except torch.OutOfMemoryError as error:
+        raise OutOfMemoryError(
+            f"The policy {config.name} does not fit into the memory of this GPU; choose a smaller one, {config.name}:"
+            "lora_rank=16, which keeps its weights in half precision, or --runtime device=cpu."
+        ) from error
+    return Policy(moved, tokenizer, dtype == "mixed", config.chat_template_kwargs)
 
 
 def origin(config: PretrainedConfig) -> dict[str, str]:
