@@ -41,7 +41,7 @@ def test_the_list_has_a_row_for_each_environment(capsys: pytest.CaptureFixture[s
     trained = {id: (row.family, row.trained_by, row.programs, row.data_state) for id, row in rows.items()}
     assert trained["gdpo/CodingMini-v1"] == ("coding", "mini", True, "made")
     assert trained["gdpo/ToolDialog-v0"] == ("tool dialog", "mini", False, "made")
-    assert trained["gdpo/GSM8K-v0"][:3] == ("math", "hf", False)
+    assert trained["gdpo/APPS-v0"][:3] == ("coding", "hf", True)
     assert trained["gdpo/HumanEval-v0"][:3] == ("coding", "eval", True)
     what = "Sums of three-digit numbers, answered as `<think>…</think><answer>…</answer>`."
     assert rows["gdpo/MathMini-v1"].what == what

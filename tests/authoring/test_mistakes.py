@@ -115,8 +115,8 @@ MISTAKES = {
         r"'short' is a coroutine function.* @reward\(…, batched=True\)",
     ),
     "name that is taken": (
-        {"short": "@reward(low=0, high=1)\ndef judged(self, task, reply):  # here\n    return 0"},
-        r"every environment has a 'judged' of its own.* another name",
+        {"short": "@reward(low=0, high=1)\ndef messages(self, task, reply):  # here\n    return 0"},
+        r"every environment has a 'messages' of its own.* another name",
     ),
     "gates in a circle": (
         {
