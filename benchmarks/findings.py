@@ -22,7 +22,6 @@ from gdpo_bench.agent.options import TrainingOptions
 from gdpo_bench.conformance.report import write_section
 from gdpo_bench.core.intervals import Bounds
 from gdpo_bench.leaderboard.compare.board import all_right_finals, changed_weights
-from gdpo_bench.leaderboard.compare.learning import ALL_RIGHT
 from gdpo_bench.leaderboard.compare.sign_flips import corrected
 from gdpo_bench.leaderboard.compare.statistics import (
     Estimate,
@@ -32,8 +31,9 @@ from gdpo_bench.leaderboard.compare.statistics import (
     judge,
     paired_difference,
 )
+from gdpo_bench.leaderboard.compare.tuning import tested
 from gdpo_bench.leaderboard.files.all_right import completed_from
-from gdpo_bench.leaderboard.files.schema import Entry, Seed
+from gdpo_bench.leaderboard.files.schema import ALL_RIGHT, Entry, Seed
 from gdpo_bench.leaderboard.files.store import ROOT, Board
 from gdpo_bench.leaderboard.show.table import estimate_text
 
@@ -65,7 +65,7 @@ class Results:
         """
         self.entries = [
             completed_from(entry, root)
-            for entry in Board.read(root).current()
+            for entry in tested(Board.read(root).current())
             if entry.track == "training" and entry.policy.name == "mini"
         ]
 

@@ -27,6 +27,7 @@ from gdpo_bench.leaderboard.files.attestation import Attestation, attestation_pr
 from gdpo_bench.leaderboard.files.entries import EntryError
 from gdpo_bench.leaderboard.files.history import broken_promises, committed_files, unchanged_files
 from gdpo_bench.leaderboard.files.legible import legible
+from gdpo_bench.leaderboard.files.plans import check_extension
 from gdpo_bench.leaderboard.files.schema import Entry, Track, json_schema_text
 from gdpo_bench.leaderboard.files.sidecar import sidecar_path
 from gdpo_bench.leaderboard.files.store import (
@@ -199,6 +200,8 @@ def submit(paths: tyro.conf.Positional[tuple[Path, ...]], root: Path = ROOT, sup
             raise EntryError(f"{file}: {_OLD_FORMAT}")
         found = read_measured(file, entry)
         measured.append(found if not supersede else Measured(superseding(entry, board), found.sidecar))
+    for one in measured:
+        check_extension(one.entry, board)
     new = {file: one.entry for file, one in zip(files, measured, strict=True)}
     known = {entry_path(entry, root): entry for entry in board.entries.values()}
     if problems := unshowable(known | new):

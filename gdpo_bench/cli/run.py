@@ -48,16 +48,17 @@ def run(
     out: Path = Path("runs"),
     data_dir: str | None = None,
     resume: bool = False,
+    block: int | None = None,
     engine: str = "local",
 ) -> int:
     """Train with each normalizer, compare, write entries.
 
     Args:
-        job: A job file (YAML) or a bundled preset: default, baselines, normalizers, bits, tiny; sweep-scale, sweep-
-            rarity, sweep-gates, sweep-group-size, sweep-rewards; real-small, real-tool, real-gsm8k, real-math; paper-
-            tool, paper-math, paper-code; authors-tool-grpo, authors-tool-gdpo, authors-gsm8k. Without it and without
-            options, `default` runs. Options given here replace those of the file; lists are separated by spaces or
-            commas.
+        job: A job file (YAML) or a bundled preset: default, baselines, normalizers, bits, tiny; answers; sweep-scale,
+            sweep-rarity, sweep-gates, sweep-group-size, sweep-rewards; real-small, real-tool, real-gsm8k, real-math;
+            paper-tool, paper-math, paper-code; authors-tool-grpo, authors-tool-gdpo, authors-gsm8k. Without it and
+            without options, `default` runs. Options given here replace those of the file; lists are separated by
+            spaces or commas.
         envs: Environment ids, with options: gdpo/ToolCallingMini-v1:format_rate=0.04.
         normalizers: Names, with options: gdpo:eps=1e-4, or module:function of your own.
         seeds: Seeds of the runs; warm_start:rl for another warm start than 0.
@@ -72,6 +73,7 @@ def run(
         out: Folder for run folders.
         data_dir: Folder with data sets, laid out as the environments' documentation says.
         resume: Go on with the newest unfinished run of the same job.
+        block: At most so many runs now; --resume goes on with the next.
         engine: Where runs take place: local (the cores of this machine), ray (RAY_ADDRESS, or Ray on this
             machine), or ray:ADDRESS, with options: ray:10.0.0.1:6379:gpus=1,retries=5.
 
@@ -110,7 +112,7 @@ def run(
         console.print(found, markup=False)
     folder = folder or RunFolder.create(out, chosen)
     with interruptible(f"What is finished is kept in {folder.path}. The same command with --resume goes on."):
-        measured, failed = train(planned, folder, _command(), console, place)
+        measured, failed = train(planned, folder, _command(), console, place, block=block)
     _write_report(measured, folder, console)
     if failed:
         print(f"{failed} runs failed; the others are in {folder.path}. --resume tries again.", file=sys.stderr)
@@ -145,9 +147,10 @@ def _write_report(measured: Sequence[Measured], folder: RunFolder, console: Cons
     """Write a job's entries, `curves.png` and `table.txt` into its folder, and show the table."""
     from gdpo_bench.jobs.report import show_and_keep  # noqa: PLC0415
     from gdpo_bench.leaderboard.compare.sign_flips import LEAST_UNITS  # noqa: PLC0415
+    from gdpo_bench.leaderboard.compare.tuning import tested, tuned_settings  # noqa: PLC0415
     from gdpo_bench.leaderboard.files.all_right import completed  # noqa: PLC0415
     from gdpo_bench.leaderboard.files.store import RUN_FOLDER, write_measured  # noqa: PLC0415
-    from gdpo_bench.leaderboard.show.plots import plot_curves  # noqa: PLC0415
+    from gdpo_bench.leaderboard.show.plots import plot_curves, plot_tuning  # noqa: PLC0415
     from gdpo_bench.leaderboard.show.sentences import never_varied, outcome_sentences  # noqa: PLC0415
     from gdpo_bench.leaderboard.show.table import render_results  # noqa: PLC0415
 
@@ -157,9 +160,12 @@ def _write_report(measured: Sequence[Measured], folder: RunFolder, console: Cons
     if not entries:
         return
     show_and_keep(render_results(entries), folder.path / "table.txt", console)
-    if any(entry.track == "training" for entry in entries):
+    if any(entry.track == "training" for entry in tested(entries)):
         plot_curves(entries, folder.path / "curves.png")
         console.print(f"Learning curves: {folder.path / 'curves.png'}", soft_wrap=True, markup=False)
+    if tuned_settings(entries):
+        plot_tuning(entries, folder.path / "tuning.png")
+        console.print(f"Over learning rates: {folder.path / 'tuning.png'}", soft_wrap=True, markup=False)
     sentences = outcome_sentences(entries)
     for sentence in sentences:
         console.print(sentence, soft_wrap=True, markup=False, highlight=False)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter
@@ -57,6 +58,10 @@ class RunFolder:
             write_atomically(path / "job.yaml", text)
             return cls(path)
         raise JobError(f"{out} holds too many runs of this job; clear it, or choose another with --out.")
+
+    def declare(self, declared: dict[str, Any]) -> None:
+        """Keep the plan, before its first run."""
+        write_atomically(self.path / "plan.json", json.dumps(declared, indent=1, sort_keys=True) + "\n")
 
     @classmethod
     def newest(cls, out: Path, job: Job) -> RunFolder | None:

@@ -12,6 +12,7 @@ from pydantic import (
     Field,
     JsonValue,
     NonNegativeInt,
+    PositiveFloat,
     PositiveInt,
     TypeAdapter,
     ValidationError,
@@ -20,7 +21,7 @@ from pydantic import (
 )
 
 from gdpo_bench.advantages.choice import NormalizerChoice
-from gdpo_bench.agent.options import TrainingOptions
+from gdpo_bench.agent.options import EMBEDDED_CONFIGS, TrainingOptions
 from gdpo_bench.core import yaml
 from gdpo_bench.core.choices import choice_fields
 from gdpo_bench.core.errors import GdpoBenchError, UnknownNameError
@@ -99,6 +100,39 @@ class JobEnv(EnvChoice):
         return super().label + options_suffix(self.training)
 
 
+_SAME_FOR_ALL = ("steps", "prompts", "group_size", "max_new_tokens", "temperature", "dynamic_sampling", "max_draws")
+"""Training options that decide what a run costs or learns from: no normalizer has its own. Nor of evaluations."""
+
+
+class JobNormalizer(NormalizerChoice):
+    """A normalizer of a job, perhaps with training options of its own."""
+
+    training: dict[str, JsonValue] = Field(default_factory=dict)
+    """Training options that differ from the job's with this normalizer: how it learns, not how much or on what."""
+
+    @field_validator("training", mode="after")
+    @classmethod
+    def _is_its_own(cls, training: dict[str, Any]) -> dict[str, Any]:
+        try:
+            read_options(TrainingOptions, "training", training)
+        except GdpoBenchError as error:
+            raise ValueError(str(error)) from error
+        for name in training:
+            if name in _SAME_FOR_ALL or name.startswith("eval_"):
+                raise ValueError(f"{name} must be the same for all normalizers: set it under the job's training")
+        return training
+
+    @property
+    def plain(self) -> NormalizerChoice:
+        """Without training options."""
+        return NormalizerChoice.model_validate(self.model_dump(exclude={"training"}))
+
+    @property
+    def label(self) -> str:
+        """The normalizer with its options, those of its training included."""
+        return super().label + options_suffix(self.training)
+
+
 class SeedPair(StrictModel):
     """What a run's randomness comes from."""
 
@@ -125,6 +159,24 @@ class SeedPair(StrictModel):
         return f"{self.warm_start}:{self.rl}"
 
 
+class Tuning(StrictModel):
+    """How every normalizer is tuned, said before anything is run: each gets the same number of trials.
+
+    A trial is a learning rate with a set of the normalizer's own options. Each is run on the tuning seeds, where the
+    target decides, and on the job's seeds, which say what came of it; so the whole curve can be reported.
+    """
+
+    learning_rates: tuple[PositiveFloat, ...] = Field(min_length=1)
+    """The grid."""
+    options: dict[str, tuple[Options, ...]] = Field(default_factory=dict)
+    """Normalizer → sets of its own options, each tried with each learning rate; others are tried as they are."""
+    seeds: tuple[SeedPair, ...] = Field(min_length=1)
+    """Seeds that choose. None of them, nor its warm start, may be among the job's seeds."""
+    target: str = "all right"
+    """What decides, by its mean final value over the tuning seeds: a reward, or `all right`, the share of replies that
+    are right in every reward."""
+
+
 class RuntimeOptions(StrictModel):
     """How runs are carried out; nothing here is meant to change a number."""
 
@@ -147,8 +199,8 @@ class Job(StrictModel):
     """Names the run folder."""
     envs: tuple[JobEnv, ...] = Field(min_length=1)
     """`gdpo/MathMini-v1`, or `{id, options, training}`, the last with training options for this one."""
-    normalizers: tuple[NormalizerChoice, ...] = Field(default=("grpo", "gdpo"), min_length=1, validate_default=True)
-    """`gdpo`, `gdpo:eps=1e-4`, or `{normalizer, options, weights}`."""
+    normalizers: tuple[JobNormalizer, ...] = Field(default=("grpo", "gdpo"), min_length=1, validate_default=True)
+    """`gdpo`, `gdpo:eps=1e-4`, or `{normalizer, options, weights, training}`, the last with training options for it."""
     seeds: tuple[SeedPair, ...] = Field(default=(0, 1, 2), min_length=1, validate_default=True)
     """A number, `warm_start:rl`, or `{warm_start, rl}`."""
     policy: str = "mini"
@@ -160,6 +212,12 @@ class Job(StrictModel):
     """What draws completions in training: `transformers`, or `vllm` (`vllm:gpu_memory_utilization=0.3` sets
     options)."""
     training: TrainingOptions = TrainingOptions()
+    tuning: Tuning | None = None
+    """How normalizers are tuned: `{learning_rates, options, seeds, target}`."""
+    horizons: tuple[PositiveInt, ...] = ()
+    """Steps at which tables compare, such as 40 and 120, from the curves of the same runs; the end by default."""
+    extends: str | None = Field(default=None, pattern=r"^[0-9a-f]{16}$")
+    """Hash of the plan that this one goes on with after its results were seen, as by more seeds."""
     suites: tuple[EnvChoice, ...] = ()
     """Environments on whose held-out split each trained policy is measured at the end, on every task."""
     runtime: RuntimeOptions = RuntimeOptions()
@@ -194,6 +252,67 @@ class Job(StrictModel):
             if meant[i] in meant[:i]:
                 raise ValueError(f"envs.{i}: {env.label} is trained in the same way as another one")
         return self
+
+    @model_validator(mode="after")
+    def _tunes_fairly(self) -> Self:
+        tuning = self.tuning
+        if tuning is None:
+            return self
+        names = [choice.normalizer for choice in self.normalizers]
+        if unknown := sorted(set(tuning.options) - set(names)):
+            raise ValueError(f"tuning.options: {unknown[0]!r} is none of this job's normalizers: {', '.join(names)}")
+        trials = {choice.label: len(self.trials(choice)) for choice in self.normalizers}
+        if len(set(trials.values())) > 1:
+            told = ", ".join(f"{label} {count}" for label, count in trials.items())
+            raise ValueError(f"tuning: every normalizer must have the same number of trials; got {told}")
+        starts = self.policy.partition(":")[0] in EMBEDDED_CONFIGS or "warm_start_steps" in self.policy
+        for seed in tuning.seeds:
+            if any(seed == test or (starts and seed.warm_start == test.warm_start) for test in self.seeds):
+                what = f"warm start {seed.warm_start}" if starts else f"seed {seed.label}"
+                raise ValueError(
+                    f"tuning.seeds: {what} is tested on as well; what chooses must not be what is measured"
+                )
+        if any("learning_rate" in choice.training for choice in self.normalizers):
+            raise ValueError("tuning.learning_rates and a learning rate of a normalizer's own exclude each other")
+        return self
+
+    @model_validator(mode="after")
+    def _horizons_are_evaluated(self) -> Self:
+        for env in self.envs if self.horizons else ():
+            training = self.training_on(env)
+            for step in self.horizons:
+                if step > training.steps or (step % training.eval_every and step != training.steps):
+                    raise ValueError(
+                        f"horizons: nothing is evaluated after step {step}; runs have {training.steps} steps, with an "
+                        f"evaluation every {training.eval_every}"
+                    )
+        return self
+
+    def trials(self, choice: JobNormalizer) -> tuple[JobNormalizer, ...]:
+        """What is tried of a normalizer: itself, where nothing is tuned."""
+        if self.tuning is None:
+            return (choice,)
+        return tuple(
+            choice.model_copy(
+                update={"options": choice.options | own, "training": choice.training | {"learning_rate": rate}}
+            )
+            for own in self.tuning.options.get(choice.normalizer, ({},))
+            for rate in self.tuning.learning_rates
+        )
+
+    @property
+    def all_seeds(self) -> tuple[SeedPair, ...]:
+        """Tuning seeds, then the others."""
+        return (*(self.tuning.seeds if self.tuning else ()), *self.seeds)
+
+    @property
+    def declared(self) -> dict[str, Any] | None:
+        """What a plan declares before results exist, as JSON; None for a job that neither tunes nor names horizons."""
+        if self.tuning is None and not self.horizons and self.extends is None:
+            return None
+        said = ("envs", "normalizers", "seeds", "policy", "rollout", "training", "tuning", "horizons", "extends")
+        clusters = len({seed.warm_start for seed in self.seeds}) if self.tuning else len(self.seeds)
+        return self.model_dump(mode="json", include=set(said)) | {"clusters": clusters}
 
     def training_on(self, env: JobEnv) -> TrainingOptions:
         """The training options that hold for one of the environments."""
@@ -291,10 +410,11 @@ def _told(problem: Any) -> str:
 def _fields_at(loc: tuple[Any, ...]) -> list[str]:
     places: dict[str, type[BaseModel]] = {
         "envs": JobEnv,
-        "normalizers": NormalizerChoice,
+        "normalizers": JobNormalizer,
         "seeds": SeedPair,
         "training": TrainingOptions,
         "suites": EnvChoice,
         "runtime": RuntimeOptions,
+        "tuning": Tuning,
     }
     return list((places[loc[0]] if loc else Job).model_fields)

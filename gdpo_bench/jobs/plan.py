@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from gdpo_bench.advantages import DomainError, Normalizer, make_normalizer, normalizer_options
-from gdpo_bench.advantages.choice import NormalizerChoice
 from gdpo_bench.advantages.state import check_state_is_offered
 from gdpo_bench.agent.backends.vllm_options import VLLMOptions
 from gdpo_bench.agent.completions import check_completions
@@ -24,12 +23,13 @@ from gdpo_bench.core.env import tasks_of
 from gdpo_bench.core.foreign import blaming
 from gdpo_bench.core.schedules import Schedule, ever_counts, starting_weights
 from gdpo_bench.jobs.conversations import conversations
-from gdpo_bench.jobs.job import EnvChoice, Job, JobError
+from gdpo_bench.jobs.job import EnvChoice, Job, JobError, JobNormalizer
 from gdpo_bench.jobs.policy import EVAL_SPLIT, TRAIN_SPLIT, PolicyChoice, parse_policy, parse_rollout
 from gdpo_bench.jobs.preflight import absent_rewards, check_demonstrations, try_normalizer
 from gdpo_bench.jobs.record_size import check_record_size
 from gdpo_bench.jobs.room import check_prompts, embedded_room, pretrained_room
 from gdpo_bench.leaderboard import Environment, NormalizerConfig
+from gdpo_bench.leaderboard.files.schema import ALL_RIGHT
 
 WARM_START_ENVS = ("gdpo/CodingMini-v1", "gdpo/MathMini-v1", "gdpo/ToolCallingMini-v1")
 """The embedded policy always imitates all of these, so that jobs on one of them share a warm start."""
@@ -58,7 +58,7 @@ class PlannedEnv:
 class PlannedNormalizer:
     """A normalizer of the job, made and described."""
 
-    choice: NormalizerChoice
+    choice: JobNormalizer
     normalizer: Normalizer
     options: dict[str, Any]
 
@@ -107,9 +107,16 @@ class Plan:
     imitated: tuple[EnvChoice, ...] | None = None
     """Whose demonstrations the policy imitates, where that does not follow from the job."""
 
-    def division(self, env: PlannedEnv) -> Literal["closed", "open"]:
+    def training(self, env: PlannedEnv, normalizer: PlannedNormalizer) -> TrainingOptions:
+        """The training options of a pair."""
+        return TrainingOptions.model_validate(env.training.model_dump() | normalizer.choice.training)
+
+    def division(self, env: PlannedEnv, normalizer: PlannedNormalizer) -> Literal["closed", "open"]:
         """`closed` if only environment and normalizer depart from the benchmark's defaults."""
-        defaults = env.training == TrainingOptions() and self.policy.config in (None, *EMBEDDED_CONFIGS.values())
+        defaults = self.training(env, normalizer) == TrainingOptions() and self.policy.config in (
+            None,
+            *EMBEDDED_CONFIGS.values(),
+        )
         return "closed" if defaults else "open"
 
     def warm_start_envs(self, env: PlannedEnv) -> tuple[EnvChoice, ...]:
@@ -159,7 +166,7 @@ def plan(job: Job) -> Plan:
     pretrained = None
     if isinstance(policy.config, PretrainedConfig):
         pretrained = check_pretrained(policy.config)
-        if any(seed.warm_start for seed in job.seeds) and not policy.imitates:
+        if any(seed.warm_start for seed in job.all_seeds) and not policy.imitates:
             raise JobError(
                 f"The policy {policy.name} begins as it is given, so seeds are numbers, not pairs; "
                 f"{policy.name}:warm_start_steps=120 gives it a warm start."
@@ -168,7 +175,8 @@ def plan(job: Job) -> Plan:
         PlannedNormalizer(
             choice, choice.make(), normalizer_options(make_normalizer(choice.normalizer, **choice.options))
         )
-        for choice in job.normalizers
+        for named in job.normalizers
+        for choice in job.trials(named)
     )
     if job.runtime.checkpoint_every:
         for one in normalizers:
@@ -180,6 +188,7 @@ def plan(job: Job) -> Plan:
             for roles in sorted(conversations(env.env, env.tasks)):
                 check_conversation(pretrained[0], roles, env.choice.id)
     _check_weights(normalizers, envs)
+    _check_target(job, envs)
     pairs, outside = _pairs(envs, normalizers)
     _try_normalizers(pairs, policy)
     records = [check_record_size(env.label, env.specs, env.training, len(job.seeds)) for env in envs if policy.trained]
@@ -199,6 +208,13 @@ def plan(job: Job) -> Plan:
 
 def _listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+def _check_target(job: Job, envs: Sequence[PlannedEnv]) -> None:
+    for env in envs if job.tuning else ():
+        known = [ALL_RIGHT, *(reward.name for reward in env.specs)]
+        if job.tuning and job.tuning.target not in known:
+            raise UnknownNameError(f"target of tuning on {env.label}", job.tuning.target, known)
 
 
 def _check_weights(normalizers: Sequence[PlannedNormalizer], envs: Sequence[PlannedEnv]) -> None:
@@ -234,7 +250,7 @@ def _undemonstrated(plan: Plan) -> tuple[str, ...]:
     """Ids of environments without demonstrations; those of the others are drawn, as warm starts will."""
     config = plan.policy.config
     assert config is not None
-    seeds = dict.fromkeys(seed.warm_start for seed in plan.job.seeds)
+    seeds = dict.fromkeys(seed.warm_start for seed in plan.job.all_seeds)
     without: list[str] = []
     for env in plan.envs:
         id, share = env.description.id, math.ceil(config.warm_start_examples / len(plan.warm_start_envs(env)))

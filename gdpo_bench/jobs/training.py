@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from rich.console import Console
@@ -32,7 +32,7 @@ from gdpo_bench.jobs.start import Pretrained, WarmStarted, WarmStartTask
 from gdpo_bench.jobs.work import Engine
 from gdpo_bench.leaderboard import Curve, PolicyConfig, Seed, SeedResult, collect_provenance, make_entry
 from gdpo_bench.leaderboard.files.provenance import rollout_engine
-from gdpo_bench.leaderboard.files.schema import UNSAID_OPTIONS
+from gdpo_bench.leaderboard.files.schema import UNSAID_OPTIONS, PlanReference
 from gdpo_bench.leaderboard.files.sidecar import Sidecar, SidecarRun
 from gdpo_bench.leaderboard.files.store import Measured
 
@@ -59,6 +59,8 @@ def train(
     command: str,
     console: Console,
     engine: EngineChoice = EngineChoice(),  # noqa: B008 (frozen)
+    *,
+    block: int | None = None,
 ) -> tuple[list[Measured], int]:
     """Train all runs that the folder does not hold yet.
 
@@ -68,6 +70,7 @@ def train(
         command: What repeats the job, for the entries.
         console: Shows progress.
         engine: Where the runs take place.
+        block: At most so many runs now; all if absent.
 
     Returns:
         An entry with its sidecar for each environment × normalizer whose seeds are all finished, and how many
@@ -84,11 +87,17 @@ def train(
         )
     for sentence in plan.warm_start_sentences():
         console.print(sentence, style="dim", markup=False, highlight=False)
+    if (declared := plan.job.declared) is not None:
+        folder.declare(declared)
+        console.print(f"Plan {content_hash(declared)}, declared before anything was run.", highlight=False)
     with folder.locked() if current_world().is_first else nullcontext(), _start(engine, plan) as running:
         runs = list(_planned_runs(plan, folder, _policies(plan, running, console)))
         missing = [run.task for run in runs if folder.load(run.task) is None]
         if len(missing) < len(runs):
             console.print(f"{len(runs) - len(missing)} of {len(runs)} runs are finished already.")
+        left, missing = len(missing), missing[:block]
+        if len(missing) < left:
+            console.print(f"{len(missing)} of the {left} runs that are left are done now; --resume goes on.")
 
         def finished(i: int, record: RunRecord) -> None:
             folder.save(missing[i], record)
@@ -120,7 +129,7 @@ def _start(choice: EngineChoice, plan: Plan) -> Engine:
         from gdpo_bench.jobs.engines.ray import RayEngine  # noqa: PLC0415 (an optional dependency)
 
         return RayEngine(choice.address, choice.ray)
-    runs = len(plan.pairs) * len(plan.job.seeds)
+    runs = len(plan.pairs) * len(plan.job.all_seeds)
     if plan.device == "cuda":
         gpus = visible_gpus()
         return LocalEngine(min(len(gpus), runs), gpus)
@@ -164,7 +173,7 @@ def _policies(plan: Plan, engine: Engine, console: Console) -> PolicyOf:
     def task_of(env: PlannedEnv, seed: SeedPair) -> WarmStartTask:
         return WarmStartTask(plan.warm_start_envs(env), config, seed.warm_start, plan.device)
 
-    tasks = {task.key: task for seed in plan.job.seeds for env in plan.envs for task in [task_of(env, seed)]}
+    tasks = {task.key: task for seed in plan.job.all_seeds for env in plan.envs for task in [task_of(env, seed)]}
     keys, started = list(tasks), dict[str, WarmStarted]()
     failures = watch(
         console,
@@ -181,16 +190,17 @@ def _policies(plan: Plan, engine: Engine, console: Console) -> PolicyOf:
 def _planned_runs(plan: Plan, folder: RunFolder, policy_of: PolicyOf) -> Iterator[PlannedRun]:
     world = current_world()
     processes = [world.size] if world.size > 1 else []  # each with its own noise: another number is another run
-    for seed in plan.job.seeds:  # outermost, so that an interrupted job has whole seeds to compare
+    for seed in plan.job.all_seeds:  # outermost, so that an interrupted job has whole seeds to compare
         for env, normalizer in plan.pairs:
-            names = [env.description.model_dump(mode="json"), said_options(env.training), normalizer.options]
+            options = plan.training(env, normalizer)
+            names = [env.description.model_dump(mode="json"), said_options(options), normalizer.options]
             task = TrainingTask(
                 env.label,
                 env.choice,
-                normalizer.choice,
+                normalizer.choice.plain,
                 seed,
                 normalizer.weights(env.specs),
-                env.training,
+                options,
                 policy_of(env, seed),
                 content_hash([*names, *processes]),
                 plan.vllm,
@@ -202,8 +212,16 @@ def _planned_runs(plan: Plan, folder: RunFolder, policy_of: PolicyOf) -> Iterato
 
 
 def _entries(plan: Plan, folder: RunFolder, runs: list[PlannedRun], command: str) -> Iterator[Measured]:
-    for env, normalizer in plan.pairs:
-        tasks = [run.task for run in runs if run.env is env and run.normalizer is normalizer]
+    roles: list[tuple[Literal["tuning", "test"], tuple[SeedPair, ...]]] = [("test", plan.job.seeds)]
+    if plan.job.tuning:
+        roles.insert(0, ("tuning", plan.job.tuning.seeds))
+    declared = plan.job.declared
+    for (env, normalizer), (role, seeds_of_role) in itertools.product(plan.pairs, roles):
+        tasks = [
+            run.task
+            for run in runs
+            if run.env is env and run.normalizer is normalizer and run.task.seed in seeds_of_role
+        ]
         records = [folder.load(task) for task in tasks]
         finished = [record for record in records if record is not None]
         if len(finished) < len(records):
@@ -213,11 +231,12 @@ def _entries(plan: Plan, folder: RunFolder, runs: list[PlannedRun], command: str
         sidecar = Sidecar.of((spec.name for spec in env.specs), vectors)
         entry = make_entry(
             track="training",
-            division="open" if "processes" in finished[0].policy else plan.division(env),
+            division="open" if "processes" in finished[0].policy else plan.division(env, normalizer),
             environment=env.description,
             normalizer=normalizer.describe(env.specs),
             policy=_describe_policy(plan, env, tasks, finished[0]),
-            training=said_options(env.training),
+            training=said_options(plan.training(env, normalizer)),
+            plan=None if declared is None else PlanReference.of(declared, role),
             results=[_result(seed, record) for seed, record in zip(seeds, finished, strict=True)],
             sidecar=sidecar.sha256,
             provenance=collect_provenance(

@@ -47,9 +47,10 @@ def test_every_preset_can_be_planned(name: str) -> None:
     missing = {text.split()[0] for text in found.left_out}
     assert missing <= {"maxrl", "gdpo/CodingMini-v1"}  # negative sums; no engine
     assert runs == [
-        (env.label, normalizer.label)
+        (env.label, trial.label)
         for env in job.envs
         for normalizer in job.normalizers
+        for trial in job.trials(normalizer)
         if env.id not in missing and not (normalizer.normalizer == "maxrl" and "ToolCalling" in env.id)
     ]
 
@@ -269,7 +270,7 @@ def test_file_with_a_nul_or_that_is_not_text_is_named(tmp_path: Path) -> None:
 
 
 def test_missing_file_lists_the_presets(tmp_path: Path) -> None:
-    with pytest.raises(UnknownNameError, match=r"Unknown job file or preset 'nope.yaml'. Known: baselines, bits"):
+    with pytest.raises(UnknownNameError, match=r"Unknown job file or preset 'nope.yaml'. Known: answers, "):
         Job.load("nope.yaml")
     with pytest.raises(JobError, match="Cannot read the job file"):
         Job.load(str(tmp_path))
@@ -356,7 +357,7 @@ def test_weights_left_out_are_the_declared_ones() -> None:
 def test_only_default_training_is_the_closed_division() -> None:
     def divisions(job: dict[str, Any]) -> list[str]:
         planned = plan(check(job))
-        return [planned.division(env) for env in planned.envs]
+        return [planned.division(env, planned.normalizers[0]) for env in planned.envs]
 
     assert divisions({"envs": [ENV], "normalizers": ["gdpo:eps=1e-3"], "seeds": [5]}) == ["closed"]
     assert divisions({"envs": [ENV], "training": {"steps": 61}}) == ["open"]

@@ -272,3 +272,28 @@ def test_code_of_the_user_in_the_current_folder_takes_part_and_what_is_broken_fa
     assert "Reward functions failed on 100%" in output
     assert "me/Parrot-v0: reward 'brief' failed on task" in output
     assert "6 runs failed; the others are in runs/job-" in error
+
+
+def test_a_job_that_tunes_files_all_trials_in_blocks_under_one_plan(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tuning = {"learning_rates": [3e-4, 1e-3], "seeds": ["10:10"], "target": "length"}
+    tested = {"steps": 4, "eval_samples": 2}
+    job = write_job(folder, seeds=["0:0", "1:1"], training=TINY | tested, tuning=tuning, horizons=[2, 4])
+    assert main(["run", job, "--block", "5"]) == 0
+    assert len(results(folder / "runs")) == 5
+    assert (folder / "runs").joinpath(next((folder / "runs").iterdir()).name, "plan.json").is_file()
+    assert main(["run", job, "--resume"]) == 0
+    assert len(results(folder / "runs")) == 12
+    entries = [read_entry(path) for path in (folder / "runs").glob("*/entries/*.json")]
+    assert (
+        sorted((one.plan.role, len(one.results)) for one in entries if one.plan)
+        == [("test", 2)] * 4 + [("tuning", 1)] * 4
+    )
+    (plan_file,) = (folder / "runs").glob("*/plan.json")
+    assert {one.plan.declared == json.loads(plan_file.read_text()) for one in entries if one.plan} == {True}
+    assert {(one.training or {})["learning_rate"] for one in entries} == {3e-4, 1e-3}
+    output = capsys.readouterr().out
+    assert "tuned on length" in output
+    assert "which chose" in output
+    assert list((folder / "runs").glob("*/tuning.png"))

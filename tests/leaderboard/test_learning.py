@@ -9,9 +9,10 @@ from gdpo_bench.core.measurements import all_right
 from gdpo_bench.core.scoring import Scores
 from gdpo_bench.leaderboard import Curve, EntryError, Seed, entry_text, parse_entry
 from gdpo_bench.leaderboard.compare.board import compare
-from gdpo_bench.leaderboard.compare.learning import ALL_RIGHT, curve_of, learning
+from gdpo_bench.leaderboard.compare.learning import curve_of, learning
 from gdpo_bench.leaderboard.compare.pair import compare_pair
 from gdpo_bench.leaderboard.files.all_right import completed, completed_from
+from gdpo_bench.leaderboard.files.schema import ALL_RIGHT
 from gdpo_bench.leaderboard.files.store import Board
 from gdpo_bench.leaderboard.show.table import render_markdown
 

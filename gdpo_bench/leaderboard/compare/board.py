@@ -18,7 +18,6 @@ from typing import Any, Literal, get_args
 from gdpo_bench.core.intervals import Bounds
 from gdpo_bench.core.rewards import SHORTFALL_METRICS, Metric
 from gdpo_bench.core.task import canonical_json
-from gdpo_bench.leaderboard.compare.learning import ALL_RIGHT
 from gdpo_bench.leaderboard.compare.sign_flips import LEAST_UNITS, corrected
 from gdpo_bench.leaderboard.compare.statistics import (
     Estimate,
@@ -32,8 +31,9 @@ from gdpo_bench.leaderboard.compare.statistics import (
     paired_difference,
     pareto,
 )
+from gdpo_bench.leaderboard.compare.tuning import TunedSetting, at_horizons, tested, tuned_settings
 from gdpo_bench.leaderboard.compare.units import ROUNDING, unit_means
-from gdpo_bench.leaderboard.files.schema import Entry, RewardDeclaration, Seed
+from gdpo_bench.leaderboard.files.schema import ALL_RIGHT, Entry, RewardDeclaration, Seed
 
 _HASH = re.compile(r"(sha256:)?[0-9a-f]{12,}")
 _WARM_STARTS = "warm_start_corpus"
@@ -124,15 +124,36 @@ def compare(entries: Sequence[Entry], baseline: str = BASELINE) -> list[Comparis
         baseline: Name of the normalizer that the others are compared with.
 
     Returns:
-        One comparison a setting, in a fixed order.
+        One comparison a setting, in a fixed order: as things stood at each earlier horizon that a plan names, at the
+        end, and of each plan that tunes its normalizers as they were tuned.
     """
+    measured = tested(entries)
+    plain = [found for group in (*at_horizons(measured), measured) for found in _compare(group, baseline)]
+    return [*plain, *(found for one in tuned_settings(entries) for found in _tuned(one, baseline))]
+
+
+def _tuned(setting: TunedSetting, baseline: str) -> list[Comparison]:
+    """Each normalizer at the trial that the tuning seeds chose."""
+    chosen = [one for trials in setting.normalizers.values() for one in trials if one.chosen]
+    labelled = [(f"{one.label} at {one.learning_rate:g}", one.entry) for one in chosen]
+    entry = chosen[0].entry
+    heading = f"{entry.policy.name}, tuned on {setting.target}"
+    groups = [*at_horizons([one for _, one in labelled]), [one for _, one in labelled]]
+    names = {one.id: label for label, one in labelled}
+    return [_comparison(heading, [(names[one.id], one) for one in group], baseline) for group in groups]
+
+
+def _compare(entries: Sequence[Entry], baseline: str) -> list[Comparison]:
     groups = sorted(group_alike(entries, like), key=len, reverse=True)
     headings = distinguish(
         [group[0].policy.name for group in groups],
         [_setting_details(group[0]) for group in groups],
         [min(map(_age, group)) for group in groups],
     )
-    return [_comparison(heading, group, baseline) for heading, group in zip(headings, groups, strict=True)]
+    return [
+        _comparison(heading, list(zip(normalizer_labels(group), group, strict=True)), baseline)
+        for heading, group in zip(headings, groups, strict=True)
+    ]
 
 
 def group_alike(entries: Iterable[Entry], fixed: Callable[[Entry], Mapping[str, Any]]) -> list[list[Entry]]:
@@ -273,8 +294,9 @@ def decimals(reward: RewardDeclaration) -> int:
     return min(max(2 - math.floor(math.log10(reward.high - reward.low)), 0), 9)
 
 
-def _comparison(heading: str, entries: Sequence[Entry], baseline: str) -> Comparison:
-    labelled = sorted(zip(normalizer_labels(entries), entries, strict=True), key=lambda pair: pair[0])
+def _comparison(heading: str, named: Sequence[tuple[str, Entry]], baseline: str) -> Comparison:
+    labelled = sorted(named, key=lambda pair: pair[0])
+    entries = [entry for _, entry in named]
     # Among several configurations of the baseline the first label stands for it, plainly named in the notes.
     reference = next((pair for pair in labelled if pair[1].normalizer.name == baseline), None)
     rewards, metrics = tuple(_reward_columns(entries)), tuple(_metric_columns(entries))

@@ -15,10 +15,7 @@ import numpy as np
 from gdpo_bench.core.intervals import Bounds
 from gdpo_bench.leaderboard.compare.statistics import Estimate, estimate
 from gdpo_bench.leaderboard.compare.units import clusters_of
-from gdpo_bench.leaderboard.files.schema import Curve, Entry, Seed, SeedResult
-
-ALL_RIGHT = "all right"
-"""Name of the primary endpoint: the share of replies that are right in every reward."""
+from gdpo_bench.leaderboard.files.schema import ALL_RIGHT, Curve, Entry, Seed, SeedResult
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from gdpo_bench.leaderboard.compare.board import (
     normalizer_labels,
     setting,
 )
-from gdpo_bench.leaderboard.compare.learning import ALL_RIGHT
 from gdpo_bench.leaderboard.compare.sign_flips import corrected
 from gdpo_bench.leaderboard.compare.statistics import (
     Estimate,
@@ -28,7 +27,7 @@ from gdpo_bench.leaderboard.compare.statistics import (
     paired_difference,
     pareto,
 )
-from gdpo_bench.leaderboard.files.schema import Entry, RewardDeclaration, Seed
+from gdpo_bench.leaderboard.files.schema import ALL_RIGHT, Entry, RewardDeclaration, Seed
 
 _SHOWN = 8
 """How many differences of settings an error lists."""

@@ -42,6 +42,7 @@ from gdpo_bench.leaderboard.compare.board import (
     training_details,
 )
 from gdpo_bench.leaderboard.compare.statistics import finals
+from gdpo_bench.leaderboard.compare.tuning import tested
 from gdpo_bench.leaderboard.compare.units import ROUNDING, Floats, Layout, Unit, clusters_of
 from gdpo_bench.leaderboard.files.schema import Entry, Seed, Track
 
@@ -159,7 +160,7 @@ def pool(entries: Sequence[Entry], track: Track = "training", baseline: str = BA
     """
     if track == "advantage":
         raise DataError(NOTHING_TRAINED)
-    alike = group_alike((entry for entry in entries if entry.track == track), _training)
+    alike = group_alike((entry for entry in tested(entries) if entry.track == track), _training)
     groups = [group for group in alike if len({entry.environment.id for entry in group}) > 1]
     if not groups:
         found = sorted({entry.environment.id for group in alike for entry in group})

@@ -22,6 +22,7 @@ from gdpo_bench.leaderboard.files.schema import (
     Entry,
     Environment,
     NormalizerConfig,
+    PlanReference,
     PolicyConfig,
     Provenance,
     SeedResult,
@@ -70,6 +71,7 @@ def make_entry(
     results: Sequence[SeedResult],
     provenance: Provenance,
     sidecar: str | None = None,
+    plan: PlanReference | None = None,
     division: Literal["closed", "open"] = "closed",
     supersedes: str | None = None,
 ) -> Entry:
@@ -85,6 +87,7 @@ def make_entry(
         provenance: See `gdpo_bench.leaderboard.files.provenance.collect_provenance`.
         sidecar: `Sidecar.sha256` of the reward vectors behind the results. Without one the entry is of format 1,
             which can be compared and shown but not submitted.
+        plan: The plan that it belongs to, if one was declared.
         division: `closed` if only the normalizer departs from the benchmark's job.
         supersedes: Id of the entry that this one corrects.
 
@@ -102,6 +105,7 @@ def make_entry(
         "training": training,
         "results": sorted(results, key=lambda result: seed_order(result.seed)),
         "sidecar": sidecar,
+        "plan": plan,
         "provenance": provenance,
         "supersedes": supersedes,
     }
@@ -130,6 +134,8 @@ def entry_fields(entry: Entry) -> dict[str, Any]:
             del part[name]
     if entry.environment.grader_revision == _FIRST_GRADER:
         del fields["environment"]["grader_revision"]
+    if entry.plan is None:
+        del fields["plan"]
     fields["environment"]["rewards"] = without_right(fields["environment"]["rewards"])
     return fields
 

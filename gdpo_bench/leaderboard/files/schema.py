@@ -417,6 +417,45 @@ class Provenance(_Part):
     """`reproduced`: somebody else repeated it and got the same."""
 
 
+ALL_RIGHT = "all right"
+"""Name of the primary endpoint: the share of replies that are right in every reward."""
+
+
+class PlanReference(_Part):
+    """The plan that a result belongs to, declared before there were results."""
+
+    hash: Hash
+    """Follows from `declared`."""
+    role: Literal["tuning", "test"]
+    """`tuning`: the result helped to choose training options, and stands in no comparison."""
+    declared: JsonDict
+    """Environments, normalizers, seeds, number of clusters, training, tuning with its target, horizons, and the plan
+    that it `extends`, if any."""
+
+    @classmethod
+    def of(cls, declared: dict[str, Any], role: Literal["tuning", "test"]) -> Self:
+        """The reference to a plan."""
+        return cls(hash=content_hash(declared), role=role, declared=declared)
+
+    @model_validator(mode="after")
+    def _hash_follows(self) -> Self:
+        if self.hash != content_hash(self.declared):
+            raise ValueError("plan.hash does not follow from plan.declared")
+        return self
+
+    @property
+    def horizons(self) -> list[int]:
+        """Steps at which its tables compare; none: at the end."""
+        found = self.declared.get("horizons") or []
+        return sorted({step for step in found if isinstance(step, int)}) if isinstance(found, list) else []
+
+    @property
+    def target(self) -> str | None:
+        """What tuning goes by; `None` where nothing is tuned."""
+        tuning = self.declared.get("tuning")
+        return str(tuning.get("target", ALL_RIGHT)) if isinstance(tuning, dict) else None
+
+
 class Entry(_Part):
     """A leaderboard entry; see the module's first lines. Compose one with `make_entry`."""
 
@@ -434,6 +473,8 @@ class Entry(_Part):
     """The trainer's options; `null` on the advantage track."""
     results: Annotated[list[SeedResult], Field(min_length=1)]
     """One per seed, sorted by seed."""
+    plan: PlanReference | None = None
+    """The plan that it belongs to; `None` where none was declared, as in older entries, which lack it."""
     sidecar: Sha256 | None = None
     """SHA-256 of the sidecar's content, uncompressed; `None` in format 1."""
     provenance: Provenance

@@ -240,7 +240,7 @@ def superseding(entry: Entry, board: Board) -> Entry:
     def configuration(one: Entry) -> tuple[object, ...]:
         how = one.normalizer
         options = (one.environment.options, how.live_options, how.weights)
-        return (one.track, one.environment.id, how.name, options, one.policy.name)
+        return (one.track, one.environment.id, how.name, options, one.policy.name, one.plan and one.plan.role)
 
     def trained_alike(one: Entry) -> bool:
         # In what both say: an older entry may be corrected by one that says more. Other seeds are no other training.

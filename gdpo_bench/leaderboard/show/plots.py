@@ -13,6 +13,7 @@ from gdpo_bench.core.errors import DataError
 from gdpo_bench.core.files import write_figure
 from gdpo_bench.leaderboard.compare.board import Column, Comparison, compare
 from gdpo_bench.leaderboard.compare.pooled import PooledView
+from gdpo_bench.leaderboard.compare.tuning import tuned_settings
 from gdpo_bench.leaderboard.files.schema import Entry
 from gdpo_bench.leaderboard.show.series import Series, learning_curve, performance_profile
 
@@ -113,6 +114,44 @@ def plot_profiles(views: Sequence[PooledView], path: str | PathLike[str]) -> Non
         ax.set_ylim(0, 1.02)
         ax.spines[["top", "right"]].set_visible(False)
         ax.legend(frameon=False, fontsize=8, loc="lower left")
+    write_figure(path, figure)
+
+
+def plot_tuning(entries: Sequence[Entry], path: str | PathLike[str]) -> None:
+    """Draw the target over learning rates as a PNG, a panel an environment: means, and each unit of the test seeds.
+
+    Args:
+        entries: Entries of any environments.
+        path: PNG file to write.
+
+    Raises:
+        DataError: None of the entries was tuned, with all of its trials.
+        WriteError: The file could not be written.
+    """
+    from matplotlib.figure import Figure  # noqa: PLC0415 (half a second to import)
+
+    settings = tuned_settings(entries)
+    if not settings:
+        raise DataError("Nothing to draw: no entry belongs to a plan that tunes, with all of its trials.")
+    figure = Figure(figsize=(4.6 * len(settings), 3.4), dpi=150, layout="constrained")
+    for ax, setting in zip(figure.subplots(1, len(settings), squeeze=False)[0], settings, strict=True):
+        labels = list(dict.fromkeys(trial.label for trials in setting.normalizers.values() for trial in trials))
+        for i, label in enumerate(labels):
+            own = [one for trials in setting.normalizers.values() for one in trials if one.label == label]
+            colour, shift = PALETTE[i % len(PALETTE)], 1.03 ** (i - (len(labels) - 1) / 2)
+            rates = np.array([one.learning_rate for one in own]) * shift
+            style = LINES[i // len(PALETTE) % len(LINES)]
+            ax.plot(rates, [one.test.mean for one in own], color=colour, linestyle=style, linewidth=2, label=label)
+            for rate, one in zip(rates, own, strict=True):
+                ax.plot([rate] * one.test.n, one.test.units, "o", color=colour, markersize=3, alpha=0.5)
+                if one.chosen:
+                    ax.plot(rate, one.test.mean, "o", color=colour, markersize=9, markerfacecolor="none")
+        ax.set_xscale("log")
+        ax.set_title(setting.environment, loc="left", fontsize=10)
+        ax.set_xlabel("learning rate (ring: chosen by the tuning seeds)", fontsize=9)
+        ax.set_ylabel(f"{setting.target}, final", fontsize=9)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.legend(frameon=False, fontsize=8)
     write_figure(path, figure)
 
 

@@ -25,6 +25,7 @@ from gdpo_bench.leaderboard.compare.board import BASELINE, Cell, Column, Compari
 from gdpo_bench.leaderboard.compare.learning import Learning, learning
 from gdpo_bench.leaderboard.compare.sign_flips import LEAST_UNITS
 from gdpo_bench.leaderboard.compare.statistics import Estimate
+from gdpo_bench.leaderboard.compare.tuning import Trial, TunedSetting, tuned_settings
 from gdpo_bench.leaderboard.files.attestation import Attestation, status
 from gdpo_bench.leaderboard.files.schema import Entry
 from gdpo_bench.leaderboard.files.store import entry_path
@@ -103,6 +104,7 @@ def render_results(entries: Sequence[Entry], baseline: str = BASELINE) -> Render
                 parts.append(Text(_shared_means(comparison)))
             parts += [Text(f"{sentence}", "dim") for sentence in notes(comparison)]
             parts.append("")
+    parts += [render_tuning(setting) for setting in tuned_settings(entries)]
     if any(entry.track == "training" for entry in entries):
         legend = LEGEND.format(level=_level(), baseline=baseline, least=LEAST_UNITS)
         parts.append(Text(legend, "dim"))
@@ -131,6 +133,7 @@ def render_markdown(
         for (_, environment), group in groups:
             parts.append(f"### {environment}\n")
             parts += [_markdown_table(comparison, attestations) for comparison in compare(group, baseline)]
+            parts += [_tuning_markdown(setting) for setting in tuned_settings(group)]
         if not groups:
             parts.append("No entries yet.\n")
     return "\n".join(parts)
@@ -396,6 +399,56 @@ def _learned_markdown(comparison: Comparison) -> list[str]:
         "",
         "</details>",
     ]
+
+
+CHOSEN = "←"
+
+
+def tuning_rows(setting: TunedSetting) -> tuple[list[str], list[list[str]]]:
+    """Titles, and a row for each normalizer and set of its options, with a cell for each learning rate.
+
+    A cell is the target's final value over the test seeds, then, in brackets, its mean over the tuning seeds; an arrow
+    marks what these chose.
+    """
+    trials = [trial for own in setting.normalizers.values() for trial in own]
+    rates = sorted({trial.learning_rate for trial in trials})
+    rows = []
+    for own in setting.normalizers.values():
+        for label in dict.fromkeys(trial.label for trial in own):
+            at = {trial.learning_rate: _trial_text(trial) for trial in own if trial.label == label}
+            rows.append([label, *(at.get(rate, "") for rate in rates)])
+    return ["learning rate", *(f"{rate:g}" for rate in rates)], rows
+
+
+def _trial_text(trial: Trial) -> str:
+    arrow = f" {CHOSEN}" if trial.chosen else ""
+    return f"{estimate_text(trial.test, 2)} ({rounded(trial.tuning, 2)}){arrow}"
+
+
+def tuning_note(setting: TunedSetting) -> str:
+    """What the table of trials shows, in a sentence."""
+    return (
+        f"{setting.target}, final, on the test seeds (in brackets: mean over {setting.tuning_seeds} tuning seeds, "
+        f"which chose {CHOSEN}); plan {setting.plan}."
+    )
+
+
+def render_tuning(setting: TunedSetting) -> RenderableType:
+    """The table of trials for a `rich` console."""
+    titles, rows = tuning_rows(setting)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for title in titles:
+        table.add_column(Text(title))
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return Group(Text.assemble((setting.environment, "bold"), f"  {tuning_note(setting)}"), table)
+
+
+def _tuning_markdown(setting: TunedSetting) -> str:
+    titles, rows = tuning_rows(setting)
+    lines = [_markdown_row(titles), _markdown_row(["---"] * len(titles))]
+    lines += [_markdown_row([_code(label), *texts]) for label, *texts in rows]
+    return "\n".join([f"Trials: {_plain(tuning_note(setting))}", "", *lines, ""])
 
 
 def _terminal_cell(cell: Cell | None, column: Column, base: Cell | None) -> Text:
