@@ -36,12 +36,13 @@ def test_the_list_has_a_row_for_each_environment(capsys: pytest.CaptureFixture[s
     for id in gdpo_bench.list_envs():
         assert id in printed
     families = re.findall(r"^([a-z][a-z ]*?) *$", printed.partition("\ntrain:")[0], re.MULTILINE)
-    assert families == ["bits", "coding", "math", "tool calling", "tool dialog"]
     rows = {row.id: row for row in env_rows()}
+    assert families == sorted({row.family for row in rows.values()})
+    assert set(families) >= {"bits", "coding", "math", "tool calling", "tool dialog"}
     trained = {id: (row.family, row.trained_by, row.programs, row.data_state) for id, row in rows.items()}
     assert trained["gdpo/CodingMini-v1"] == ("coding", "mini", True, "made")
     assert trained["gdpo/ToolDialog-v0"] == ("tool dialog", "mini", False, "made")
-    assert trained["gdpo/APPS-v0"][:3] == ("coding", "hf", True)
+    assert trained["gdpo/APPS-v0"][:3] == ("coding", "mini", True)
     assert trained["gdpo/HumanEval-v0"][:3] == ("coding", "eval", True)
     what = "Sums of three-digit numbers, answered as `<think>…</think><answer>…</answer>`."
     assert rows["gdpo/MathMini-v1"].what == what
