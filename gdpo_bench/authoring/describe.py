@@ -170,7 +170,7 @@ def describe(id: str, **options: Any) -> RenderableType:
         Text(f"\n{inspect.getdoc(cls) or '(no docstring)'}\n"),
         _rewards(env),
         Text(),
-        _options(cls, found.options | options),
+        _options(cls, found.options_with(options)),
         Text(),
         _splits(env),
         Text(f"\nData: {_data(env, 1000)}"),

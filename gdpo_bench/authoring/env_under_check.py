@@ -57,7 +57,7 @@ class EnvUnderCheck:
             found = spec(id)
             self.name, self.options = found.id, chosen | options
             cls = load_class(found.id)
-            self.make = functools.partial(build_env, cls, found.id, found.options | self.options)
+            self.make = functools.partial(build_env, cls, found.id, found.options_with(self.options))
         elif options:
             raise DeclarationError(f"{type(env).__name__}: options go to the class; an instance has its own.")
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import warnings
 from collections import Counter
+from functools import partial
 
 import gymnasium as gym
 import numpy as np
@@ -14,6 +15,7 @@ from gdpo_bench.authoring.env_under_check import EnvUnderCheck
 from gdpo_bench.authoring.probes import Probe, demonstration_probes, play_alone
 from gdpo_bench.core.errors import GdpoBenchError
 from gdpo_bench.core.scoring import EpisodeBatch
+from gdpo_bench.core.single_env import RolloutEnv
 from gdpo_bench.core.task import Task, canonical_json
 
 
@@ -93,7 +95,12 @@ def _pass_gymnasiums_checker(checked: EnvUnderCheck) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # advice, such as that the environment is wrapped
-            env = gym.make(checked.name, split=next(iter(checked.tasks)), **checked.options)
+            split = next(iter(checked.tasks))
+            # Gymnasium takes the colon of `scheme:name` for that of `module:id`.
+            make = (
+                partial(gym.make, checked.name) if checked.name in gym.registry else partial(RolloutEnv, checked.name)
+            )
+            env = make(split=split, **checked.options)
             check_env(FreshLinearReward(env, np.ones(len(checked.names))), skip_render_check=True)
     except (Exception, SystemExit) as error:  # the checker asserts; the author's code raises what it likes
         raise FailedError(f"Gymnasium's checker says: {error or type(error).__name__}") from error

@@ -18,6 +18,9 @@ from gdpo_bench.core.vector_env import GroupVectorEnv
 
 ENTRY_POINT_GROUP = "gdpo_bench.envs"
 """Packages declare `"namespace/Name-v0" = "module:Class"` in this group."""
+SCHEME_GROUP = "gdpo_bench.env_schemes"
+"""Packages declare `scheme = "module:Class"` in this group: `scheme:name` is then the environment of that class whose
+first option is the name, such as a task of another library."""
 
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9_-]*/[A-Za-z][A-Za-z0-9_.]*-v[0-9]+")
 ClassT = TypeVar("ClassT", bound=type[TextEnv[Any]])
@@ -34,9 +37,24 @@ class EnvSpec:
     """Options that this id presets; `make_vec` may override them."""
     source: str = "register()"
     """Who registered it, for messages."""
+    fixed: frozenset[str] = frozenset()
+    """Options that the id states and nobody may override."""
+
+    def options_with(self, given: dict[str, Any]) -> dict[str, Any]:
+        """The id's options and the given ones, which override them.
+
+        Raises:
+            DeclarationError: One is given another value than the id states.
+        """
+        for name in self.fixed.intersection(given):
+            if given[name] != self.options[name]:
+                raise DeclarationError(f"{self.id} states {name}={self.options[name]!r}; it cannot be {given[name]!r}.")
+        return self.options | given
 
 
 _registry: dict[str, EnvSpec] = {}
+_schemes: dict[str, EnvSpec] = {}
+"""By scheme; ids and options come with names."""
 
 
 @overload
@@ -100,7 +118,7 @@ def _add(spec: EnvSpec) -> None:
 
 
 def load_plugins() -> list[str]:
-    """Register the environments that installed packages declare; import none of them.
+    """Register the environments and schemes that installed packages declare; import none of them.
 
     Returns:
         A complaint for each declaration that was skipped.
@@ -108,12 +126,14 @@ def load_plugins() -> list[str]:
     complaints = []
     for package in metadata.distributions():
         # `metadata.entry_points` would parse every package's, and stop at the first unreadable one.
-        if ENTRY_POINT_GROUP not in (package.read_text("entry_points.txt") or ""):
+        declared = package.read_text("entry_points.txt") or ""
+        if ENTRY_POINT_GROUP not in declared and SCHEME_GROUP not in declared:
             continue
         source = "an installed package"
         try:
             source = f"package {package.metadata['Name']}"
             points = package.entry_points.select(group=ENTRY_POINT_GROUP)
+            of_schemes = package.entry_points.select(group=SCHEME_GROUP)
         except Exception as error:  # whatever the parsers stumble over
             complaints.append(f"Skipped all environments of {source}: its metadata are unreadable ({error}).")
             continue
@@ -125,12 +145,27 @@ def load_plugins() -> list[str]:
                 _add(EnvSpec(point.name, point.value, source=source))
             except RegistrationError as error:
                 complaints.append(f"Skipped an environment of {source}: {error}")
+        for point in of_schemes:
+            known = _schemes.setdefault(point.name, EnvSpec(point.name, point.value, source=source))
+            if (known.source, known.entry_point) != (source, point.value):
+                complaints.append(f"Skipped scheme {point.name!r} of {source}: {known.source} has one of that name.")
     return complaints
 
 
 def list_envs() -> list[str]:
     """All registered ids, sorted; no environment is imported."""
     return sorted(_registry)
+
+
+def names_environment(id: str) -> bool:
+    """Whether an id without options is registered, or of a registered scheme; nothing is imported."""
+    return id in _registry or has_scheme(id)
+
+
+def has_scheme(id: str) -> bool:
+    """Whether an id is `scheme:name`, of a registered scheme."""
+    scheme, _, name = id.partition(":")
+    return bool(name) and scheme in _schemes
 
 
 def parse_id(id: str) -> tuple[str, dict[str, Any]]:
@@ -156,8 +191,8 @@ def spec(id: str) -> EnvSpec:
     """The specification of an id, with the options that stand in it.
 
     Args:
-        id: A registered id, or `module:namespace/Name-v0`, which imports `module` first; either with
-            `:option=value,option=value`, as command lines take it.
+        id: A registered id, `module:namespace/Name-v0`, which imports `module` first, or `scheme:name` of another
+            library's; each with `:option=value,option=value`, as command lines take it.
 
     Raises:
         UnknownNameError: There is no such id; the near ones are listed.
@@ -166,6 +201,9 @@ def spec(id: str) -> EnvSpec:
         RegistrationError: `module` cannot be imported.
     """
     plain, options = parse_id(id)
+    if has_scheme(plain):
+        found = _of_scheme(plain)
+        return replace(found, options=found.options_with(options))
     module, _, name = plain.rpartition(":")
     if module and name not in _registry:
         import_plugin(module, plain)
@@ -180,6 +218,13 @@ def spec(id: str) -> EnvSpec:
     return replace(found, options=found.options | options)
 
 
+def _of_scheme(id: str) -> EnvSpec:
+    scheme, _, name = id.partition(":")
+    found = replace(_schemes[scheme], id=id)
+    parameter = next(iter(inspect.signature(_class(found)).parameters))
+    return replace(found, options={parameter: name}, fixed=frozenset([parameter]))
+
+
 def load_class(id: str) -> type[TextEnv[Any]]:
     """The environment class of an id, imported now.
 
@@ -187,7 +232,10 @@ def load_class(id: str) -> type[TextEnv[Any]]:
         UnknownNameError: There is no such id.
         RegistrationError: The class cannot be imported or is not a `TextEnv`.
     """
-    found = spec(id)
+    return _class(spec(id))
+
+
+def _class(found: EnvSpec) -> type[TextEnv[Any]]:
     if not isinstance(found.entry_point, str):
         return found.entry_point
     module, _, name = found.entry_point.partition(":")
@@ -213,7 +261,7 @@ def make_env(id: str, **options: Any) -> TextEnv[Any]:
         RegistrationError: The environment cannot be imported.
     """
     found = spec(id)
-    return build_env(load_class(found.id), found.id, found.options | options)
+    return build_env(load_class(found.id), found.id, found.options_with(options))
 
 
 def make_vec(

@@ -15,7 +15,7 @@ from gdpo_bench.agent.backends.vllm_options import VLLMOptions
 from gdpo_bench.agent.options import EMBEDDED_CONFIGS, EmbeddedConfig, PretrainedConfig, TrainingOptions
 from gdpo_bench.agent.policies.packaged import PACKAGED
 from gdpo_bench.core.choices import parse_choice
-from gdpo_bench.core.registry import list_envs
+from gdpo_bench.core.registry import has_scheme, names_environment
 from gdpo_bench.jobs.job import EnvChoice, Job, JobError, read_options
 from gdpo_bench.jobs.policy import FROZEN_POLICIES, parse_policy
 from gdpo_bench.leaderboard import Entry
@@ -68,10 +68,14 @@ def _asked(entry: Entry) -> Iterator[tuple[str, str]]:
     elif name not in (EMBEDDED_CONFIGS if trained else FROZEN_POLICIES):
         known = ", ".join([*EMBEDDED_CONFIGS, *PACKAGED, "hf:MODEL", "gguf:FILE"] if trained else FROZEN_POLICIES)
         raise JobError(f"policy.name of entry {entry.id} is {name!r}, on the {entry.track} track: expected {known}.")
+    if has_scheme(entry.environment.id):
+        yield "environment.id", entry.environment.id  # of another library, whose code would run
     yield from _places("environment.options", entry.environment.options)
     for i, one in enumerate(entry.policy.details.get("warm_start_envs", ())):
-        if one["id"] not in list_envs():
+        if not names_environment(one["id"]):
             raise JobError(f"policy.details.warm_start_envs[{i}].id is {one['id']!r}, which is not registered here.")
+        if has_scheme(one["id"]) and one["id"] != entry.environment.id:
+            yield f"policy.details.warm_start_envs[{i}].id", one["id"]
         yield from _places(f"policy.details.warm_start_envs[{i}].options", one["options"])
 
 

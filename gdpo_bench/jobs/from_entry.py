@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from gdpo_bench.advantages.foreign import FOREIGN_FIELDS
-from gdpo_bench.core.registry import list_envs
+from gdpo_bench.core.registry import names_environment
 from gdpo_bench.jobs.consent import check_consent, check_sizes
 from gdpo_bench.jobs.job import EnvChoice, Job, JobError, check
 from gdpo_bench.jobs.plan import Plan, plan
@@ -44,7 +44,7 @@ def rebuild(
             f"Entry {entry.id} was trained by {entry.policy.details['processes']} processes together; run its command: "
             f"{entry.provenance.command}"
         )
-    if entry.environment.id not in list_envs():
+    if not names_environment(entry.environment.id):
         raise JobError(
             f"{entry.environment.id}, which entry {entry.id} was run on, is not registered here. An environment whose "
             "tasks or rewards changed goes on under a new version; the old one is in the commit that made the entry:\n"

@@ -337,7 +337,7 @@ def _plan_env(
             _check_held_out(choice.id, tasks_of(env, TRAIN_SPLIT, found.id), tasks)
     description = Environment.describe(
         found.id,
-        options=found.options | choice.options,
+        options=found.options_with(choice.options),
         specs=env.reward_specs,
         split=split,
         task_ids=(task.id for task in tasks),

@@ -188,6 +188,65 @@ def test_installed_package_adds_its_environment_without_being_imported(site: Cal
     assert venv.step(["", ""])[1].tolist() == [[1], [1]]
 
 
+SCHEME_MODULE = """
+from gdpo_bench.core import Task, TextEnv, reward
+
+class Named(TextEnv[Task]):
+    def __init__(self, name: str, count: int = 2):
+        self.name, self.count = name, count
+
+    def tasks(self, split):
+        return [Task(f"{split} {self.name} {i}") for i in range(self.count)]
+
+    @reward(low=0, high=1)
+    def correct(self, task, reply):
+        return self.name in reply
+"""
+
+
+@pytest.fixture
+def scheme(site: Callable[..., None]) -> Iterator[str]:
+    site("acme_scheme", "[gdpo_bench.env_schemes]\nacme_lib = acme_scheme:Named\n", SCHEME_MODULE)
+    assert registry.load_plugins() == registry.load_plugins() == []
+    yield "acme_lib"
+    del registry._schemes["acme_lib"]
+
+
+def test_a_scheme_makes_environments_of_another_librarys_names(scheme: str) -> None:
+    assert "acme_scheme" not in sys.modules
+    assert registry.names_environment("acme_lib:sorting")
+    assert not registry.names_environment("acme_lib:")
+    assert not registry.names_environment("acme_other:sorting")
+    assert "acme_scheme" not in sys.modules
+    venv = gdpo_bench.make_vec("acme_lib:sorting:count=3", 1, 2)
+    venv.reset(seed=0)
+    assert venv.step(["sorting", ""])[1].tolist() == [[1], [0]]
+    found = gdpo_bench.spec("acme_lib:sorting:count=3")
+    assert (found.id, found.options, found.source) == (
+        "acme_lib:sorting",
+        {"name": "sorting", "count": 3},
+        "package acme_scheme",
+    )
+    assert len(gdpo_bench.make_env("acme_lib:sorting:count=3").tasks("train")) == 3
+
+
+def test_what_the_id_of_a_scheme_states_no_option_contradicts(scheme: str) -> None:
+    expected = r"acme_lib:sorting states name='sorting'; it cannot be 'other'"
+    with pytest.raises(DeclarationError, match=expected):
+        gdpo_bench.make_env("acme_lib:sorting", name="other")
+    with pytest.raises(DeclarationError, match=expected):
+        gdpo_bench.spec("acme_lib:sorting:name=other")
+    assert gdpo_bench.make_env("acme_lib:sorting", name="sorting").tasks("train")
+
+
+def test_two_packages_cannot_have_one_scheme(scheme: str, site: Callable[..., None]) -> None:
+    site("acme_twin", "[gdpo_bench.env_schemes]\nacme_lib = acme_twin:Named\n", SCHEME_MODULE)
+    (complaint,) = registry.load_plugins()
+    assert "acme_lib" in complaint
+    assert "acme_scheme" in complaint
+    assert "acme_twin" in complaint
+
+
 def test_plugins_can_be_loaded_twice(site: Callable[..., None]) -> None:
     site("acme_envs", "[gdpo_bench.envs]\nacme/Plugged-v0 = acme_envs:Plugged\n", ENV_MODULE)
     assert registry.load_plugins() == registry.load_plugins() == []

@@ -171,6 +171,18 @@ def test_what_the_reader_named_is_allowed_and_all_that_is_asked_for_is_listed(en
     check_consent(asking, allowed=("hf:a/b", "/data", "Qwen"))
 
 
+def test_another_librarys_environment_is_asked_for_before_its_code_is_imported(entry):
+    asking = entry(environment="reasoning_gym:chain_sum")
+    with pytest.raises(
+        JobError, match=r"add --allow reasoning_gym:chain_sum\n  environment.id: 'reasoning_gym:chain_sum'"
+    ):
+        check_consent(asking)
+    check_consent(asking, allowed=("reasoning_gym:chain_sum",))
+    imitated = [{"id": "reasoning_gym:gcd", "options": {}}]
+    with pytest.raises(JobError, match=r"policy.details.warm_start_envs\[0\].id: 'reasoning_gym:gcd'"):
+        check_consent(entry(policy=PolicyConfig(name="mini", details={"warm_start_envs": imitated})))
+
+
 def test_an_environment_of_the_warm_start_must_be_registered(entry, checkout):
     imitated = [{"id": "strange_package.norms:acme/Sql-v0", "options": {}}]
     with pytest.raises(JobError, match=r"warm_start_envs\[0\].id is .*not registered"):

@@ -92,7 +92,14 @@ JsonDict = Annotated[dict[str, Any], AfterValidator(_as_json_returns_it)]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Text = Annotated[str, Field(min_length=1)]
-EnvId = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*/[A-Za-z][A-Za-z0-9_.]*-v[0-9]+$", max_length=200)]
+EnvId = Annotated[
+    str,
+    Field(
+        pattern=r"^([A-Za-z][A-Za-z0-9_-]*/[A-Za-z][A-Za-z0-9_.]*-v[0-9]+|[a-z][a-z0-9_]*:[A-Za-z][A-Za-z0-9_.]*)$",
+        max_length=200,
+    ),
+]
+"""`namespace/Name-v0`, or `scheme:name` of another library's environment."""
 
 
 class _Part(BaseModel):
