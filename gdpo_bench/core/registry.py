@@ -157,9 +157,9 @@ def list_envs() -> list[str]:
     return sorted(_registry)
 
 
-def names_environment(id: str) -> bool:
-    """Whether an id without options is registered, or of a registered scheme; nothing is imported."""
-    return id in _registry or has_scheme(id)
+def names_environment(id: object) -> bool:
+    """Whether this is an id without options, registered or of a registered scheme; nothing is imported."""
+    return isinstance(id, str) and (id in _registry or has_scheme(id))
 
 
 def has_scheme(id: str) -> bool:
