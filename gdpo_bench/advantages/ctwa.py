@@ -65,8 +65,8 @@ class CTWA:
     """Precision of all arithmetic."""
     target: PerReward = None
     """Covariance that each reward should have: one for all, a list, or by name. Required."""
-    cap: PerReward = math.inf
-    """Mean from which a reward's weight grows no more."""
+    cap: PerReward = None
+    """Mean from which a reward's weight grows no more; None: it always may."""
     lr: float = 0.02
     """How fast logarithms of weights grow."""
     momentum: float = 0.9
@@ -91,14 +91,14 @@ class CTWA:
             DomainError: All weights are 0.
         """
         per_reward(self.target, "target", specs, len(specs))
-        per_reward(self.cap, "cap", specs, len(specs))
+        self._caps(specs, len(specs))
         _shares([weights[spec.name] for spec in specs])
 
     def __call__(self, batch: RewardBatch) -> Tensor:
         """Advantages (N,) from rewards (N, K), group ids (N,) and weights (K,); then moves the weights."""
         k = batch.given.shape[1]
         targets = per_reward(self.target, "target", batch.specs, k)
-        caps = per_reward(self.cap, "cap", batch.specs, k)
+        caps = self._caps(batch.specs, k)
         logarithms = self._state.get("log_weights") or [
             math.log(max(abs(share), 1e-8)) for share in _shares(batch.weights.tolist())
         ]
@@ -125,6 +125,9 @@ class CTWA:
         """Take over what `state_dict` returned."""
         self._state.clear()
         self._state.update({name: list(values) for name, values in state.items()})
+
+    def _caps(self, specs: Sequence[RewardSpec] | None, k: int) -> list[float]:
+        return [math.inf] * k if self.cap is None else per_reward(self.cap, "cap", specs, k)
 
     def _statistic(self, batch: RewardBatch, total: Blocks, advantages: Tensor) -> list[float]:
         """C (K): mean over groups of the covariance, or correlation, of rewards with advantages."""

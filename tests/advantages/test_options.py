@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import json
 from typing import get_args, get_type_hints
 
 import pytest
@@ -117,6 +118,13 @@ def test_an_option_changes_a_number(name, option):
         if plain is not None and changed is not None and (plain - changed).abs().max() > 1e-9:
             return
     pytest.fail(f"{option}={values} of {name} changes nothing")
+
+
+@pytest.mark.parametrize("name", list_normalizers())
+def test_options_are_what_an_entry_can_hold(name):
+    options = normalizer_options(make(name))
+    assert json.loads(json.dumps(options, allow_nan=False)) == options
+    assert normalizer_options(make(name, **options)) == options
 
 
 FIELDS = [
