@@ -26,6 +26,8 @@ from measuring import resident_bytes
 from torch import Tensor
 
 from gdpo_bench.advantages import compute_advantages, make_normalizer
+from gdpo_bench.conformance import CLAIMED
+from gdpo_bench.core import RewardSpec
 
 GROUP = 8
 SECONDS_A_ROW = 2.0
@@ -114,6 +116,30 @@ def ratio(turns: dict[str, list[float]], name: str) -> str:
     return f"{statistics.median(ratios):,.3g} ({low:,.3g}–{high:,.3g})"
 
 
+def estimators_table(n: int) -> list[str]:
+    """CPU time of every estimator beside gdpo's, in turns, at n × 3; medians of ratios."""
+    lines = [f"| estimator, {n:,} × 3 | even groups / `gdpo` | uneven groups / `gdpo` |", "|---|---:|---:|"]
+    specs = [RewardSpec(name, 0, 1) for name in ("a", "b", "c")]
+    for name, options in CLAIMED.items():
+        cells = []
+        for even in (True, False):
+            rewards, groups = make_input(n, 3, even)
+            lengths = torch.ones(n)
+            pair = [make_normalizer("gdpo"), make_normalizer(name, **options)]
+            ratios = []
+            for _ in range(100 if n < 10_000 else 1):
+                spent = []
+                for normalizer in pair:
+                    start = time.process_time()
+                    compute_advantages(normalizer, rewards, groups, specs=specs, lengths=lengths)
+                    spent.append(time.process_time() - start)
+                ratios.append(spent[1] / spent[0])
+            cells.append(f"{statistics.median(ratios):.2f}")
+        lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
+        print(lines[-1], flush=True)
+    return lines
+
+
 def peak_memory(n: int, k: int) -> float:
     """Peak memory of a call, input included, in units of a float64 input; in a process of its own."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
@@ -136,7 +162,15 @@ def main() -> None:
     parser.add_argument(
         "--shapes", nargs="+", default=SHAPES, metavar="NxK", help=f"rollouts by rewards; by default {' '.join(SHAPES)}"
     )
+    parser.add_argument("--estimators", type=int, metavar="N", help="instead: every estimator beside gdpo, N rollouts")
     options = parser.parse_args()
+    if options.estimators:
+        text = "\n".join(estimators_table(options.estimators))
+        if options.markdown:
+            from gdpo_bench.conformance.report import write_section  # noqa: PLC0415
+
+            write_section(options.markdown, f"estimators-{options.estimators}", text)
+        return
     verl = verl_function()
     lines = [
         f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}; "
