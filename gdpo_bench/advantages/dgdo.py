@@ -1,6 +1,6 @@
-"""DGDO: GDPO whose weights follow how much each reward still varies.
+"""DGDO: GDPO whose weights follow how much each reward still varies. An estimator of this project's own.
 
-Source: the formula w = EMA of softmax_k(σ_k / (|μ_k| + ε)) as this project's design notes hold it;
+Source: ours; the formula w = EMA of softmax_k(σ_k / (|μ_k| + ε)) as this project's design notes hold it;
 no public text or code could be found to check the rest against. So these are choices of ours: μ_k
 and σ_k are those of the whole batch; w multiplies the weights on GDPO's A_k; the average starts at
 the first batch's value. Treat results of `dgdo` as those of this file.
