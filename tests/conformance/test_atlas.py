@@ -66,7 +66,7 @@ def moves_dead_groups(rewards, groups):
 def raises_on_ties(rewards, groups):
     if len(set(rewards[:, 0].tolist())) == 1:
         raise ZeroDivisionError("no spread")
-    return rewards.sum(1) - rewards.sum(1).mean()
+    return 0 * rewards.sum(1)
 
 
 def test_a_function_of_ones_own_is_searched(monkeypatch):
