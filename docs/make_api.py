@@ -15,6 +15,7 @@ PACKAGES = {
     "gdpo_bench": "Environments by id, and what authors of environments write",
     "gdpo_bench.core": "The same, with errors and helpers",
     "gdpo_bench.advantages": "Normalizers",
+    "gdpo_bench.advice": "What recorded rollouts let one expect",
     "gdpo_bench.agent": "Policies and their training",
     "gdpo_bench.conformance": "Properties of advantage estimators",
     "gdpo_bench.authoring": "Checks of an environment",

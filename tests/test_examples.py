@@ -10,6 +10,7 @@ import pytest
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 SAYS = {
+    "advise.py": ["format   grpo  ρ -0.1", "grpo would silence format: 0.", "Normalizer: gdpo (0."],
     "environment.py": ["Continue to a palindrome:", "[1. 0. 1.]", "'known_letters': array([1., 1., 1., 0.])"],
     "train.py": ["step 0: {'correct': ", "step 4: {", "step 8: {", "tokens drawn in"],
     "normalizer.py": ["grpo         [-0.71, 0.71, 1.0, -1.0]", "best_reward  [0.25, 0.25, 0.25, -0.75]"],

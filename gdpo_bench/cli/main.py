@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from tyro.extras import SubcommandApp
 
 import gdpo_bench
+from gdpo_bench.cli.advise import advise
 from gdpo_bench.cli.envs import check, envs, new
 from gdpo_bench.cli.exits import run_cli
 from gdpo_bench.cli.help import add_commands
@@ -27,7 +28,7 @@ def build_app() -> SubcommandApp:
     add_commands(app, run)
     leaderboard = "Check, compare, file and reproduce leaderboard entries."
     app.command(leaderboard_app(), name="leaderboard", help=leaderboard)
-    add_commands(app, envs, new, check, normalizers, policies, conformance, atlas, collapse, simulate)
+    add_commands(app, envs, new, check, normalizers, policies, conformance, atlas, collapse, advise, simulate)
     app.command(sandbox_app(), name="sandbox", help="Run programs in Docker; build and test the sandbox.")
     return app
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import islice
 from random import Random
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +16,9 @@ from rich.console import Console
 from rich.progress import track
 
 from gdpo_bench.advantages import compute_advantages, diagnose
-from gdpo_bench.agent.completions import read_completions
+from gdpo_bench.agent.completions import Completions, read_completions
 from gdpo_bench.agent.rollouts import check_failures
-from gdpo_bench.core import Task
+from gdpo_bench.core import Task, TextEnv
 from gdpo_bench.core.env import Script, demonstrations_of, script_replies
 from gdpo_bench.core.measurements import RewardVectors, curves, evaluate, label_agreement
 from gdpo_bench.core.scoring import SHOWN_CHARACTERS, EpisodeBatch, Scores
@@ -56,6 +57,13 @@ class FrozenRollouts:
         numbers = np.repeat(np.arange(len(groups)), [len(replies) for _, replies in groups])
         return cls(tasks, [reply for _, replies in groups for reply in replies], numbers, [None] * len(tasks))
 
+    @classmethod
+    def of(cls, completions: Completions[Task]) -> FrozenRollouts:
+        """A file's replies."""
+        grouped = cls.grouped([(group.task, group.replies) for group in completions.groups])
+        labels = [label for group in completions.groups for label in group.labels or [None] * len(group.replies)]
+        return replace(grouped, labels=labels)
+
 
 def score_frozen(plan: Plan, command: str, console: Console) -> list[Measured]:
     """Score references, demonstrations or a file's replies on every environment of a job.
@@ -93,7 +101,7 @@ def _entries(
     plan: Plan, env: PlannedEnv, rollouts: FrozenRollouts, command: str, console: Console
 ) -> Iterator[Measured]:
     started = time.perf_counter()
-    scores = _score(env, rollouts, console)
+    scores = score_rollouts(env.env, env.description.id, rollouts, console)
     check_failures(scores, env.training.max_failed_share)
     for failure in scores.failures[:3]:
         show_failure(console, f"{failure!s:.{SHOWN_CHARACTERS}}")
@@ -196,36 +204,42 @@ def _replayed(plan: Plan, env: PlannedEnv, console: Console) -> FrozenRollouts:
     if completions.unmatched:
         text = f"{completions.unmatched} lines of {plan.policy.file} are about no task of {env.choice.id}."
         console.print(text, markup=False)
-    sizes = [len(group.replies) for group in completions.groups]
-    return FrozenRollouts(
-        [group.task for group in completions.groups for _ in group.replies],
-        [script for group in completions.groups for script in group.replies],
-        np.repeat(np.arange(len(sizes)), sizes),
-        [label for group in completions.groups for label in group.labels or [None] * len(group.replies)],
-    )
+    return FrozenRollouts.of(completions)
 
 
-def _score(env: PlannedEnv, rollouts: FrozenRollouts, console: Console) -> Scores:
+def score_rollouts(env: TextEnv[Any], id: str, rollouts: FrozenRollouts, console: Console) -> Scores:
+    """Rewards (N, K) of given replies.
+
+    Args:
+        env: Scores them.
+        id: Its id, for messages.
+        rollouts: N whole episodes.
+        console: Shows progress.
+
+    Raises:
+        JobError: Replies that do not reach an episode's end.
+        RewardError: A reward is not what its declaration allows.
+    """
     starts: Sequence[int] = range(0, len(rollouts.replies), _CHUNK)
     chunks = []
-    for start in track(starts, f"scoring {env.choice.id}", console=console, transient=True):
+    for start in track(starts, f"scoring {id}", console=console, transient=True):
         rows = slice(start, start + _CHUNK)
-        chunks.append(_play(env, rollouts.tasks[rows], rollouts.replies[rows]))
+        chunks.append(_play(env, id, rollouts.tasks[rows], rollouts.replies[rows]))
     return reduce(Scores.stack, chunks)
 
 
-def _play(env: PlannedEnv, tasks: Sequence[Task], scripts: Sequence[Script]) -> Scores:
+def _play(env: TextEnv[Any], id: str, tasks: Sequence[Task], scripts: Sequence[Script]) -> Scores:
     """Rewards (N, K) of whole episodes."""
-    batch = EpisodeBatch(env.env, env.description.id, tasks)
-    scores = Scores.empty(len(tasks), len(env.specs))
+    batch = EpisodeBatch(env, id, tasks)
+    scores = Scores.empty(len(tasks), len(env.reward_specs))
     remaining = [iter(script_replies(script)) for script in scripts]
     while not (over := batch.terminated | batch.truncated).all():
         replies = ["" if done else next(rest, None) for done, rest in zip(over, remaining, strict=True)]
         if None in replies:
             number = replies.index(None)
             raise JobError(
-                f"{env.choice.id}: the episode of task {tasks[number].id} is not over after the "
-                f"{len(script_replies(scripts[number]))} replies that are given; it takes up to {env.env.max_turns}."
+                f"{id}: the episode of task {tasks[number].id} is not over after the "
+                f"{len(script_replies(scripts[number]))} replies that are given; it takes up to {env.max_turns}."
             )
         scores += batch.play([reply for reply in replies if reply is not None])
     return scores

@@ -108,6 +108,36 @@ def train(
     return policy.outcome(area)
 
 
+@dataclass(frozen=True, eq=False)
+class FirstRollouts:
+    """What a policy does before it is trained."""
+
+    scores: Scores
+    """Of N sampled rollouts."""
+    groups: Indices
+    """(N,) numbers of their groups."""
+    right: dict[str, float]
+    """Reward → share of all replies that do what it asks for, exactly."""
+
+
+def first_rollouts(world: World, *, groups: int, seed: int, options: TwinOptions | None = None) -> FirstRollouts:
+    """Sample the policy that `train` starts from, with randomness of its own.
+
+    Args:
+        world: What it would be trained on.
+        groups: Number of tasks, each with `options.group_size` rollouts.
+        seed: That of `train`.
+        options: How it would be trained.
+    """
+    options = options or TwinOptions()
+    policy = _Policy(world, options, seed)
+    rng = np.random.default_rng([seed, 2])
+    tasks = rng.integers(_TASKS, size=groups)
+    replies = _draw(policy.probabilities()[tasks], options.group_size, rng)
+    scores = policy.scores(np.repeat(tasks, options.group_size), replies.ravel(), rng)
+    return FirstRollouts(scores, np.repeat(np.arange(groups), options.group_size), policy.outcome(0.0).right)
+
+
 class _Policy:
     """θ = W z beside a world's start, and Adam's state."""
 
