@@ -119,7 +119,7 @@ def test_misuse_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run", "nope.yaml"], "Unknown job file or preset 'nope.yaml'. Known: baselines, bits, default, n"),
+        (["run", "nope.yaml"], "Unknown job file or preset 'nope.yaml'. Known: answers, "),
         ([*ORACLE, "--envs", "gdpo/MathMin-v0"], "Did you mean 'gdpo/MathMini-v1'"),
         ([*ORACLE, "--envs", "no_such_module:me/Env-v0"], "importing 'no_such_module' failed: ModuleNotFoundError"),
         ([*ORACLE, "--envs", f"{ENV}:max_digit=many"], "option max_digit must be int; got 'many'"),

@@ -35,7 +35,7 @@ def advise(
     as_json: Annotated[bool, tyro.conf.arg(name="json")] = False,
     out: Path = Path("advice.png"),
 ) -> None:
-    """Say from recorded rollouts, before any training, which rewards a normalizer would silence, and what would help.
+    """Say from recorded rollouts which rewards would be silenced.
 
     Args:
         files: Logs with a reward vector for each rollout: {"group": …, "rewards": {NAME: number or null}} a line; TRL's

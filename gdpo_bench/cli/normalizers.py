@@ -51,7 +51,7 @@ def collapse(
 def atlas(
     target: tyro.conf.Positional[str | None] = None, /, *, examples: int = 200, markdown: Path | None = None
 ) -> None:
-    """Show the smallest batches on which properties of an advantage estimator fall, with their advantages.
+    """Show the smallest batches that break an estimator.
 
     Args:
         target: A normalizer, perhaps with options (grpo:preset=nemo-rl@0.7), or module:function for your own, which is
