@@ -115,6 +115,10 @@ class ReasoningGym(TextEnv[Puzzle]):
         """The data set, drawn once: some questions take a second."""
         return [self._dataset[index] for index in range(self._config["size"])]
 
+    def __getstate__(self) -> dict[str, Any]:
+        """The options: all else follows from them, and some of the package's objects cannot be pickled."""
+        return {name: value for name, value in vars(self).items() if name not in ("_dataset", "_entries", "_puzzles")}
+
     def data_revision(self) -> str:
         """The package and its version."""
         return f"reasoning-gym {metadata.version('reasoning-gym')}"
