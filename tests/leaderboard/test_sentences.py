@@ -49,6 +49,11 @@ def test_noise_gives_no_sentence(entry):
     assert outcome_sentences(entries) == []
 
 
+def test_a_difference_that_rounds_to_nothing_gives_no_sentence(entry):
+    entries = [entry("gdpo", (0.901, 0.902, 0.903), specs=FORMAT), entry("grpo", (0.9, 0.9, 0.901), specs=FORMAT)]
+    assert outcome_sentences(entries) == []
+
+
 def vectors(step, values, applicable=None):
     values = np.array(values, np.float64)
     mask = np.ones(values.shape, bool) if applicable is None else np.array(applicable)

@@ -47,6 +47,8 @@ def _of_row(environment: str, comparison: Comparison, row: Row) -> list[str]:
         agreeing = max(difference.wins, difference.losses)
         unit = "warm starts" if difference.unit == "warm start" else "seeds"
         size = rounded(difference.mean, column.decimals, "+")
+        if not float(size):
+            continue
         said.append(
             f"{environment}: {_verb(row, base, column, difference.mean)}: {size}, {_number(agreeing)} of "
             f"{_number(difference.n)} {unit}{'' if difference.n >= LEAST_UNITS else ', too few to be sure'}."
