@@ -234,7 +234,7 @@ def test_tokens_of_a_tokenizer_are_counted_exactly(tmp_path: Path) -> None:
 
 
 def test_answer_that_could_not_be_scored_goes_to_the_failed_mask(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(competition, "score", lambda questions: [WorkerError("broke") for _ in questions])
+    monkeypatch.setattr(competition, "judge", lambda questions: [WorkerError("broke") for _ in questions])
     venv = gdpo_bench.make_vec("gdpo/Math-v0", num_prompts=1, group_size=2, split="eval", data_dir=str(folder))
     venv.reset(seed=0)
     _, _, _, _, info = venv.step([r"\boxed{1/2}", "nothing"])

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 from gdpo_envs.math import pool, worker
-from gdpo_envs.math.pool import Pool, WorkerError, score
+from gdpo_envs.math.pool import Pool, WorkerError, judge
 
 SLOW = r"\tan(" * 8 + "x^{3}+y" + ")" * 8
 """Within the limits on its text, and some processor seconds of work."""
@@ -43,14 +43,14 @@ def run(*questions: tuple[str, str], patch: str = "") -> list[bool | None]:
 
 def test_verdicts_come_in_the_order_of_the_questions(workers: Pool) -> None:
     questions = [("1/2", "0.5"), ("1/2", "0.6"), ("x+1", "1+x"), ("1/2", "0.5"), ("3", "x")] * 4
-    assert workers.score(questions) == [True, False, True, True, False] * 4
+    assert workers.judge(questions) == [True, False, True, True, False] * 4
 
 
 def test_hostile_answers_are_wrong_and_cost_the_others_nothing(workers: Pool) -> None:
     hostile = ["9^{9^9}", "9**9**9", "{" * 3000, r"\sqrt{" * 50_000, "\x00", "\ud800", "1" * 5000, "-" * 300 + "1"]
     questions = [("1/2", answer) for answer in (*hostile, "0.5")]
-    assert workers.score([question for question in questions if len(question[1]) < 1000]) == [False] * 5 + [True]
-    assert score(questions) == [False] * len(hostile) + [True]
+    assert workers.judge([question for question in questions if len(question[1]) < 1000]) == [False] * 5 + [True]
+    assert judge(questions) == [False] * len(hostile) + [True]
 
 
 def test_answer_that_takes_too_long_is_wrong_and_the_next_one_is_scored() -> None:
@@ -84,24 +84,24 @@ def test_what_libraries_print_does_not_mix_with_verdicts() -> None:
 
 
 def test_killed_worker_is_a_failure_of_the_scorer_and_is_replaced(workers: Pool) -> None:
-    workers.score([("1/2", "0.5")])
+    workers.judge([("1/2", "0.5")])
     victim = workers._idle[0]
     threading.Timer(0.3, lambda: os.killpg(victim.pid, signal.SIGKILL)).start()
-    verdicts = workers.score([("x", SLOW)])
+    verdicts = workers.judge([("x", SLOW)])
     assert isinstance(verdicts[0], WorkerError)
-    assert workers.score([("2/4", "0.5")]) == [True]
+    assert workers.judge([("2/4", "0.5")]) == [True]
 
 
 def test_worker_that_died_while_idle_is_replaced_silently(workers: Pool) -> None:
-    workers.score([("1/2", "0.5")])
+    workers.judge([("1/2", "0.5")])
     os.killpg(workers._idle[0].pid, signal.SIGKILL)
     workers._idle[0].wait()
-    assert workers.score([("2/4", "0.5")]) == [True]
+    assert workers.judge([("2/4", "0.5")]) == [True]
 
 
 def test_worker_that_does_not_come_back_is_a_failure_of_the_scorer() -> None:
     impatient = Pool(workers=1, wall_seconds=0.01)
-    verdicts = impatient.score([("1/2", "0.5")])
+    verdicts = impatient.judge([("1/2", "0.5")])
     assert isinstance(verdicts[0], WorkerError)
     assert "no verdict within 0.01 s" in str(verdicts[0])
     assert impatient._idle == []
@@ -113,14 +113,14 @@ def test_answers_are_asked_once(workers: Pool, monkeypatch: pytest.MonkeyPatch) 
     ask = pool._ask
     monkeypatch.setattr(pool, "_ask", lambda worker, question: (asked.append(question), ask(worker, question)))
     for _ in range(2):
-        assert workers.score([("1/2", "0.5")] * 3) == [True] * 3
+        assert workers.judge([("1/2", "0.5")] * 3) == [True] * 3
     assert asked == [("1/2", "0.5")]
 
 
 def test_memory_of_verdicts_is_bounded(workers: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "_REMEMBERED", 3)
     for n in range(5):
-        assert workers.score([("1/2", f"{n}/7"), ("1/2", "0.5")]) == [False, True]
+        assert workers.judge([("1/2", f"{n}/7"), ("1/2", "0.5")]) == [False, True]
         assert len(workers._known) <= 3
 
 
@@ -128,12 +128,12 @@ def test_same_text_is_right_without_a_worker(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(pool, "_start", lambda: pytest.fail("a worker was started"))
     monkeypatch.setattr(pool, "_pool", Pool())
     tower = "2^{2^{2^{2019}}}"
-    assert score([(tower, f"${tower}$"), ("5", "(" * 100), ("x" * 500, "x" * 500)]) == [True, False, True]
+    assert judge([(tower, f"${tower}$"), ("5", "(" * 100), ("x" * 500, "x" * 500)]) == [True, False, True]
 
 
 def test_workers_end_with_the_program() -> None:
     program = (
-        "import psutil\nfrom gdpo_envs.math import pool\npool.score([('1/2', '0.5')])\n"
+        "import psutil\nfrom gdpo_envs.math import pool\npool.judge([('1/2', '0.5')])\n"
         "worker = psutil.Process(pool._pool._idle[0].pid)\nprint(worker.pid, worker.children()[0].pid)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -143,7 +143,7 @@ def test_workers_end_with_the_program() -> None:
 
 
 def test_verdicts_do_not_depend_on_hash_seeds() -> None:
-    program = "from gdpo_envs.math.pool import score; print(score([('1,2', '2,1'), ('x+y', 'y+x'), ('x', 'y')]))"
+    program = "from gdpo_envs.math.pool import judge; print(judge([('1,2', '2,1'), ('x+y', 'y+x'), ('x', 'y')]))"
     outputs = {
         subprocess.run(
             [sys.executable, "-c", program],
@@ -162,17 +162,17 @@ def test_limits_leave_room_for_usual_answers() -> None:
     assert worker.MEMORY_BYTES >= 1 << 30
 
 
-def score_in_child(results: Any) -> None:
-    results.put((score([("1/2", "0.5"), ("1/2", "0.4")]), pool._pool.workers))
+def judge_in_child(results: Any) -> None:
+    results.put((judge([("1/2", "0.5"), ("1/2", "0.4")]), pool._pool.workers))
 
 
 @pytest.mark.parametrize("method", ["spawn", "fork"])
 def test_a_process_that_may_have_no_children_has_one_worker_of_its_own(method: str) -> None:
-    assert score([("1/3", "2/6")]) == [True]
+    assert judge([("1/3", "2/6")]) == [True]
     context: Any = multiprocessing.get_context(method)
     results = context.SimpleQueue()
-    child = context.Process(target=score_in_child, args=(results,), daemon=True)
+    child = context.Process(target=judge_in_child, args=(results,), daemon=True)
     child.start()
     assert results.get() == ([True, False], 1)
     child.join()
-    assert score([("1/3", "3/9")]) == [True]
+    assert judge([("1/3", "3/9")]) == [True]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gdpo_bench.core import Gate, Message, TextEnv, reward
-from gdpo_envs.coding.execution import Verdict, installed, score, unavailable
+from gdpo_envs.coding.execution import Verdict, installed, judge, unavailable
 from gdpo_envs.coding.problem import CodeTask
 
 LIMIT = 16_000
@@ -40,7 +40,7 @@ class CodingEnv(TextEnv[CodeTask]):
     @reward(low=0, high=1, metric="accuracy", batched=True)
     def pass_rate(self, tasks: Sequence[CodeTask], replies: Sequence[str]) -> list[float | Exception]:
         """Share of all tests that the program passes; 0 where the reply holds no program."""
-        return [_read(verdict, "pass_rate") for verdict in self._score(tasks, replies)]
+        return [_read(verdict, "pass_rate") for verdict in self._verdicts(tasks, replies)]
 
     @reward(
         low=0,
@@ -62,7 +62,7 @@ class CodingEnv(TextEnv[CodeTask]):
         never returns although its process ended. Reaching a limit of time, memory or output is
         not a bug; it costs the pass rate.
         """
-        return [_read(verdict, "no_bug") for verdict in self._score(tasks, replies)]
+        return [_read(verdict, "no_bug") for verdict in self._verdicts(tasks, replies)]
 
     def reference(self, task: CodeTask) -> str | None:
         """The known solution, in a fence."""
@@ -76,8 +76,8 @@ class CodingEnv(TextEnv[CodeTask]):
         """Python and packages of the sandbox's image; None where it cannot be asked."""
         return installed(self.numpy)
 
-    def _score(self, tasks: Sequence[CodeTask], replies: Sequence[str]) -> list[Verdict | Exception]:
-        return score(tasks, replies, self.cpu_s, self.numpy)
+    def _verdicts(self, tasks: Sequence[CodeTask], replies: Sequence[str]) -> list[Verdict | Exception]:
+        return judge(tasks, replies, self.cpu_s, self.numpy)
 
 
 def _read(verdict: Verdict | Exception, name: str) -> float | Exception:

@@ -73,7 +73,7 @@ _pools: dict[tuple[int, Limits, bool], SandboxPool] = {}
 """By process, as containers must not be shared with a fork, by limits, and by whether there is numpy."""
 
 
-def score(
+def judge(
     tasks: Sequence[CodeTask], replies: Sequence[str], cpu_s: float, numpy: bool = False
 ) -> list[Verdict | Exception]:
     """Run the programs in N replies; equal programs for equal tasks run once.

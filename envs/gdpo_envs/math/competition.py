@@ -19,7 +19,7 @@ from gdpo_bench.core.rewards import RewardSpec
 from gdpo_envs.demonstrating import FORMAT_RATE, imperfect
 from gdpo_envs.math.latex import boxed_answer
 from gdpo_envs.math.length import conditioned, token_count
-from gdpo_envs.math.pool import WorkerError, score
+from gdpo_envs.math.pool import WorkerError, judge
 from gdpo_envs.math.sources import EVALUATION, MathTask, problems, revisions, set_revision, training_problems
 from gdpo_envs.options import checked_count, checked_share
 from gdpo_envs.tags import after_only_thought, after_thought
@@ -93,7 +93,7 @@ class CompetitionMath(TextEnv[MathTask]):
         """
         answers = [boxed_answer(after_thought(reply) or "") for reply in replies]
         pairs = zip(tasks, answers, strict=True)
-        verdicts = iter(score([(task.answer, answer) for task, answer in pairs if answer is not None]))
+        verdicts = iter(judge([(task.answer, answer) for task, answer in pairs if answer is not None]))
         return [answer is not None and next(verdicts) for answer in answers]
 
     @reward(low=0, high=1, kind="binary", metric="exceed_ratio")

@@ -59,7 +59,7 @@ class Pool:
         alone = multiprocessing.parent_process() is None
         return self._workers or (usable_cores() if alone else 1)
 
-    def score(self, questions: Sequence[Question]) -> list[bool | WorkerError]:
+    def judge(self, questions: Sequence[Question]) -> list[bool | WorkerError]:
         """Whether each answer is right.
 
         Args:
@@ -163,19 +163,19 @@ def _kill(worker: subprocess.Popen[bytes]) -> None:
 _pool = Pool()
 
 
-def score(questions: Sequence[Question]) -> list[bool | WorkerError]:
+def judge(questions: Sequence[Question]) -> list[bool | WorkerError]:
     """Whether each answer is right, by the pool of this process.
 
     What is the same text is right, and what is too large to be read is wrong, without asking a worker.
 
     Args:
-        questions: As for `Pool.score`.
+        questions: As for `Pool.judge`.
 
     Returns:
-        As `Pool.score`.
+        As `Pool.judge`.
     """
     settled = [_settled(truth, answer) for truth, answer in questions]
-    asked = iter(_pool.score([q for q, verdict in zip(questions, settled, strict=True) if verdict is None]))
+    asked = iter(_pool.judge([q for q, verdict in zip(questions, settled, strict=True) if verdict is None]))
     return [next(asked) if verdict is None else verdict for verdict in settled]
 
 
