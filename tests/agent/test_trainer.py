@@ -26,6 +26,7 @@ from gdpo_bench.agent.policies.warm_start import build_corpus, train
 from gdpo_bench.agent.policy import Policy
 from gdpo_bench.agent.step import TrainingStep
 from gdpo_bench.agent.trainer import RunResult, Trainer
+from gdpo_bench.conformance import CLAIMED
 from gdpo_bench.core import DataError, GroupVectorEnv, RewardError, Task, TextEnv, reward
 from gdpo_bench.core.measurements import Evaluation, unpack
 
@@ -440,10 +441,14 @@ def test_with_every_normalizer_a_stopped_run_goes_on_to_the_same_numbers_bit_for
 ) -> None:
     options = TINY.model_copy(update=FEW | {"dynamic_sampling": dynamic, "max_draws": 3})
     checkpoints = Checkpoints(tmp_path, keep=3)
-    whole, weights = run(imitator, vec, normalizer=normalizer, options=options, checkpoints=checkpoints)
+
+    def made() -> Any:
+        return make_normalizer(normalizer, **CLAIMED.get(normalizer, {}))
+
+    whole, weights = run(imitator, vec, normalizer=made(), options=options, checkpoints=checkpoints)
     for step in (2, 3):  # as if it had been killed after the first step
         shutil.rmtree(tmp_path / f"step-{step:08d}")
-    resumed, again = run(imitator, vec, normalizer=normalizer, options=options, checkpoints=checkpoints)
+    resumed, again = run(imitator, vec, normalizer=made(), options=options, checkpoints=checkpoints)
     assert measured(resumed) == measured(whole)
     assert all(torch.equal(weights[name], again[name]) for name in weights)
     assert not all(torch.equal(weights[name], tensor) for name, tensor in imitator.model.state_dict().items())

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from gdpo_envs.bits.env import Bits, BitsTask
 
-from gdpo_bench.advantages import list_normalizers, make_normalizer
+from gdpo_bench.advantages import Normalizer, list_normalizers, make_normalizer
+from gdpo_bench.conformance import CLAIMED
 from gdpo_bench.core import DeclarationError, UnknownNameError
 from gdpo_bench.core.scoring import score
 from gdpo_bench.worlds.factorial import Factorial, cells, runs
@@ -17,10 +18,12 @@ from gdpo_bench.worlds.world import make_world
 FEW = TwinOptions(steps=3, prompts=4, group_size=4)
 
 
+def make(name: str) -> Normalizer:
+    return make_normalizer(name, **CLAIMED.get(name, {}))
+
+
 def trained(normalizer: str, seed: int = 0, options: TwinOptions = FEW, **world: Any) -> Outcome:
-    return train(
-        make_world("bits", world), make_normalizer(normalizer), {}, learning_rate=0.1, seed=seed, options=options
-    )
+    return train(make_world("bits", world), make(normalizer), {}, learning_rate=0.1, seed=seed, options=options)
 
 
 @pytest.mark.parametrize(
