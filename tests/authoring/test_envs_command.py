@@ -35,7 +35,7 @@ def test_the_list_has_a_row_for_each_environment(capsys: pytest.CaptureFixture[s
     printed = capsys.readouterr().out
     for id in gdpo_bench.list_envs():
         assert id in printed
-    families = re.findall(r"^([a-z][a-z ]*?) *$", printed.partition("\ntrain:")[0], re.MULTILINE)
+    families = re.findall(r"^([a-z][a-z -]*?) *$", printed.partition("\ntrain:")[0], re.MULTILINE)
     rows = {row.id: row for row in env_rows()}
     assert families == sorted({row.family for row in rows.values()})
     assert set(families) >= {"bits", "coding", "math", "tool calling", "tool dialog"}

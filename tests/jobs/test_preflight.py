@@ -223,7 +223,7 @@ def test_environments_that_share_a_warm_start_are_named(environment: Write) -> N
 def test_a_replay_file_is_read_for_all_environments_before_anything_is_scored(
     content: bytes | None, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(replay, "_score", lambda *_: pytest.fail("scored before all replies were read"))
+    monkeypatch.setattr(replay, "score_rollouts", lambda *_: pytest.fail("scored before all replies were read"))
     if content is not None:
         (folder / "replies.jsonl").write_bytes(content)
     assert main(["run", "--envs", ENV, "gdpo/ToolCallingMini-v1", "--policy", "replay:replies.jsonl"]) == 2

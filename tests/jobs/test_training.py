@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ RUNS = 6
 class InThisProcess:
     """Stands in for the engine where no process has to die: importing torch anew takes seconds."""
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, pins: Mapping[str, str]) -> None:
         torch.set_num_threads(1)
 
     def __enter__(self) -> "InThisProcess":
@@ -205,7 +205,9 @@ def test_job_on_a_hugging_face_folder_trains_it_and_measures_suites(
 
 
 PLUG_IN = '''
-"""An environment and normalizers of a user."""
+"""An environment and normalizers of a user, some broken where they are not tried before a job starts."""
+
+from multiprocessing import parent_process
 
 import torch
 
@@ -226,7 +228,7 @@ class Parrot(TextEnv[Task]):
 
     @reward(low=0, high=1)
     def brief(self, task, reply):
-        if self.words == 3:
+        if self.words == 3 and parent_process():
             raise KeyError("[/red] \\ud800")
         return 1 / (1 + len(reply))
 
@@ -240,11 +242,11 @@ def first_reward(batch):
 
 
 def wrong_shape(batch):
-    return batch.rewards
+    return batch.rewards if parent_process() else first_reward(batch)
 
 
 def raises(batch):
-    return batch.no_such_thing
+    return batch.no_such_thing if parent_process() else first_reward(batch)
 '''
 
 

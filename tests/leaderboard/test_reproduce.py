@@ -33,7 +33,7 @@ OTHER = Hardware(cpu="Another CPU", cores=2, memory_gb=8.0, gpu=None, platform="
 class InThisProcess:
     """Stands in for the engine: importing torch anew takes seconds."""
 
-    def __init__(self, *_arguments):
+    def __init__(self, *_arguments, **_options):
         torch.set_num_threads(1)
 
     def __enter__(self):
@@ -271,7 +271,7 @@ def test_an_entry_on_given_replies_needs_them_or_its_reward_vectors(folder, caps
     assert "Reproduced. The evaluation: the same numbers, bit for bit." in capsys.readouterr().out
     Path("others.jsonl").write_text(lines[0])
     assert main(["reproduce", str(path), "--completions", "others.jsonl"]) == 2
-    assert "others.jsonl does not hold the replies that entry" in capsys.readouterr().err
+    assert "others.jsonl does not give the replies that entry" in capsys.readouterr().err
 
 
 def test_an_entry_on_an_environment_that_is_gone_names_the_commit_that_has_it(capsys):
