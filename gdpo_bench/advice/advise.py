@@ -53,9 +53,14 @@ class RewardAdvice:
     informative: float
     """Share of groups in which it varies."""
     outlooks: dict[str, Outlook]
-    """Normalizer → outlook; none for a reward that is had already."""
+    """Normalizer → outlook."""
     sentences: list[str]
     """What to expect of the normalizer in use, and what would help."""
+
+    @property
+    def had(self) -> bool:
+        """Whether there is too little left to be learned for a prediction to mean much."""
+        return self.mean >= SATURATED
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,7 @@ def advise(
     rewards = {}
     for k, name in enumerate(recorded.names):
         mean, informative = float(sums.level()[k]), float(sums.informative[k])
-        here = {} if mean >= SATURATED else {normalizer: found[k] for normalizer, found in by_name.items()}
+        here = {normalizer: found[k] for normalizer, found in by_name.items()}
         help_ = _Help(recorded, using, chosen, predictor, k)
         rewards[name] = RewardAdvice(mean, informative, here, help_.sentences(here, mean, informative))
     return Advice(rewards, left_out)

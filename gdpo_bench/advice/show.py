@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from gdpo_bench.advice.advise import Advice, Outlook
+from gdpo_bench.advice.advise import Advice, RewardAdvice
 from gdpo_bench.advice.predictor import LEARNED
 from gdpo_bench.core.files import write_figure
 from gdpo_bench.core.text import printable
@@ -41,18 +41,19 @@ def as_text(advice: Advice) -> RenderableType:
     """A table of normalizers by rewards, and what would help."""
     table = Table("normalizer", box=None, padding=(0, 2, 0, 0))
     for name, reward in advice.rewards.items():
-        table.add_column(f"{printable(name)}\n{reward.mean:.0%} had, varies in {reward.informative:.0%}")
-    shown = [reward.outlooks for reward in advice.rewards.values()]
-    for normalizer in dict.fromkeys(name for outlooks in shown for name in outlooks):
-        table.add_row(Text(normalizer), *(_cell(outlooks.get(normalizer)) for outlooks in shown))
+        table.add_column(Text(f"{printable(name)}\n{reward.mean:.0%} had, varies in {reward.informative:.0%}"))
+    shown = advice.rewards.values()
+    for normalizer in next(iter(shown)).outlooks:
+        table.add_row(Text(normalizer), *(_cell(reward, normalizer) for reward in shown))
     sentences = [Text(printable(text)) for reward in advice.rewards.values() for text in (*reward.sentences, "")]
     left_out = [Text(f"Left out: {name}. {printable(reason)}") for name, reason in advice.left_out.items()]
     return Group(table, Text(NOTE, style="dim"), Text(), *sentences, *left_out)
 
 
-def _cell(outlook: Outlook | None) -> Text:
-    if outlook is None:
+def _cell(reward: RewardAdvice, normalizer: str) -> Text:
+    if reward.had:
         return Text("had already")
+    outlook = reward.outlooks[normalizer]
     return Text(f"{outlook.learned:.2f} ({outlook.low:.2f}–{outlook.high:.2f})", style=_COLOURS[outlook.verdict])
 
 
@@ -60,7 +61,7 @@ def plot(advice: Advice, path: Path) -> None:
     """Draw a panel for each reward: normalizers, and how probably each learns it."""
     from matplotlib.figure import Figure  # noqa: PLC0415 (slow to import)
 
-    panels = {name: reward.outlooks for name, reward in advice.rewards.items() if reward.outlooks}
+    panels = {name: reward.outlooks for name, reward in advice.rewards.items() if not reward.had}
     if not panels:
         return
     normalizers = list(next(iter(panels.values())))
@@ -74,7 +75,7 @@ def plot(advice: Advice, path: Path) -> None:
         axes.scatter([one.learned for one in found], places, c=colours, zorder=2)
         axes.axvline(LEARNED, color="black", linewidth=0.6, linestyle=":")
         axes.set_xlim(-0.03, 1.03)
-        axes.set_title(printable(name))
+        axes.set_title(printable(name), parse_math=False)
         axes.set_xlabel("probability of being learned")
     columns[0].set_yticks(places, normalizers)
     columns[0].invert_yaxis()

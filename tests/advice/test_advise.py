@@ -69,7 +69,8 @@ def test_what_is_had_already_and_what_never_varies_need_no_number() -> None:
     values = np.array([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [0.99, 0.0]])
     recorded = RecordedRewards(("a", "b"), values, np.zeros(4, dtype=np.int64), ((0, 1), (0, 1)))
     had, never = advise(recorded, []).rewards.values()
-    assert had.outlooks == {}
+    assert had.had
+    assert set(had.outlooks) == {"grpo"}
     assert "had already" in had.sentences[0]
     assert "varies in no group" in never.sentences[0]
     assert never.outlooks["grpo"].rho == 0
@@ -115,6 +116,12 @@ def test_the_command_prints_a_table_sentences_and_a_picture(log: Path, capsys: p
     assert "800 rollouts in 100 groups" in output
     assert "grpo would silence format" in output
     assert (log.parent / "advice.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_names_of_rewards_are_text_and_nothing_else(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log.write_text(log.read_text().replace('"format"', '"[red]$x_{"'))
+    assert main(["advise", str(log), "--normalizers", "gdpo"]) == 0
+    assert "[red]$x_{" in capsys.readouterr().out
 
 
 def test_json_has_every_normalizer_that_is_asked_for(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
