@@ -2,6 +2,7 @@
 
 - a plain log, JSON lines: `{"group": …, "rewards": {NAME: number or null}}`;
 - what TRL logs with `log_completions=True`, `completions/completions_00001.parquet`: a column for each reward function;
+- any other JSON lines, with a mapping that says where group and rewards stand;
 - what verl dumps with `trainer.rollout_data_dir=…`, `1.jsonl`: what the reward function returned beside `score`.
 
 Text files may be compressed (`.gz`) and begin with a byte order mark.
@@ -13,7 +14,7 @@ import gzip
 import json
 import math
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,28 +27,34 @@ _PLAIN = '{"group": …, "rewards": {NAME: number or null}}'
 Row = tuple[object, dict[str, float | None]]
 
 
-def read_log(path: Path) -> RecordedRewards:
+def read_log(path: Path, mapping: Mapping[str, str] | None = None) -> RecordedRewards:
     """Read one file.
 
     Args:
-        path: A plain log, a file of TRL's or one of verl's.
+        path: A plain log, a file of TRL's or one of verl's, or other JSON lines.
+        mapping: Of other JSON lines: `group`, and each reward's name → the key where it stands; `scores.accuracy` is a
+            key within another.
 
     Raises:
         DataError: It cannot be read, is of another form, or holds no groups.
     """
-    rows = list(_parquet(path) if path.suffix == ".parquet" else _lines(path))
+    if mapping is not None and ("group" not in mapping or len(mapping) < 2):
+        raise DataError("A mapping needs `group` and at least one reward: group=prompt_id correct=scores.accuracy.")
+    rows = list(_parquet(path) if path.suffix == ".parquet" else _lines(path, mapping))
     if not rows:
         raise DataError(f"{path} is empty.")
     return RecordedRewards.of(rows, str(path))
 
 
-def _lines(path: Path) -> Iterator[Row]:
+def _lines(path: Path, mapping: Mapping[str, str] | None) -> Iterator[Row]:
     number = 0
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8-sig") as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
-                    yield _row(_parsed(line, f"{path}, line {number}"), f"{path}, line {number}")
+                    where = f"{path}, line {number}"
+                    content = _parsed(line, where)
+                    yield _row(content if mapping is None else _mapped(content, mapping, where), where)
     except UnicodeDecodeError as error:
         raise DataError(f"{path}, after line {number}: expected UTF-8 text; {error.reason}.") from error
     except (OSError, EOFError, zlib.error) as error:
@@ -61,6 +68,23 @@ def _parsed(line: str, where: str) -> dict[str, Any]:
         raise DataError(f"{where}: expected a JSON object; {error}.") from error
     if not isinstance(content, dict):
         raise DataError(f"{where}: expected a JSON object; got {type(content).__name__} {line.strip():.60}")
+    return content
+
+
+def _mapped(content: dict[str, Any], mapping: Mapping[str, str], where: str) -> dict[str, Any]:
+    """The line as a plain log has it; a reward whose key is missing is absent."""
+    found = {name: _at(content, key.split(".")) for name, key in mapping.items()}
+    group = found.pop("group")
+    if group is None:
+        raise DataError(
+            f"{where}: no {mapping['group']!r}, which is to name the group; its keys are {', '.join(content)}."
+        )
+    return {"group": group, "rewards": found}
+
+
+def _at(content: Any, keys: Sequence[str]) -> Any:
+    for key in keys:
+        content = content.get(key) if isinstance(content, dict) else None
     return content
 
 

@@ -29,6 +29,7 @@ def advise(
     rewards: tuple[str, ...] = (),
     weights: tuple[str, ...] = (),
     ranges: tuple[str, ...] = (),
+    map: tuple[str, ...] = (),
     env: str | None = None,
     split: str | None = None,
     step: int = 0,
@@ -46,6 +47,7 @@ def advise(
         rewards: Which of the recorded rewards; by default all.
         weights: Their weights: format=2; by default 1.
         ranges: Lowest and highest value: format=0,1; by default those that occur, or that the environment declares.
+        map: Where other JSON lines hold group and rewards: group=prompt_id correct=scores.accuracy.
         env: Environment that scores replies (the lines of --policy replay:FILE).
         split: Which of its tasks the replies are about; by default the one that evaluation uses.
         step: Of an entry, the last step whose evaluations are read; 0 is before training.
@@ -60,7 +62,11 @@ def advise(
     if not files:
         raise GdpoBenchError("Name at least one file with recorded rewards; docs/advise.md shows the formats.")
     console = make_console()
-    parts = [part for file in files for part in _read(file, env, split, step, console)]
+    mapping = {name: str(key) for name, key in parse_assignments(map).items()} or None
+    if env is not None:
+        parts = [_scored(file, env, split, console) for file in files]
+    else:
+        parts = [part for file in files for part in _read(file, mapping, step)]
     chosen = split_words(rewards)
     recorded = RecordedRewards.together([part.selected(chosen) for part in parts] if chosen else parts)
     recorded = recorded.ranged({name: _range(name, value) for name, value in parse_assignments(ranges).items()})
@@ -96,14 +102,10 @@ def recorded_evaluation(entry: Entry, vectors: RewardVectors) -> RecordedRewards
     )
 
 
-def _read(path: Path, env: str | None, split: str | None, step: int, console: Console) -> list[RecordedRewards]:
+def _read(path: Path, mapping: dict[str, str] | None, step: int) -> list[RecordedRewards]:
     from gdpo_bench.advice import read_log  # noqa: PLC0415
 
-    if env is not None:
-        return [_scored(path, env, split, console)]
-    if path.suffix == ".json":
-        return _of_entry(path, step)
-    return [read_log(path)]
+    return _of_entry(path, step) if path.suffix == ".json" else [read_log(path, mapping)]
 
 
 def _of_entry(path: Path, step: int) -> list[RecordedRewards]:

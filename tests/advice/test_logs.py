@@ -120,6 +120,22 @@ def test_files_that_cannot_be_read_are_said(tmp_path: Path) -> None:
             read_log(tmp_path / name)
 
 
+def test_other_lines_are_read_by_a_mapping(tmp_path: Path) -> None:
+    records = [
+        {"id": 7, "scores": {"acc": 1, "fmt": 0}},
+        {"id": 7, "scores": {"acc": 0}},
+        {"id": 8, "scores": None},
+    ]
+    path = write(tmp_path / "log.jsonl", lines(records))
+    recorded = read_log(path, {"group": "id", "correct": "scores.acc", "format": "scores.fmt"})
+    np.testing.assert_equal(recorded.values, [[1, 0], [0, math.nan], [math.nan, math.nan]])
+    assert recorded.groups.tolist() == [0, 0, 1]
+    with pytest.raises(DataError, match="line 1: no 'prompt', which is to name the group; its keys are id, scores"):
+        read_log(path, {"group": "prompt", "correct": "scores.acc"})
+    with pytest.raises(DataError, match="needs `group` and at least one reward"):
+        read_log(path, {"correct": "scores.acc"})
+
+
 def test_several_files_are_one_record_with_groups_apart(tmp_path: Path) -> None:
     first = read_log(write(tmp_path / "a.jsonl", lines(PLAIN)))
     swapped = [record | {"rewards": dict(reversed(record["rewards"].items()))} for record in PLAIN]
