@@ -13,6 +13,7 @@ import re
 import shutil
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,13 @@ from safetensors.torch import load_file, save_file
 from gdpo_bench.agent.scale.processes import World
 from gdpo_bench.agent.step import TrainingStep
 from gdpo_bench.core import DataError
-from gdpo_bench.core.files import WriteError, sync_folder
+from gdpo_bench.core.files import WriteError, remove, sync_folder
 
 _WEIGHTS, _MOMENTS = "weights.safetensors", "optimizer.safetensors"
-_FORMAT = 4
-"""2: with the reward vectors of the evaluations. 3: with the normalizer's state. 4: with its own hash."""
-_NAME = re.compile(r"step-[0-9]{8,}")
+_FORMAT = 5
+"""2: with the reward vectors of the evaluations. 3: with the normalizer's state. 4: with its own hash.
+5: with the run that it is of."""
+_NAME = re.compile(r"step-[0-9]{8,18}")
 
 
 @dataclass(frozen=True)
@@ -47,14 +49,15 @@ class Checkpoint:
 class Checkpoints:
     """The checkpoints of one run."""
 
-    def __init__(self, folder: Path, keep: int = 2) -> None:
+    def __init__(self, folder: Path, keep: int = 2, run: str = "") -> None:
         """Use a folder, which need not exist.
 
         Args:
             folder: Where the checkpoints lie.
             keep: How many to keep, the newest.
+            run: Whose they are; those of another run are not taken.
         """
-        self.folder, self.keep = folder, keep
+        self.folder, self.keep, self.run = folder, keep, run
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint, then remove those that are too many.
@@ -65,12 +68,13 @@ class Checkpoints:
         folder = self.folder / f"step-{checkpoint.step:08d}"
         part = self.folder / f".{folder.name}.tmp"
         try:
-            shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
+            remove(part)  # of a process that was killed
             part.mkdir(parents=True)
             for file, tensors in checkpoint.tensors.items():
                 save_file({name: value.contiguous() for name, value in tensors.items()}, part / file)
             state = {
                 "format": _FORMAT,
+                "run": self.run,
                 "step": checkpoint.step,
                 "sha256": {file: _sha256(part / file) for file in checkpoint.tensors},
                 "state": checkpoint.state,
@@ -79,20 +83,25 @@ class Checkpoints:
             (part / "state.json").write_text(json.dumps({"sha256": _hash_of(text), "text": text}), encoding="utf-8")
             for path in part.iterdir():
                 _flush(path)
-            shutil.rmtree(folder, ignore_errors=True)
+            remove(folder)
             part.rename(folder)
             sync_folder(self.folder)
         except (OSError, SafetensorError) as error:
             shutil.rmtree(part, ignore_errors=True)
             raise WriteError(f"Cannot write the checkpoint {folder}: {error}. Older ones are unchanged.") from error
-        for old in self._found()[: -self.keep]:
-            shutil.rmtree(old, ignore_errors=True)
+        found = self._found()
+        later = [path for path in found if _step_of(path) > checkpoint.step]  # damaged, or they had been taken
+        kept = [path for path in found if path not in later][-self.keep :]
+        for old in found:
+            if old not in kept:
+                with suppress(OSError):
+                    remove(old)
 
     def newest(self) -> Checkpoint | None:
         """The last whole checkpoint, or None where there is none; damaged ones are passed over, with a word."""
         for folder in reversed(self._found()):
             try:
-                return _read(folder)
+                return self._read(folder)
             except DataError as error:
                 print(error, file=sys.stderr)
         return None
@@ -102,7 +111,29 @@ class Checkpoints:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _found(self) -> list[Path]:
-        return sorted(path for path in self.folder.glob("step-*") if _NAME.fullmatch(path.name))
+        return sorted((path for path in self.folder.glob("step-*") if _NAME.fullmatch(path.name)), key=_step_of)
+
+    def _read(self, folder: Path) -> Checkpoint:
+        try:
+            outer = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+            if _hash_of(outer["text"]) != outer["sha256"]:
+                raise ValueError("state.json was changed")
+            content = json.loads(outer["text"])
+            if content["format"] != _FORMAT:
+                raise ValueError(f"format {content['format']}, this version reads {_FORMAT}")
+            if content["run"] != self.run:
+                raise ValueError("it is of another run")
+            if content["step"] != _step_of(folder):
+                raise ValueError(f"it is of step {content['step']}")
+            for file, expected in content["sha256"].items():
+                if _sha256(folder / file) != expected:
+                    raise ValueError(f"{file} was changed or cut off")
+            tensors = {file: load_file(folder / file) for file in content["sha256"]}
+            return Checkpoint(content["step"], tensors, content["state"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
+            raise DataError(
+                f"The checkpoint {folder} is damaged ({error}); the one before is taken, if any."
+            ) from error
 
 
 def snapshot_step(step: TrainingStep, world: World) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, Any]]:
@@ -152,21 +183,8 @@ def restore_step(step: TrainingStep, world: World, checkpoint: Checkpoint) -> No
     step.micro_batch = checkpoint.state["micro_batch"]
 
 
-def _read(folder: Path) -> Checkpoint:
-    try:
-        outer = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        if _hash_of(outer["text"]) != outer["sha256"]:
-            raise ValueError("state.json was changed")
-        content = json.loads(outer["text"])
-        if content["format"] != _FORMAT:
-            raise ValueError(f"format {content['format']}, this version reads {_FORMAT}")
-        for file, expected in content["sha256"].items():
-            if _sha256(folder / file) != expected:
-                raise ValueError(f"{file} was changed or cut off")
-        tensors = {file: load_file(folder / file) for file in content["sha256"]}
-        return Checkpoint(content["step"], tensors, content["state"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-        raise DataError(f"The checkpoint {folder} is damaged ({error}); the one before is taken, if any.") from error
+def _step_of(folder: Path) -> int:
+    return int(folder.name.removeprefix("step-"))
 
 
 def _sha256(path: Path) -> str:

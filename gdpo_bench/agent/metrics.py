@@ -149,7 +149,13 @@ def _lines_before(path: Path, step: int) -> list[str]:
 def _step_of(line: str) -> float:
     try:
         return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):  # the last line of a process that was killed
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        OverflowError,
+        RecursionError,
+    ):  # the last line of a process that was killed
         return float("inf")
 
 

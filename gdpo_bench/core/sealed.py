@@ -44,7 +44,7 @@ def damage(folder: Path) -> str | None:
     try:
         expected = json.loads((folder / SEAL).read_text(encoding="utf-8"))
         found = _hashes(folder)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         return f"{SEAL}: {error}"
     if not isinstance(expected, dict) or not expected:
         return f"{SEAL} holds no hashes"

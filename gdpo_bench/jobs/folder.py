@@ -75,15 +75,21 @@ class RunFolder:
         """Keep other runs out of the folder; a killed process lets go by itself.
 
         Raises:
-            JobError: Another run is in it.
+            JobError: Another run is in it, or it cannot be locked.
         """
+        lock = FileLock(self.path / ".lock", timeout=0)
         try:
-            with FileLock(self.path / ".lock", timeout=0):
-                yield
+            lock.acquire()
         except Timeout as error:
             raise JobError(
                 f"Another run is going on in {self.path}; wait for it, or start without --resume."
             ) from error
+        except OSError as error:
+            raise JobError(f"Cannot lock {lock.lock_file}: {error.strerror or error}.") from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     def files(self, task: TrainingTask) -> Path:
         """The folder for what a run writes while it goes on."""
@@ -104,6 +110,7 @@ class RunFolder:
         The reward vectors go into a file of their own, first: a run is finished once its result is there.
         """
         fields = asdict(record) | {"vectors": hashlib.sha256(record.vectors).hexdigest()}
+        fields["run"] = self._result(task).stem
         fields["sha256"] = content_hash(fields, 64)
         write_atomically(self._vectors(task), record.vectors)
         write_atomically(self._result(task), json.dumps(fields, indent=1, sort_keys=True) + "\n")
@@ -120,6 +127,8 @@ class RunFolder:
             fields = json.loads(path.read_text(encoding="utf-8"))
             if not isinstance(fields, dict) or fields.pop("sha256", None) != content_hash(fields, 64):
                 raise ValueError("not the result that was written")
+            if fields.pop("run", path.stem) != path.stem:  # absent from those of older versions
+                raise ValueError("the result of another run")
             record = _RECORD.validate_python(fields)
             if not record.vectors:
                 return None

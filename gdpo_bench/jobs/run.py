@@ -161,7 +161,7 @@ def _trainer(task: TrainingTask, policy: Policy, backend: RolloutBackend, world:
     if task.files is not None:
         log = partial(MetricsLog, task.files, task.label, runtime.loggers)
         if runtime.checkpoint_every:
-            checkpoints = Checkpoints(task.files / "checkpoints", runtime.keep_checkpoints)
+            checkpoints = Checkpoints(task.files / "checkpoints", runtime.keep_checkpoints, task.files.name)
     return Trainer(
         policy,
         make_vec(task.env.id, options.prompts, options.group_size, "train", **task.env.options),

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -73,7 +74,7 @@ def test_what_a_killed_process_left_is_no_checkpoint(checkpoints: Checkpoints) -
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [('\\"step\\": 2', '\\"step\\": 4'), ('\\"rng\\"', '\\"rnx\\"'), ('\\"format\\": 4', '\\"format\\": 99')],
+    [('\\"step\\": 2', '\\"step\\": 4'), ('\\"rng\\"', '\\"rnx\\"'), ('\\"format\\": 5', '\\"format\\": 99')],
 )
 def test_what_state_says_is_hashed_too(
     checkpoints: Checkpoints, old: str, new: str, capsys: pytest.CaptureFixture[str]
@@ -101,3 +102,49 @@ def test_only_checkpoints_are_read_as_such_and_without_a_whole_one_a_run_begins_
     (checkpoints.folder / "step-00000001" / "state.json").write_text("[]")
     assert checkpoints.newest() is None
     assert "is damaged" in capsys.readouterr().err
+
+
+def test_a_checkpoint_under_another_name_or_of_another_run_is_not_taken(
+    checkpoints: Checkpoints, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoints.save(at(1))
+    Checkpoints(checkpoints.folder, keep=9, run="gdpo seed 1").save(at(2))
+    shutil.copytree(checkpoints.folder / "step-00000001", checkpoints.folder / "step-00000009")
+    assert (found := checkpoints.newest())
+    assert found.step == 1
+    told = capsys.readouterr().err
+    assert "step-00000009 is damaged (it is of step 1)" in told
+    assert "step-00000002 is damaged (it is of another run)" in told
+
+
+def test_nesting_without_end_is_damage_too(checkpoints: Checkpoints, capsys: pytest.CaptureFixture[str]) -> None:
+    checkpoints.save(at(1))
+    checkpoints.save(at(2))
+    (checkpoints.folder / "step-00000002/state.json").write_text("[" * 100_000)
+    assert (found := checkpoints.newest())
+    assert found.step == 1
+    assert "step-00000002 is damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "folder"])
+def test_what_stands_in_the_way_is_replaced_and_does_not_push_out_what_is_whole(
+    checkpoints: Checkpoints, tmp_path: Path, kind: str
+) -> None:
+    checkpoints.save(at(1))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "kept").touch()
+    for name in ("step-00000002", "step-00000008", "step-00000009", ".step-00000002.tmp"):
+        path = checkpoints.folder / name
+        match kind:
+            case "file":
+                path.touch()
+            case "link":
+                path.symlink_to(elsewhere)
+            case "folder":
+                path.mkdir()
+    checkpoints.save(at(2))
+    assert (found := checkpoints.newest())
+    assert found.step == 2
+    assert sorted(path.name for path in checkpoints.folder.iterdir()) == ["step-00000001", "step-00000002"]
+    assert (elsewhere / "kept").exists()

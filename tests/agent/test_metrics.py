@@ -30,6 +30,15 @@ def test_steps_that_are_done_again_stand_once(tmp_path: Path) -> None:
     assert [line["loss"] for line in lines(tmp_path)] == [0.0, 1.0, 20.0]
 
 
+@pytest.mark.parametrize(
+    "line", ['{"step": 1' + "0" * 400 + "}", "[" * 100_000, '{"step": null}', "5", '{"step": 1e999}']
+)
+def test_lines_that_nobody_wrote_go(tmp_path: Path, line: str) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"step": 0, "loss": 1.0}\n' + line + "\n")
+    MetricsLog(tmp_path, "run", first_step=2)
+    assert lines(tmp_path) == [{"step": 0, "loss": 1.0}]
+
+
 def has(module: str) -> None:
     """Skip where a logger is not installed; in its own environment that is a failure."""
     if "GDPO_BENCH_NEEDS_LOGGERS" not in os.environ:

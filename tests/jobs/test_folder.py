@@ -152,8 +152,26 @@ def test_a_result_that_was_changed_is_refused_in_a_sentence(folder: RunFolder) -
     assert folder.load(task()) == RECORD
 
 
+def test_a_result_of_another_run_is_not_taken(folder: RunFolder) -> None:
+    folder.save(task(), RECORD)
+    (path,) = (folder.path / "results").iterdir()
+    first = path.read_text()
+    path.unlink()
+    folder.save(task(rl=1), RECORD)
+    (path,) = (folder.path / "results").iterdir()
+    path.write_text(first)
+    with pytest.raises(JobError, match=r"seed_0-1.*is damaged; delete it.*the result of another run"):
+        folder.load(task(rl=1))
+
+
 def test_two_runs_in_one_folder_are_one_too_many(folder: RunFolder) -> None:
     with folder.locked(), pytest.raises(JobError, match="Another run is going on in"), RunFolder(folder.path).locked():
         pass
     with folder.locked():
+        pass
+
+
+def test_a_lock_that_is_no_file_is_named(folder: RunFolder) -> None:
+    (folder.path / ".lock").mkdir()
+    with pytest.raises(JobError, match=r"Cannot lock .*\.lock: Is a directory"), folder.locked():
         pass

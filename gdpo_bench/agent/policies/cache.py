@@ -14,7 +14,7 @@ from platformdirs import user_cache_path
 from safetensors import SafetensorError
 
 from gdpo_bench.agent.policy import Policy
-from gdpo_bench.core.files import WriteError, sync_folder
+from gdpo_bench.core.files import WriteError, remove, sync_folder
 from gdpo_bench.core.sealed import damage, part_name, remove_leftovers, seal
 
 
@@ -41,7 +41,7 @@ def cached(kind: str, key: str, what: str, origin: dict[str, Any], make: Callabl
     """
     root = cache_root(kind)
     folder = root / key
-    wrong = damage(folder) if folder.exists() else ""
+    wrong = damage(folder) if os.path.lexists(folder) else ""
     if wrong:
         print(f"{what[0].upper()}{what[1:]} {folder} is damaged ({wrong}); it is made anew.", file=sys.stderr)
     if wrong is not None:
@@ -67,8 +67,8 @@ def _save(policy: Policy, notes: dict[str, Any], folder: Path) -> None:
         for name, content in notes.items():
             (part / name).write_text(json.dumps(content, indent=2), encoding="utf-8")
         seal(part)
-        if folder.exists() and damage(folder) is not None:
-            shutil.rmtree(folder)
+        if damage(folder) is not None:
+            remove(folder)
         try:
             part.rename(folder)
         except OSError:  # another process finished first, with the same content

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -259,6 +260,35 @@ def test_a_file_too_many_is_damage_too(cache: Path, capsys: pytest.CaptureFixtur
     warm_start(CORPUS, quick, 0)
     assert "adapter_config.json" in capsys.readouterr().err
     assert not (folder / "adapter_config.json").exists()
+
+
+@pytest.mark.parametrize("harm", ["a file", "a link to nothing", "a link to another", "nested without end"])
+def test_what_is_no_folder_of_a_policy_is_made_anew(
+    cache: Path, harm: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quick = dataclasses.replace(CONFIG, warm_start_steps=2)
+    folder = warm_start(CORPUS, quick, 0)
+    whole = {path.name: path.read_bytes() for path in folder.iterdir()}
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "kept").touch()
+    if harm == "nested without end":
+        (folder / "sha256.json").write_text("[" * 100_000)
+    else:
+        shutil.rmtree(folder)
+        match harm:
+            case "a file":
+                folder.touch()
+            case "a link to nothing":
+                folder.symlink_to(tmp_path / "absent")
+            case "a link to another":
+                folder.symlink_to(other)
+    assert warm_start(CORPUS, quick, 0) == folder
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "is damaged" in told
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == whole
+    assert (other / "kept").exists()
 
 
 def test_leftovers_of_killed_processes_are_removed_and_those_of_living_ones_stay(cache: Path) -> None:
