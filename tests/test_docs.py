@@ -21,6 +21,7 @@ _PYTHON = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _BLOCK = re.compile(r"^```(python|bash|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _IMPORT = re.compile(r"^from ((?:gdpo_bench|gdpo_sandbox)[\w.]*) import ([\w, ]+)$", re.MULTILINE)
 _LINK = re.compile(r"\]\(([^)#\s]+)")
+_SECTION = re.compile(r"^## .*$", re.MULTILINE)
 _FILE_NAME = re.compile(r"# (\w+\.py)\n")
 
 # The commands of the fresh environment, without a network.
@@ -119,6 +120,13 @@ def test_what_docs_and_templates_import_is_public() -> None:
 def test_links_to_files_lead_somewhere(page: Path) -> None:
     links = [link for link in _LINK.findall(page.read_text(encoding="utf-8")) if "://" not in link]
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")], ids=lambda page: page.name)
+def test_a_page_has_each_section_once(page: Path) -> None:
+    """A merge of two wordings leaves both."""
+    headings = _SECTION.findall(page.read_text(encoding="utf-8"))
+    assert [heading for heading in set(headings) if headings.count(heading) > 1] == []
 
 
 def write_block(code: str, number: int, folder: Path) -> str:

@@ -19,11 +19,12 @@ from rich.text import Text
 from gdpo_bench.advantages.presets import PRESETS
 from gdpo_bench.advantages.registry import list_normalizers, normalizer_code
 from gdpo_bench.core.errors import GdpoBenchError
+from gdpo_bench.core.text import unwrapped
 
 
 def listed() -> Table:
-    """A line for each normalizer: its name, what it is, the options that the name presets."""
-    table = Table("name", "what", "presets", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    """A line for each normalizer: its name, what it is, the options that the name sets."""
+    table = Table("name", "what", "sets", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in list_normalizers():
         try:
             code, preset = normalizer_code(name)
@@ -48,8 +49,8 @@ def explained(name: str) -> RenderableType:
     having = [framework for framework, estimators in PRESETS.items() if getattr(code, "__name__", "") in estimators]
     return Group(
         Text(f"{name}  ({code.__module__}:{code.__qualname__})", style="bold"),
-        Text(f"\n{inspect.getdoc(code) or '(no docstring)'}"),
-        *([Text(f"\n{module.__doc__.strip()}")] if module.__doc__ else []),
+        Text(f"\n{unwrapped(inspect.getdoc(code) or '(no docstring)')}"),
+        *([Text(f"\n{unwrapped(module.__doc__.strip())}")] if module.__doc__ else []),
         Text(),
         _options(code, preset),
         *([Text(f"\nPresets, as {name}:preset={having[0]}: {', '.join(having)}")] if having else []),

@@ -17,6 +17,7 @@ from gdpo_bench.core.errors import GdpoBenchError
 from gdpo_bench.core.foreign import blaming
 from gdpo_bench.core.registry import list_envs, make_env, spec
 from gdpo_bench.core.rewards import RewardSpec
+from gdpo_bench.core.text import unwrapped
 
 _REMARK = 100
 """Characters of an error in the list."""
@@ -69,7 +70,7 @@ def env_table(rows: list[Row], docker: str, width: int) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     columns = ["id", "what", "train", "Docker", "data"] + (["turns", "rewards", "from"] if width >= _WIDE else [])
     for column in columns:
-        table.add_column(column, no_wrap=column not in ("what", "rewards", "from"))
+        table.add_column(column, no_wrap=column not in ("what", "rewards", "from"), overflow="fold")
     for number, (family, members) in enumerate(groupby(sorted(rows, key=_by_family), key=lambda row: row.family)):
         if number:
             table.add_row()
@@ -167,7 +168,7 @@ def describe(id: str, **options: Any) -> RenderableType:
     turns = "one turn" if env.max_turns == 1 else f"up to {env.max_turns} turns"
     return Group(
         Text(f"{found.id}  ({turns}; {cls.__module__}:{cls.__qualname__}, of {found.source})", style="bold"),
-        Text(f"\n{inspect.getdoc(cls) or '(no docstring)'}\n"),
+        Text(f"\n{unwrapped(inspect.getdoc(cls) or '(no docstring)')}\n"),
         _rewards(env),
         Text(),
         _options(cls, found.options_with(options)),
@@ -184,6 +185,7 @@ def _rewards(env: TextEnv[Any]) -> Table:
     table = Table(
         "reward", "range", "kind", "weight", "metric", "counts if", "", box=None, pad_edge=False, padding=(0, 2, 0, 0)
     )
+    table.columns[-1].overflow = "fold"
     for function in reward_functions_of(env):
         spec = function.spec
         gate = f"{spec.gate.on} ≥ {spec.gate.at_least:g}" if spec.gate else ""

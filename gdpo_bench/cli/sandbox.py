@@ -84,7 +84,7 @@ def doctor(host: str | None = None, runtime: str | None = None, numpy: bool = Fa
     console = make_console()
     table = Table(title="Sandbox", title_justify="left")
     for column in ("", "", "found"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     failed = []
     with console.status("Examining the sandbox …"):
         for finding in examine(host, runtime, numpy):

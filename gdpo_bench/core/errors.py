@@ -29,6 +29,12 @@ class GdpoBenchError(Exception):
         return self
 
 
+def guess(name: str, known: Iterable[str]) -> str:
+    """A question that names what is near, or nothing."""
+    near = difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.5)
+    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
 class UnknownNameError(GdpoBenchError, LookupError):
     """An id or name that is not registered; the message lists the near ones."""
 
@@ -42,10 +48,8 @@ class UnknownNameError(GdpoBenchError, LookupError):
             hint: One more thing the user could do.
         """
         known = sorted(known)
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-        guess = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
         listing = ", ".join(known) or "nothing"
-        super().__init__(f"Unknown {kind} {name!r}.{guess} Known: {listing}.{' ' if hint else ''}{hint}")
+        super().__init__(f"Unknown {kind} {name!r}.{guess(name, known)} Known: {listing}.{' ' if hint else ''}{hint}")
 
 
 class RegistrationError(GdpoBenchError, ValueError):

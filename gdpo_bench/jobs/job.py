@@ -24,7 +24,7 @@ from gdpo_bench.advantages.choice import NormalizerChoice
 from gdpo_bench.agent.options import EMBEDDED_CONFIGS, TrainingOptions
 from gdpo_bench.core import yaml
 from gdpo_bench.core.choices import choice_fields
-from gdpo_bench.core.errors import GdpoBenchError, UnknownNameError
+from gdpo_bench.core.errors import GdpoBenchError, UnknownNameError, guess
 from gdpo_bench.core.models import Options, StrictModel, describe_problem, options_suffix, problems
 from gdpo_bench.core.task import content_hash
 
@@ -404,7 +404,9 @@ def _told(problem: Any) -> str:
     if problem["type"] != "extra_forbidden":
         return describe_problem(problem)
     place = ".".join(map(str, problem["loc"]))
-    return f"{place}: unknown field; known here: {', '.join(_fields_at(problem['loc'][:-1]))}"
+    *above, name = problem["loc"]
+    known = _fields_at(tuple(above))
+    return f"{place}: unknown field; known here: {', '.join(known)}.{guess(str(name), known)}"
 
 
 def _fields_at(loc: tuple[Any, ...]) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 import gdpo_bench
-from gdpo_bench.authoring.describe import env_rows
+from gdpo_bench.authoring.describe import describe, env_rows, env_table
 from gdpo_bench.authoring.playing import play_env
 from gdpo_bench.cli.main import main
 from gdpo_bench.core import DataError, registry
@@ -49,6 +49,18 @@ def test_the_list_has_a_row_for_each_environment(capsys: pytest.CaptureFixture[s
     assert rows["gdpo/MathMini-v1"].rewards.startswith("correct {0, 1}, length {0, 1}")
     assert (rows["gdpo/MathMini-v1"].turns, rows["gdpo/MathMini-v1"].data) == ("1", "procedural")
     assert rows["gdpo/ToolCallingMini-v1"].rewards == "format {0, 1}, correctness [-3, 3]"
+
+
+def test_eighty_columns_lose_no_word_of_an_environment() -> None:
+    shown = io.StringIO()
+    console = Console(file=shown, width=80)
+    console.print(env_table(env_rows(), "here", console.width))
+    console.print(describe("gdpo/MathMini-v1"))
+    assert "answered as `<think>" in shown.getvalue()
+    lines = shown.getvalue().splitlines()
+    assert [line for line in lines if re.search(r"\w…", line)] == []
+    prose = "All sums are enumerated; about three in ten are held out in every order of their"
+    assert lines[lines.index(prose) + 1].startswith("addends, and demonstrations never work one out")
 
 
 def test_a_broken_plugin_and_missing_data_are_rows_that_say_so(

@@ -170,7 +170,11 @@ def test_choices_that_cannot_be_read_are_named(text: str) -> None:
     ("text", "line", "parts"),
     [
         (f"envs: [{ENV}]\nsteps: 3", 2, ["steps: unknown field; known here: name, envs, normalizers"]),
-        (f"envs: [{ENV}]\ntraining:\n  steps: 3\n  stpes: 3", 4, ["training.stpes: unknown field", "group_size"]),
+        (
+            f"envs: [{ENV}]\ntraining:\n  steps: 3\n  stpes: 3",
+            4,
+            ["training.stpes: unknown field", "group_size", "Did you mean 'steps'"],
+        ),
         (f"envs:\n  - id: {ENV}\n    option: {{}}", 3, ["envs.0.option: unknown field; known here: id, options"]),
         (f"envs: [{ENV}]\nnormalizers:\n  - grpo\n  - {{normalizer: gdpo, weight: 1}}", 4, ["known here: normalizer,"]),
         (
