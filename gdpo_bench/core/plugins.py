@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib
 import sys
+from pathlib import Path
 from types import ModuleType
 
 from gdpo_bench.core.errors import GdpoBenchError, RegistrationError
-from gdpo_bench.core.foreign import described, raised_at
+from gdpo_bench.core.foreign import described, raised_at, summary
 
 
 def import_plugin(module: str, needed_by: str) -> ModuleType:
@@ -29,5 +30,9 @@ def import_plugin(module: str, needed_by: str) -> ModuleType:
         return importlib.import_module(module)
     except GdpoBenchError as error:
         raise error.at(raised_at(error)) from None
+    except ModuleNotFoundError as error:
+        missing = f"{module}.".startswith(f"{error.name}.")
+        cause = f"{summary(error)}, neither here in {Path.cwd()} nor installed" if missing else described(error)
+        raise RegistrationError(f"{needed_by}: importing {module!r} failed: {cause}") from error
     except (Exception, SystemExit) as error:
         raise RegistrationError(f"{needed_by}: importing {module!r} failed: {described(error)}") from error

@@ -14,7 +14,7 @@ from gdpo_bench.advantages import DomainError
 from gdpo_bench.advantages.choice import NormalizerChoice
 from gdpo_bench.core import yaml
 from gdpo_bench.core.choices import choice_fields
-from gdpo_bench.core.errors import GdpoBenchError, UnknownNameError
+from gdpo_bench.core.errors import GdpoBenchError, UnknownNameError, guess
 from gdpo_bench.core.models import Options, StrictModel
 from gdpo_bench.core.rewards import RewardSpec
 from gdpo_bench.core.task import content_hash
@@ -98,9 +98,10 @@ class Factorial(StrictModel):
         try:
             content = yaml.parse(path.read_text(encoding="utf-8")).value
         except FileNotFoundError:
-            known = ", ".join(sorted(file.stem for file in DESIGNS.glob("*.yaml")))
+            known = sorted(file.stem for file in DESIGNS.glob("*.yaml"))
             raise DesignError(
-                f"There is no design file {source!r}, nor a bundled design of that name: {known}."
+                f"There is no design file {source!r}, nor a bundled design of that name: {', '.join(known)}."
+                f"{guess(source, known)}"
             ) from None
         except (OSError, UnicodeDecodeError, yaml.NotYAMLError) as error:
             raise DesignError(f"Cannot read the design {path}: {error}") from error

@@ -214,4 +214,6 @@ def test_the_command_writes_numbers_and_picture_and_shows_a_table_of_80_columns(
 def test_the_commands_mistakes_are_messages(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["simulate", "conflcit"]) == 2
-    assert "nor a bundled design of that name: conflict," in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "nor a bundled design of that name: conflict," in said
+    assert "Did you mean 'conflict'" in said

@@ -40,16 +40,17 @@ NOT_APPLICABLE = "–"
 _MARKUP = re.compile(r"[<>&\[\]!`*|\\~$#]|(?<![^\W_])_|_(?![^\W_])")
 """What Markdown and HTML act on inside a line; an underscore only at the edge of a word."""
 
-LEGEND = """\
-First line of a cell: mean final value with its {level} interval; or, where units end in the upper or
-the lower third of the range and none between, how many in the upper one, with the interval of that
-share. Second line: difference to {baseline}, run by run on the same seed; * where p ≤ .05 by sign
-flips, corrected over the table, for which it takes {least} units.
-n: units, warm starts or RL seeds of one. A row is about the seeds that {baseline} ran too; where these
-are not all of {baseline}'s, its mean over them stands in a third line."""
+LEGEND = (
+    "First line of a cell: mean final value with its {level} interval; or, where units end in the upper or the lower "
+    "third of the range and none between, how many in the upper one, with the interval of that share. Second line: "
+    "difference to {baseline}, run by run on the same seed; * where p ≤ .05 by sign flips, corrected over the table, "
+    "for which it takes {least} units.\n"
+    "n: units, warm starts or RL seeds of one. A row is about the seeds that {baseline} ran too; where these are not "
+    "all of {baseline}'s, its mean over them stands in a third line."
+)
 LEARNED = (
-    "Learned: units that end at or above the middle of the range, @ the median step at which they\n"
-    "got there, · area under the curve (mean over all evaluations)."
+    "Learned: units that end at or above the middle of the range, @ the median step at which they got there, · area "
+    "under the curve (mean over all evaluations)."
 )
 TITLE = """\
 # Leaderboard
@@ -503,7 +504,8 @@ def what_was_run(comparison: Comparison) -> str:
     parts = [f"{entry.environment.split} split, {tasks:,} {'task' if tasks == 1 else 'tasks'}"]
     if entry.track == "training":
         counts = sorted({len(row.entry.results) for row in comparison.rows})
-        parts.append(f"{entry.results[0].steps[-1]:,} steps")
+        steps = entry.results[0].steps[-1]
+        parts.append(f"{steps:,} {'step' if steps == 1 else 'steps'}")
         parts.append(f"runs per row: {counts[0] if len(counts) == 1 else f'{counts[0]} to {counts[-1]}'}")
     return ", ".join(parts)
 
