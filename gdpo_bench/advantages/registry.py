@@ -30,7 +30,7 @@ ENTRY_POINT_GROUP = "gdpo_bench.normalizers"
 """Packages declare `name = "module:DataclassOrFunction"` in this group."""
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
-_HINT = "A function of your own: --normalizers my_module:my_function"
+_HINT = "A function of your own: my_module:my_function, where the module is here or installed."
 FactoryT = TypeVar("FactoryT", bound=Callable[..., Any])
 
 

@@ -29,6 +29,10 @@ class GdpoBenchError(Exception):
         return self
 
 
+_LISTED = 50
+"""Names that an error lists; more would bury the guess."""
+
+
 def guess(name: str, known: Iterable[str]) -> str:
     """A question that names what is near, or nothing."""
     near = difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.5)
@@ -48,7 +52,8 @@ class UnknownNameError(GdpoBenchError, LookupError):
             hint: One more thing the user could do.
         """
         known = sorted(known)
-        listing = ", ".join(known) or "nothing"
+        more = f" and {len(known) - _LISTED} more" if len(known) > _LISTED else ""
+        listing = (", ".join(known[:_LISTED]) or "nothing") + more
         super().__init__(f"Unknown {kind} {name!r}.{guess(name, known)} Known: {listing}.{' ' if hint else ''}{hint}")
 
 

@@ -1,4 +1,5 @@
 import io
+import re
 
 import matplotlib.image
 import numpy as np
@@ -37,8 +38,8 @@ def two(entry):
     return make
 
 
-def printed(views):
-    console = Console(width=140, record=True, file=io.StringIO())
+def printed(views, width=140):
+    console = Console(width=width, record=True, file=io.StringIO())
     console.print(render_pooled(views))
     return console.export_text()
 
@@ -165,6 +166,12 @@ def test_the_text_names_environments_and_does_not_rank(two):
     assert "2 environments, 3 rewards: gdpo/A-v0, gdpo/B-v0" in text
     assert "4 RL seeds" in text
     assert "No ranking" in text
+
+
+def test_eighty_columns_leave_names_whole(two):
+    finals = {"gdpo": HIGH, "grpo": LOW, "reinforce_pp_baseline": LOW}
+    text = printed(pool(two(finals)), width=80)
+    assert re.search(r"^ reinforce_pp_baseline ", text, re.MULTILINE)
 
 
 def test_the_command_prints_the_table_and_draws_the_profiles(two, tmp_path, capsys):

@@ -20,6 +20,9 @@ LEGEND = (
     "by reward with `compare`."
 )
 
+_WHOLE_NAME = 24
+"""Characters of a name that stays in one line."""
+
 
 def render_pooled(views: Sequence[PooledView]) -> RenderableType:
     """Tables of pooled views, for a `rich` console."""
@@ -31,6 +34,7 @@ def render_pooled(views: Sequence[PooledView]) -> RenderableType:
         baseline = view.baseline or "no baseline"
         for title in ("normalizer", "IQM", f"IQM − {baseline}", f"P(above {baseline})", "fewest units", "runs"):
             table.add_column(Text(title), overflow="fold")
+        table.columns[0].no_wrap = max(len(row.label) for row in view.rows) <= _WHOLE_NAME
         for row in view.rows:
             table.add_row(*map(Text, _cells(row)))
         parts.append(table)
