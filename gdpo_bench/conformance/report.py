@@ -13,7 +13,11 @@ from gdpo_bench.core.errors import DataError
 from gdpo_bench.core.files import write_atomically
 
 _SYMBOLS = {"holds": "✓", "fails": "✗", "outside": "–", "crashes": "?"}
-LEGEND = "✓ no counterexample found   ✗ fails   – does not apply   ? raises   ! not as declared"
+LEGEND = "✓ no counterexample   ✗ fails   – does not apply   ? raises   ! not as declared"
+_TERMINAL = 80
+"""Columns that a row of the matrix takes at most; what is left of it follows below."""
+_CELL = 3
+"""Columns of a number, or of a mark."""
 
 
 def symbol(finding: Finding) -> str:
@@ -28,12 +32,14 @@ def as_text(columns: Sequence[Sequence[Finding]]) -> str:
         columns: For each implementation its findings, of the same properties in the same order.
     """
     width = max(len(findings[0].implementation) for findings in columns)
-    numbers = range(1, len(columns[0]) + 1)
     lines = [f"{i:>3}  {finding.prop.id}: {finding.prop.says}" for i, finding in enumerate(columns[0], 1)]
-    lines += ["", " " * width + "".join(f"{number:>3}" for number in numbers)]
-    for findings in columns:
-        cells = "".join(f"{symbol(finding):>3}" for finding in findings)
-        lines.append(f"{findings[0].implementation:<{width}}{cells}")
+    across = max(1, (_TERMINAL - width) // _CELL)
+    for first in range(0, len(columns[0]), across):
+        numbers = range(first + 1, min(first + across, len(columns[0])) + 1)
+        lines += ["", " " * width + "".join(f"{number:>{_CELL}}" for number in numbers)]
+        for findings in columns:
+            cells = "".join(f"{symbol(finding):>{_CELL}}" for finding in findings[first : first + across])
+            lines.append(f"{findings[0].implementation:<{width}}{cells}")
     lines += ["", LEGEND]
     unexpected = [finding for findings in columns for finding in findings if not finding.as_declared]
     said: dict[tuple[str, str], list[str]] = {}

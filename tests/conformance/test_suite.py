@@ -1,5 +1,6 @@
 """The search finds what is wrong, shrinks it, and reports it."""
 
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -172,6 +173,13 @@ def test_the_command_tests_a_function_of_ones_own(own_module, capsys):
     suite = ElementTree.parse(own_module / "junit.xml").getroot()[0]
     assert (suite.get("tests"), suite.get("failures")) == ("3", "1")
     assert conformance(target, properties=shown, exceptions=("scale-per-reward",)) == 0
+
+
+def test_the_matrix_fits_a_terminal_of_eighty_columns(capsys):
+    conformance(("reinforce_pp_baseline",), examples=1)
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("reinforce_pp_baseline  ")]
+    assert max(map(len, rows)) <= 80
+    assert len(re.findall("[✓✗–?]", "".join(rows))) == len(PROPERTIES)
 
 
 def test_the_command_says_once_that_a_function_cannot_be_called(own_module, capsys):
