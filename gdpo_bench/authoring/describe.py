@@ -165,9 +165,10 @@ def describe(id: str, **options: Any) -> RenderableType:
     """
     env, found = _make(id, **options), spec(id)
     cls = type(env)
+    source = f", of {found.source}" if found.source.startswith("package ") else ""
     turns = "one turn" if env.max_turns == 1 else f"up to {env.max_turns} turns"
     return Group(
-        Text(f"{found.id}  ({turns}; {cls.__module__}:{cls.__qualname__}, of {found.source})", style="bold"),
+        Text(f"{found.id}  ({turns}; {cls.__module__}:{cls.__qualname__}{source})", style="bold"),
         Text(f"\n{unwrapped(inspect.getdoc(cls) or '(no docstring)')}\n"),
         _rewards(env),
         Text(),

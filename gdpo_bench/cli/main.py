@@ -19,7 +19,10 @@ from gdpo_bench.cli.run import run
 from gdpo_bench.cli.sandbox import build_app as sandbox_app
 from gdpo_bench.cli.simulate import simulate
 
-_DESCRIPTION = "The reference benchmark for multi-reward reinforcement learning of language models."
+_DESCRIPTION = (
+    "The reference benchmark for multi-reward reinforcement learning of language models. "
+    "`gdpo-bench --version` says which version this is."
+)
 
 
 def build_app() -> SubcommandApp:

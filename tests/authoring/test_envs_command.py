@@ -124,7 +124,7 @@ def test_a_description_tells_rewards_gates_options_splits_and_data(
     assert main(["envs", "test/Licensed-v0:limit=4"]) == 0
     printed = capsys.readouterr().out
     for part in (
-        r"test/Licensed-v0  \(one turn;",
+        r"test/Licensed-v0  \(one turn; [^,]+Licensed\)",
         r"Say a number \[not a word\]\.",
         r"right +\{0, 1\} +binary +1 +accuracy",
         r"short +\[0, 1\] +graded +1 +right ≥ 1",
