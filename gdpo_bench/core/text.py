@@ -7,6 +7,9 @@ import re
 _SOFT_BREAK = re.compile(r"^(\S.*)\n(?=[^\W\d_]|[`'\"(])", re.MULTILINE)
 """Of prose at the margin; what is indented, a list or a table keeps its lines."""
 
+_REVISION = re.compile(r"^ {4}v?\d+: .*(?:\n {8}\S.*)+", re.MULTILINE)
+"""An item of a version history, with the lines that go on with it."""
+
 
 def printable(text: str) -> str:
     r"""The text without what a terminal cannot show, or would obey: that is written out, as in `\x1b`."""
@@ -14,8 +17,8 @@ def printable(text: str) -> str:
 
 
 def unwrapped(docstring: str) -> str:
-    """The docstring with each paragraph of prose in one line, for terminals narrower than source files."""
-    return _SOFT_BREAK.sub(r"\1 ", docstring)
+    """The docstring with each paragraph, and each item of a version history, in one line: terminals break it anew."""
+    return _REVISION.sub(lambda item: item[0].replace("\n" + " " * 8, " "), _SOFT_BREAK.sub(r"\1 ", docstring))
 
 
 HALF_A_CHARACTER = "half a character (a lone surrogate), which no policy can read; decode it with errors='replace'"

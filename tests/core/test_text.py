@@ -14,6 +14,11 @@ from gdpo_bench.core.text import unwrapped
             "A formula:\n\n    a = 1\n    b = 2\n\nand a word more",
         ),
         ("Version history:\n    v1: Split.\n    v0: First.", "Version history:\n    v1: Split.\n    v0: First."),
+        (
+            "History:\n    v1: Split,\n        anew.\n    2: Then\n        so.",
+            "History:\n    v1: Split, anew.\n    2: Then so.",
+        ),
+        ("    a = b\n        + c", "    a = b\n        + c"),
         ("- one\n- two\n* three\n1. four", "- one\n- two\n* three\n1. four"),
         ("| a |\n|---|\n>>> f()", "| a |\n|---|\n>>> f()"),
     ],
