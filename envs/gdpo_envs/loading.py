@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from gdpo_bench.core import DataError, UnknownNameError, content_hash
+from gdpo_bench.core.foreign import described
 from gdpo_bench.core.hub import give_up_where_there_is_no_hub
 
 DATA_VARIABLE = "GDPO_BENCH_DATA"
@@ -149,13 +150,11 @@ def load(
                 rows.append(converted)
         except UnusableRowError as error:
             reasons.append(f"row {number}: {error}")
+        except (TypeError, ValueError, LookupError, AttributeError) as error:  # fields within fields, of other shapes
+            reasons.append(f"row {number}: a field is not as expected ({described(error)})")
         if len(rows) == at_most:
             break
-    if not number:
-        raise DataError(f"{origin} holds no rows.")
-    if empty:
-        columns_named = ", ".join(map(repr, sorted(empty)))
-        raise DataError(f"{origin}: none of the {number} rows that were read has a value in {columns_named}.")
+    _check_found(origin, number, empty, [] if rows else reasons)
     loaded = Loaded(rows, len(reasons), tuple(reasons[:_EXAMPLES]), revision(source, folder))
     if reasons:
         _log.warning("%s: %d of %d rows cannot be used: %s", origin, len(reasons), number, "; ".join(loaded.reasons))
@@ -231,8 +230,13 @@ def _read_file(file: Path, source: Source) -> Iterator[Row]:
     if file.is_dir():
         yield {part.stem: _text(part) for part in sorted(file.iterdir()) if part.is_file()}
         return
-    if not file.name.endswith(".parquet") and _is_blank(file):
-        return
+    if not file.name.endswith(".parquet"):
+        # The library takes what holds nothing for a fault of its own, and dies of a first row that is null.
+        beginning = _beginning(file)
+        if not beginning.strip(b"[]{}, \t\r\n"):
+            return
+        if not source.lines and beginning.startswith(b"null"):
+            raise DataError(f"{file}: the first row is null; expected an object with the columns.")
     import datasets  # noqa: PLC0415 (seconds to import)
 
     # `load_dataset` would report the download to the hub, also for local files; these do not.
@@ -250,13 +254,13 @@ def _read_file(file: Path, source: Source) -> Iterator[Row]:
             ) from error
 
 
-def _is_blank(file: Path) -> bool:
-    """Whether there is nothing in it, or an empty list; the library takes that for a fault of its own."""
+def _beginning(file: Path) -> bytes:
+    """What a file begins with, without white space; `?` where it cannot be read: the library says what is wrong."""
     try:
         with gzip.open(file) if file.name.endswith(".gz") else file.open("rb") as content:
-            return content.read(_BEGINNING).removeprefix(codecs.BOM_UTF8).strip() in (b"", b"[]")
+            return content.read(_BEGINNING).removeprefix(codecs.BOM_UTF8).lstrip()
     except (OSError, EOFError):
-        return False  # the library says what is wrong with it
+        return b"?"
 
 
 def _builder(name: str, source: Source) -> str:
@@ -268,7 +272,7 @@ def _builder(name: str, source: Source) -> str:
 
 def _text(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"Cannot read {file}: {error}.") from error
 
@@ -348,6 +352,24 @@ def _columns(row: Row, source: Source, origin: str) -> Mapping[str, type]:
             return columns
     column, kind = next((name, kind) for name, kind in source.columns.items() if name not in row)
     raise DataError(f"{origin} has no column {column!r} ({kind.__name__}); its columns are {', '.join(row)}.")
+
+
+def _check_found(origin: str, rows: int, empty: set[str], reasons: list[str]) -> None:
+    """Refuse data of which nothing can be used.
+
+    Args:
+        origin: The files, for messages.
+        rows: How many were read.
+        empty: Columns without a value in any of them.
+        reasons: Why rows cannot be used, where none can.
+    """
+    if not rows:
+        raise DataError(f"{origin} holds no rows.")
+    if empty:
+        columns = ", ".join(map(repr, sorted(empty)))
+        raise DataError(f"{origin}: none of the {rows} rows that were read has a value in {columns}.")
+    if reasons:
+        raise DataError(f"{origin}: none of the {rows} rows can be used: {'; '.join(reasons[:_EXAMPLES])}.")
 
 
 def _check_row(row: Row, columns: Mapping[str, type], where: str) -> None:

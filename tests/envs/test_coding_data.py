@@ -217,6 +217,34 @@ def test_apps_as_published_on_the_hub_is_read(tmp_path: Path) -> None:
     assert "from typing import *" in task.preamble
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"public_tests": {"input": None, "output": None}},
+        {"public_tests": {"input": ["1", "2"], "output": ["2"]}},
+        {"public_tests": {"inputs": ["1"], "outputs": ["2"]}},
+        {"solutions": {"language": None, "solution": None}},
+    ],
+)
+def test_a_problem_of_another_shape_is_left_out(tmp_path: Path, odd: dict[str, Any]) -> None:
+    tests = {"input": ["1\n"], "output": ["2\n"]}
+    row = {"description": "A", "public_tests": tests, "private_tests": tests, "generated_tests": tests}
+    (tmp_path / "code_contests").mkdir()
+    lines = [json.dumps(one) + "\n" for one in (row | odd, row | {"description": "B"})]
+    (tmp_path / "code_contests/test.jsonl").write_text("".join(lines))
+    (task,) = CodeContests(str(tmp_path)).tasks("eval")
+    assert task.prompt == "B"
+
+
+@pytest.mark.parametrize("solutions", ["[5]", "[null]", "{}", "", "null"])
+def test_what_is_no_program_is_no_solution(tmp_path: Path, solutions: str) -> None:
+    (tmp_path / "apps").mkdir()
+    row = {"question": "A", "input_output": "\ufeff" + json.dumps(TESTS), "solutions": solutions}
+    (tmp_path / "apps/test.jsonl").write_text(json.dumps(row) + "\n")
+    (task,) = APPS(str(tmp_path)).tasks("eval")
+    assert task.solution is None
+
+
 def test_split_that_is_not_there_says_so(data_dir: Path) -> None:
     with pytest.raises(DataError, match=r"has no apps/train\.jsonl or apps/train/\*/"):
         APPS(str(data_dir)).tasks("train")

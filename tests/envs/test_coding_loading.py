@@ -66,6 +66,42 @@ def test_folder_without_a_needed_file_is_unusable(tmp_path: Path) -> None:
     assert (loaded.rows, loaded.reasons) == ([{"question": "?"}], ("row 2: 'question' is missing",))
 
 
+@pytest.mark.parametrize("text", ["", "\n\n", "[]", "{}\n{}\n", "[{}, {}]", "\ufeff"])
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_file_of_nothing_holds_no_rows(tmp_path: Path, text: str, streaming: bool) -> None:
+    (tmp_path / "x.jsonl").write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=r"x\.jsonl holds no rows"):
+        load(source("x.jsonl", streaming=streaming), "eval", name, tmp_path)
+
+
+@pytest.mark.parametrize("text", ["null\n", 'null\n{"name": "a", "size": 1}\n', "\ufeff null"])
+def test_a_first_row_that_is_null_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.jsonl").write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=r"x\.jsonl: the first row is null"):
+        load(source("x.jsonl"), "eval", name, tmp_path)
+
+
+def test_a_row_with_a_field_of_another_shape_is_left_out_and_without_others_named(tmp_path: Path) -> None:
+    def first_part(row: Row) -> str:
+        return str(row["parts"][0]["role"])
+
+    wrong: list[Any] = [None, [], [None], [{"content": "x"}]]
+    (tmp_path / "x.jsonl").write_text("".join(json.dumps({**ROWS[0], "parts": part}) + "\n" for part in wrong))
+    with pytest.raises(DataError, match=r"none of the 4 rows can be used: row 1: a field is not as expected"):
+        load(source("x.jsonl", streaming=True), "eval", first_part, tmp_path)
+    with (tmp_path / "x.jsonl").open("a") as file:
+        file.write(json.dumps(ROWS[1]) + "\n")
+    loaded = load(source("x.jsonl", streaming=True), "eval", first_part, tmp_path)
+    assert (loaded.rows, loaded.skipped) == (["user"], 4)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_text(tmp_path: Path) -> None:
+    (tmp_path / "x/1").mkdir(parents=True)
+    (tmp_path / "x/1/question.txt").write_text("\ufeffé", encoding="utf-8")
+    folders = Source("acme/x", "0" * 40, {"eval": SplitFiles("test", "x/*/")}, {"question": str})
+    assert load(folders, "eval", dict, tmp_path).rows == [{"question": "é"}]
+
+
 def test_text_that_is_not_utf8_is_named(tmp_path: Path) -> None:
     (tmp_path / "x/1").mkdir(parents=True)
     (tmp_path / "x/1/question.txt").write_bytes(b"\xff")

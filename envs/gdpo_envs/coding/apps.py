@@ -50,5 +50,5 @@ class APPS(PublishedCoding):
             preamble=IMPORTS if function else "",
             tests=cases,
             limit=limit,
-            solution=solutions[0] if solutions else None,
+            solution=solutions[0] if solutions and isinstance(solutions[0], str) else None,
         )

@@ -76,4 +76,4 @@ def _python_solution(solutions: Mapping[str, Any] | None) -> str | None:
     if not solutions:
         return None
     written = zip(solutions["language"], solutions["solution"], strict=True)
-    return next((source for language, source in written if language == _PYTHON3), None)
+    return next((source for language, source in written if language == _PYTHON3 and isinstance(source, str)), None)

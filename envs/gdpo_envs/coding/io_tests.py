@@ -46,7 +46,7 @@ def read_json(text: str, where: str) -> Any:
         UnusableRowError: It is not JSON, nests too deep, or holds a number of thousands of digits.
     """
     try:
-        return json.loads(text)
+        return json.loads(text.removeprefix("\ufeff"))
     except (ValueError, RecursionError) as error:
         raise UnusableRowError(f"{where} is not JSON: {error}") from error
 
