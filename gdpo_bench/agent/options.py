@@ -20,6 +20,14 @@ from pydantic import (
 
 from gdpo_bench.agent.backends.protocol import Sampling
 
+_MOST = 10**9
+_MOST_ROLLOUTS = 10**7
+"""Of a step: their rewards alone take gigabytes."""
+_Count = Annotated[int, Field(gt=0, le=_MOST)]
+_CountOrNone = Annotated[int, Field(ge=0, le=_MOST)]
+_Factor = Annotated[float, Field(gt=0, le=1e30, allow_inf_nan=False)]
+"""Beyond, numbers of single precision overflow."""
+
 
 class TrainingOptions(BaseModel):
     """Options of one training run; all of them go into the leaderboard entry."""
@@ -27,22 +35,22 @@ class TrainingOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     # Rollouts
-    steps: NonNegativeInt = 40
+    steps: _CountOrNone = 40
     """Policy updates from fresh rollouts; 0 only evaluates."""
-    prompts: PositiveInt = 16
+    prompts: _Count = 16
     """Prompts a step (P), over all processes."""
-    group_size: PositiveInt = 8
+    group_size: _Count = 8
     """Rollouts a prompt (G)."""
-    max_new_tokens: PositiveInt = 48
+    max_new_tokens: _Count = 48
     """Longest reply, in tokens."""
     max_prompt_tokens: PositiveInt | None = None
     """Train on no task whose prompt has more tokens; absent: on all."""
-    temperature: PositiveFloat = 1.0
+    temperature: _Factor = 1.0
     """Of sampling."""
     dynamic_sampling: bool = False
     """Train only on groups in which an advantage is not 0, and draw further prompts for the others (DAPO, arXiv
     2503.14476, Section 3.2; there by the reward's spread, here by the final advantage)."""
-    max_draws: PositiveInt = 4
+    max_draws: _Count = 4
     """Batches of prompts that dynamic sampling draws for one step at most; then it trains on what there is."""
     overlong: Literal["keep", "mask"] = "keep"
     """`mask`: replies that were cut off at the limit carry no loss (DAPO's overlong filtering, Section 3.4)."""
@@ -53,7 +61,7 @@ class TrainingOptions(BaseModel):
     tokens (arXiv 2507.18071). `cispo`: log-probabilities weighted by the clipped ratio (arXiv 2506.13585)."""
     clip_low: NonNegativeFloat = Field(default=0.2, lt=1)
     """The probability ratio counts down to 1 − clip_low. GSPO wants about 3e-4; CISPO's paper sets no lower bound."""
-    clip_high: PositiveFloat = 0.2
+    clip_high: _Factor = 0.2
     """The probability ratio counts up to 1 + clip_high (DAPO's clip-higher takes 0.28, GSPO 4e-4)."""
     aggregation: Literal["sequence_mean", "token_mean", "constant"] = "sequence_mean"
     """How tokens' losses are added up. `sequence_mean`: over a reply's tokens, then over replies (GRPO, arXiv
@@ -68,23 +76,23 @@ class TrainingOptions(BaseModel):
     takes it off their sum; GDPO would normalize it like the others. Excludes dynamic sampling."""
     entropy_coefficient: NonNegativeFloat = Field(default=0.0, le=1e30)
     """Weight of the policy's entropy at each token, which is to be made large; added up as the objective is."""
-    importance_cap: PositiveFloat | None = 2.0
+    importance_cap: _Factor | None = 2.0
     """Bound on the correction for a sampler whose log-probabilities are not the trainer's, such as vLLM (truncated
     importance sampling, https://fengyao.notion.site/off-policy-rl); absent: no correction."""
 
     # Optimizer
-    epochs: PositiveInt = 1
+    epochs: _Count = 1
     """Passes over a step's rollouts."""
-    minibatches: PositiveInt = 2
+    minibatches: _Count = 2
     """Gradient steps a pass, each on its share of the rollouts."""
-    micro_batch: PositiveInt = 32
+    micro_batch: _Count = 32
     """Rollouts in one forward pass, of about one length; gradients are added up over the minibatch. Halved when memory
     runs out."""
-    learning_rate: PositiveFloat = Field(default=3e-4, le=1e30)
+    learning_rate: _Factor = 3e-4
     """Of AdamW."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     """How the learning rate falls to 0 over the steps, after the warm-up."""
-    warmup_steps: NonNegativeInt = 0
+    warmup_steps: _CountOrNone = 0
     """Steps over which the learning rate rises to its value."""
     weight_decay: NonNegativeFloat = Field(default=0.0, le=1e30)
     """Of AdamW."""
@@ -92,21 +100,21 @@ class TrainingOptions(BaseModel):
     """Of AdamW: how much of the gradients' running mean a gradient step leaves in place."""
     adam_beta2: NonNegativeFloat = Field(default=0.95, lt=1)
     """Of AdamW: likewise of their squares' (TRL and verl 0.999)."""
-    adam_epsilon: PositiveFloat = 1e-8
+    adam_epsilon: _Factor = 1e-8
     """Of AdamW: added to the root of their squares' mean."""
-    max_grad_norm: PositiveFloat = 1.0
+    max_grad_norm: _Factor = 1.0
     """Gradients are scaled down to this norm."""
 
     # Evaluation
-    eval_every: PositiveInt = 5
+    eval_every: _Count = 5
     """Steps between evaluations; before the first step and after the last there is always one."""
-    eval_prompts: PositiveInt = 128
+    eval_prompts: _Count = 128
     """Held-out prompts an evaluation; tasks repeat where the split holds fewer."""
-    eval_group_size: PositiveInt = 2
+    eval_group_size: _Count = 2
     """Rollouts a held-out prompt."""
-    eval_samples: PositiveInt = 1
+    eval_samples: _Count = 1
     """Seeds of sampling: an evaluation draws each prompt's rollouts once under each of them."""
-    eval_temperature: NonNegativeFloat | None = None
+    eval_temperature: Annotated[NonNegativeFloat, Field(le=1e30)] | None = None
     """Of sampling in evaluations, 0 for the likeliest token; absent: as in training."""
     eval_top_p: PositiveFloat = Field(default=1.0, le=1)
     """Evaluations draw from the likeliest tokens that hold this probability together."""
@@ -119,6 +127,15 @@ class TrainingOptions(BaseModel):
 
     max_failed_share: NonNegativeFloat = Field(default=0.1, le=1)
     """The run stops when reward functions failed on more than this share of a step's rollouts."""
+
+    @model_validator(mode="after")
+    def _rollouts_fit_into_a_step(self) -> Self:
+        if self.prompts * self.group_size > _MOST_ROLLOUTS:
+            raise ValueError(
+                f"prompts × group_size is {self.prompts * self.group_size:,} rollouts a step; at most "
+                f"{_MOST_ROLLOUTS:,} can be asked for"
+            )
+        return self
 
     @model_validator(mode="after")
     def _penalty_comes_before_advantages(self) -> Self:
@@ -189,7 +206,7 @@ class EmbeddedConfig:
     """Supervised steps; half as many leave the policy unable to copy values."""
     warm_start_batch: PositiveInt = 32
     """Demonstrations a supervised step."""
-    warm_start_lr: Annotated[PositiveFloat, Field(allow_inf_nan=False)] = 5e-3
+    warm_start_lr: _Factor = 5e-3
     """Learning rate of the supervised steps, which falls to 0 by a cosine."""
     warm_start_examples: PositiveInt = 9000
     """Demonstrations, shared evenly between the environments."""
@@ -246,7 +263,7 @@ class PretrainedConfig:
     """Compute activations twice instead of keeping them: less memory, slower."""
     lora_rank: NonNegativeInt = 0
     """Train adapters of this rank (LoRA, arXiv 2106.09685) and not the weights themselves; 0: the weights."""
-    lora_alpha: PositiveFloat = 32.0
+    lora_alpha: _Factor = 32.0
     """Adapters are scaled by lora_alpha / lora_rank."""
     lora_targets: str = "all-linear"
     """Layers with adapters: `all-linear`, or a regular expression over their names."""
@@ -257,7 +274,7 @@ class PretrainedConfig:
     seen once. A model that never gets a format right learns nothing of it by reinforcement."""
     warm_start_batch: PositiveInt = 64
     """Demonstrations a step."""
-    warm_start_lr: Annotated[PositiveFloat, Field(allow_inf_nan=False)] = 3e-5
+    warm_start_lr: _Factor = 3e-5
     """The highest learning rate, after 20 steps; it falls to 0 by a cosine."""
 
     @property

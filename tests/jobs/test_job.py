@@ -500,3 +500,27 @@ def test_the_sweep_over_group_sizes_holds_the_main_job_s_own() -> None:
     job = Job.load("sweep-group-size")
     for id in ("gdpo/MathMini-v1", "gdpo/ToolCallingMini-v1"):
         assert [job.training_on(env).group_size for env in job.envs if env.id == id] == [2, 4, 8, 16, 32]
+
+
+@pytest.mark.parametrize(
+    ("training", "told"),
+    [
+        ({"prompts": 10**12}, "training.prompts.*1000000000"),
+        ({"prompts": 10**6, "group_size": 10**3}, "prompts × group_size is 1,000,000,000 rollouts a step"),
+        ({"epochs": 10**12}, "training.epochs"),
+        ({"max_draws": 10**12}, "training.max_draws"),
+        ({"micro_batch": 10**21}, "training.micro_batch"),
+        ({"clip_high": 1e300}, "training.clip_high"),
+        ({"adam_epsilon": 1e308}, "training.adam_epsilon"),
+        ({"eval_temperature": 1e300}, "training.eval_temperature"),
+    ],
+)
+def test_training_options_are_bounded(training: dict[str, float], told: str) -> None:
+    with pytest.raises(JobError, match=told):
+        check({"envs": ["gdpo/MathMini-v1"], "training": training})
+
+
+@pytest.mark.parametrize("policy", ["mini:warm_start_lr=1e38", "hf:x:warm_start_lr=1e38", "hf:x:lora_alpha=1e300"])
+def test_factors_of_a_policy_are_bounded(policy: str) -> None:
+    with pytest.raises(JobError, match="less than or equal to"):
+        parse_policy(policy)

@@ -193,10 +193,10 @@ def test_an_environment_of_the_warm_start_must_be_registered(entry, checkout):
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"training": {"prompts": 10**12}}, "prompts × group_size"),
-        ({"training": {"eval_prompts": 10**12}}, "eval_prompts × eval_group_size × eval_samples"),
-        ({"training": {"steps": 10**12}}, "tokens to draw in all"),
-        ({"training": {"max_new_tokens": 10**12}}, "tokens to draw in all"),
+        ({"training": {"prompts": 10**6}}, "prompts × group_size"),
+        ({"training": {"eval_prompts": 10**9}}, "eval_prompts × eval_group_size × eval_samples"),
+        ({"training": {"steps": 10**9}}, "tokens to draw in all"),
+        ({"training": {"max_new_tokens": 10**9}}, "tokens to draw in all"),
         ({"training": {"dynamic_sampling": True, "max_draws": 10**9}}, "tokens to draw in all"),
         ({"policy": "mini:hidden_size=4000000"}, "memory"),
         ({"policy": "mini:layers=100000000"}, "memory"),
