@@ -131,10 +131,15 @@ def table(root: Path = ROOT, check: bool = False) -> int:
 
     Returns:
         1 if `check` found a difference, else 0.
+
+    Raises:
+        DataError: There is no such folder; or, with `check`, no entry in it.
     """
     file = root / TABLE_FILE
     seen = _names(root)
     text = _render(root)
+    if check:
+        _entries_below(root, required=True)
     if file.is_file() and file.read_bytes() == text.encode():
         say(f"{file} is up to date.")
         return 0

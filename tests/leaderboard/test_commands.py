@@ -151,6 +151,12 @@ def test_table_check_fails_until_the_table_follows_from_the_entries(folder, run_
     assert main(["table", "--check"]) == 0
 
 
+def test_a_check_of_an_empty_board_says_nothing(tmp_path, capsys):
+    assert main(["table", "--root", str(tmp_path)]) == 0
+    assert main(["table", "--check", "--root", str(tmp_path)]) == 2
+    assert f"No entries in {tmp_path}" in capsys.readouterr().err
+
+
 def test_an_entry_filed_while_the_table_is_written_gets_into_it(folder, run_folder, entry, monkeypatch):
     from gdpo_bench.cli import leaderboard as commands
 
