@@ -91,8 +91,9 @@ def _alone(key: str) -> FileLock:
 
 
 def _read(model: str) -> Policy:
-    if find_spec("gguf") is None:
-        raise GdpoBenchError("Reading GGUF files needs the package gguf: pip install 'gguf>=0.17'.")
+    for needed in ("gguf", "accelerate"):
+        if find_spec(needed) is None:
+            raise GdpoBenchError(f"Reading GGUF files needs the package {needed}: pip install {needed}")
     with ExitStack() as stack:
         path = (
             stack.enter_context(packaged_gguf(PACKAGED[model.removeprefix(PACKAGE)]))

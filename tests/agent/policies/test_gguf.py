@@ -109,7 +109,7 @@ def test_without_the_package_gguf_it_is_said_how_to_install_it(
     file: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "find_spec", lambda name: None)
-    with pytest.raises(GdpoBenchError, match=r"needs the package gguf: pip install 'gguf"):
+    with pytest.raises(GdpoBenchError, match=r"needs the package gguf: pip install gguf"):
         gguf_folder(f"gguf:{file}")
 
 
