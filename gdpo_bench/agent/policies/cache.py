@@ -7,20 +7,33 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import torch
 from platformdirs import user_cache_path
 from safetensors import SafetensorError
 
 from gdpo_bench.agent.policy import Policy
 from gdpo_bench.core.files import WriteError, remove, sync_folder
+from gdpo_bench.core.processor import arithmetic, cpu_info
 from gdpo_bench.core.sealed import damage, part_name, remove_leftovers, seal
 
 
 def cache_root(kind: str) -> Path:
     """Where policies of a kind are kept."""
     return Path(os.environ.get("GDPO_BENCH_CACHE") or user_cache_path("gdpo-bench")) / kind
+
+
+def what_computes(device: str) -> dict[str, Any]:
+    """What decides the last bits of a training beside its options and data, for a key of the cache."""
+    return {
+        "versions": {name: metadata.version(name) for name in ("torch", "transformers", "tokenizers")},
+        "arithmetic": [torch.backends.cpu.get_cpu_capability(), arithmetic(), dict(cpu_info())]
+        if device == "cpu"
+        else device,
+    }
 
 
 def cached(kind: str, key: str, what: str, origin: dict[str, Any], make: Callable[[], Policy]) -> Path:

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from gdpo_bench.agent.options import PretrainedConfig
-from gdpo_bench.agent.policies.cache import cached
+from gdpo_bench.agent.policies.cache import cached, what_computes
 from gdpo_bench.agent.policies.pretrained import load_pretrained, origin
 from gdpo_bench.agent.policies.warm_start import IGNORED, Progress, fit, padded
 from gdpo_bench.agent.policy import Policy
 from gdpo_bench.core import Message, content_hash
-from gdpo_bench.core.processor import arithmetic, cpu_info
 
 _CODE = 1
 """Version of the code that makes a warm start: raised when it gives another policy, so that no older one is taken."""
@@ -61,10 +59,7 @@ def imitated(
             "corpus": content_hash(turns, 64),
             "seed": seed,
             "code": _CODE,
-            "versions": {name: metadata.version(name) for name in ("torch", "transformers", "tokenizers")},
-            "arithmetic": [torch.backends.cpu.get_cpu_capability(), arithmetic(), dict(cpu_info())]
-            if device == "cpu"
-            else device,
+            **what_computes(device),
         }
     )
     return cached(

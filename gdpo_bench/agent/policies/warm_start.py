@@ -11,7 +11,6 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from importlib import metadata
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -21,14 +20,13 @@ import torch
 import torch.nn.functional as F
 
 from gdpo_bench.agent.options import EmbeddedConfig
-from gdpo_bench.agent.policies.cache import cached
+from gdpo_bench.agent.policies.cache import cached, what_computes
 from gdpo_bench.agent.policies.embedded import build_policy, conversation_text
 from gdpo_bench.agent.policy import Policy
 from gdpo_bench.core import Message, Task, TextEnv, content_hash
 from gdpo_bench.core.env import Script, demonstrations_of, script_replies
 from gdpo_bench.core.errors import DeclarationError
 from gdpo_bench.core.foreign import blaming
-from gdpo_bench.core.processor import arithmetic, cpu_info
 from gdpo_bench.core.scoring import Episode
 
 _CODE = 2
@@ -128,10 +126,7 @@ def warm_start(
             "corpus": content_hash(corpus, 64),
             "seed": seed,
             "code": _CODE,
-            "versions": {name: metadata.version(name) for name in ("torch", "transformers", "tokenizers")},
-            "arithmetic": [torch.backends.cpu.get_cpu_capability(), arithmetic(), dict(cpu_info())]
-            if device == "cpu"
-            else device,
+            **what_computes(device),
         }
     )
     return cached(
