@@ -33,8 +33,8 @@ def simulate(
     """Train a tabular policy on designed rewards.
 
     Args:
-        design: A design file (YAML), or a bundled one: main, conflict, correlation, front. Options given here
-            replace its own. The same design goes on where it was interrupted.
+        design: A design file (YAML), or a bundled one: main, conflict, correlation, front, estimators. Options given
+            here replace its own. The same design goes on where it was interrupted.
         world: bits or tradeoff, with options that hold everywhere: bits:rarity=0.01,noise=0.1.
         factors: Levels of options of the world, of the training, or of weight: conflict=0,0.05,0.1 rewards=2,4.
         normalizers: Names, with options: gdpo:eps=1e-4, or module:function of your own.

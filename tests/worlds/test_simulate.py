@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from gdpo_bench.advantages import list_normalizers
 from gdpo_bench.cli.main import main
 from gdpo_bench.core import GdpoBenchError
 from gdpo_bench.worlds.factorial import DesignError, Factorial, runs
@@ -45,6 +46,15 @@ def test_every_combination_is_run_once_and_only_cells_and_seeds_differ_in_random
 def test_a_sweep_of_weights_shares_its_randomness_where_a_front_is_asked_for() -> None:
     assert len({run.randomness for run in runs(Factorial.check(FRONT))[0]}) == 3
     assert len({run.randomness for run in runs(Factorial.check(FRONT | {"front": False}))[0]}) == 6
+
+
+def test_a_bundled_design_compares_every_estimator_that_is_registered() -> None:
+    """But `mo_grpo`, another name of `gdpo_no_bn`."""
+    compared = Factorial.check(Factorial.load("estimators"))
+    assert {choice.normalizer for choice in compared.normalizers} == set(list_normalizers()) - {"mo_grpo"}
+    planned, left_out = runs(compared)
+    assert len(planned) == 8_280
+    assert {text.split()[0] for text in left_out} == {"maxrl"}
 
 
 def test_seeds_count_from_the_first() -> None:
