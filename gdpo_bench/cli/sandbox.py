@@ -48,7 +48,8 @@ def run(
     sys.stdout.write(printable(stdout) if sys.stdout.isatty() else stdout)
     sys.stdout.flush()
     used = f"{outcome.cpu_s:.2f} s CPU, {outcome.wall_s:.2f} s, {outcome.peak_memory_mb:.0f} MB"
-    print(f"{printable(outcome.stderr)}{outcome.status} ({used})", file=sys.stderr)
+    failure = f": {printable(outcome.error)}" if outcome.status is Status.SANDBOX_ERROR else ""
+    print(f"{printable(outcome.stderr)}{outcome.status} ({used}){failure}", file=sys.stderr)
     return 0 if outcome.status is Status.OK else 1
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from gdpo_envs import python_source
 from gdpo_envs.coding.constants import Names, NotConstantError, evaluate, loop
 from gdpo_envs.coding.problem import Case, call_case
 from gdpo_envs.loading import UnusableRowError
@@ -32,7 +33,8 @@ def parse(source: str, column: str) -> list[ast.stmt]:
     """
     try:
         with warnings.catch_warnings(action="ignore"):  # about escapes and comparisons that nobody will mend
-            return ast.parse(source).body
+            body: list[ast.stmt] = python_source.parse(source).body
+            return body
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         raise UnusableRowError(f"{column!r} is not Python: {error}") from error
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, TypedDict
 
 from gdpo_bench.core import Task
+from gdpo_envs import python_source
 from gdpo_envs.coding.comparison import matches
 from gdpo_envs.loading import UnusableRowError
 
@@ -73,13 +73,13 @@ def passes(case: Case, mode: str, answer: Any) -> bool:
 @lru_cache(maxsize=4096)
 def literal(text: str) -> Any:
     """The value of a Python literal; not to be changed."""
-    return ast.literal_eval(text)
+    return python_source.literal(text)
 
 
 def _literal_text(value: Any) -> str:
     try:
         text = _written(value)
-        if matches("exact", ast.literal_eval(text), value):
+        if matches("exact", python_source.literal(text), value):
             return text
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         pass  # infinite, of thousands of digits, or too deep

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from gdpo_envs import python_source
 from gdpo_envs.tool_dialog.shop import Event, Shop, ToolError
 
 Day = Literal["mon", "tue", "wed", "thu", "fri"]
@@ -193,7 +194,7 @@ def calculate(expression: str) -> float:
         ToolError: It is no such expression, or has no finite value.
     """
     try:
-        value = _value(ast.parse(expression.strip(), mode="eval").body)
+        value = _value(python_source.parse(expression.strip(), "eval").body)
     except (SyntaxError, ValueError, ArithmeticError, RecursionError, MemoryError) as error:
         raise ToolError(f"calculate: {error}") from error
     if not math.isfinite(value):

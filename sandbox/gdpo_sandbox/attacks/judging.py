@@ -10,7 +10,7 @@ So one that finds any answer, in the judge or in inputs that are not yet due, is
 
 from __future__ import annotations
 
-import ast
+import json
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -30,7 +30,7 @@ _PROBE = """
 import gc, json, os, resource, signal, sys, threading
 status = dict(line.split(":\\t") for line in open("/proc/self/status").read().splitlines() if ":\\t" in line)
 box = os.statvfs(".")
-print(repr({
+print(json.dumps({
     "answer": int(input()) + 1,
     "files": os.listdir("."),
     "space": (box.f_files - box.f_ffree, box.f_blocks - box.f_bfree),
@@ -146,7 +146,10 @@ def _probe(pool: SandboxPool) -> dict[str, object]:
     (test,) = pool.run(Program(_PROBE, ["41\n"])).tests
     if test.status is not Status.OK:
         return {"answer": f"{test.status}: {test.error}"}
-    found: dict[str, object] = ast.literal_eval(test.stdout)
+    try:
+        found: dict[str, object] = json.loads(test.stdout)
+    except ValueError:
+        return {"answer": f"no JSON: {test.stdout!r:.60}"}
     return found
 
 

@@ -52,6 +52,7 @@ class Dispatcher:
     def serve(self) -> NoReturn:
         """Greet the host and run its programs, until it goes away or something is wrong here."""
         try:
+            self._reap()  # answered when the zygote is ready; the first program's time does not pay for that
             self._prepared: Process | None = self._fork()
             self._send({"python": sys.version.split()[0]})
             while True:
@@ -65,6 +66,10 @@ class Dispatcher:
 
     def _fork(self) -> Process:
         return Process(self._zygote, self._cpu)
+
+    def _reap(self) -> None:
+        self._zygote.send(REAP)
+        self._zygote.recv(struct.calcsize("i"))
 
     def _run(self, program: dict[str, Any]) -> None:
         """Run a program's tests, and send their outcomes.
@@ -184,8 +189,7 @@ class Dispatcher:
         """Kill what processes there are, remove what files there are; whether none are left."""
         deadline = time.monotonic() + _CLEAN_WITHIN_S
         while kill_all():
-            self._zygote.send(REAP)
-            self._zygote.recv(struct.calcsize("i"))
+            self._reap()
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.0002)

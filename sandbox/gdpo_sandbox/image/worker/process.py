@@ -31,6 +31,7 @@ ENDED = struct.Struct("=idq")
 """How a process ended: wait status, CPU seconds, peak memory in KiB."""
 PATIENCE_S = 10.0
 """Within which a killed process must be gone."""
+_KILL_EVERY_S = 0.05
 _ANSWERS: dict[str, dict[str, type]] = {
     "ready": {},
     "uncompiled": {"error": str},
@@ -149,9 +150,10 @@ class Process:
         Raises:
             FaultError: It will not die.
         """
-        if self.wait_status is None:
-            kill_all()
-            if not self._has_ended(PATIENCE_S):
+        deadline = time.monotonic() + PATIENCE_S
+        while self.wait_status is None:
+            kill_all()  # again and again: on a busy machine it may not have been forked yet
+            if not self._has_ended(_KILL_EVERY_S) and time.monotonic() > deadline:
                 raise FaultError("A killed process is still there.")
 
     def took_request(self) -> bool:
