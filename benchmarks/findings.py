@@ -1,10 +1,10 @@
-"""The tables of docs/findings.md, from the leaderboard's entries.
+"""The tables and the picture of docs/findings.md, from the leaderboard's entries.
 
-    python benchmarks/findings.py --markdown docs/findings.md     # writes them
+    python benchmarks/findings.py --markdown docs/findings.md     # writes them, and images/answers.png beside it
     python benchmarks/findings.py --markdown docs/findings.md --check
 
-Differences are paired over shared seeds, with the intervals of docs/statistics.md; bold where p ≤ .05 by exact sign
-flips, corrected over the whole table. Bundled jobs made the entries: `normalizers`, and one for each sweep.
+Bundled jobs made the entries: `answers` those of the `-v1` Mini, see `answers.py`; `normalizers` and one for each sweep
+those of the `-v0` Minis, whose tables are made here.
 """
 
 from __future__ import annotations
@@ -12,34 +12,24 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import answers
+import answers_picture
+from tables import Cell, absolute, against, markdown, table
+
 from gdpo_bench.advantages.collapse import count_kinds
 from gdpo_bench.agent.options import TrainingOptions
 from gdpo_bench.conformance.report import write_section
-from gdpo_bench.core.intervals import Bounds
-from gdpo_bench.leaderboard.compare.board import all_right_finals, changed_weights
-from gdpo_bench.leaderboard.compare.sign_flips import corrected
-from gdpo_bench.leaderboard.compare.statistics import (
-    Estimate,
-    PairedDifference,
-    estimate,
-    finals,
-    judge,
-    paired_difference,
-)
+from gdpo_bench.leaderboard.compare.board import changed_weights
 from gdpo_bench.leaderboard.compare.tuning import tested
 from gdpo_bench.leaderboard.files.all_right import completed_from
-from gdpo_bench.leaderboard.files.schema import ALL_RIGHT, Entry, Seed
+from gdpo_bench.leaderboard.files.schema import ALL_RIGHT, Entry
 from gdpo_bench.leaderboard.files.store import ROOT, Board
-from gdpo_bench.leaderboard.show.table import estimate_text
 
-Values = Mapping[Seed | None, float]
-Cell = Estimate | None
-"""A value, a difference, or nothing where there is no such entry."""
 TOOL, MATH, CODE = "gdpo/ToolCallingMini-v0", "gdpo/MathMini-v0", "gdpo/CodingMini-v0"
 RARE = {"format_rate": 0.04}
 MAIN = (
@@ -65,7 +55,7 @@ class Results:
         """
         self.entries = [
             completed_from(entry, root)
-            for entry in tested(Board.read(root).current())
+            for entry in Board.read(root).current()
             if entry.track == "training" and entry.policy.name == "mini"
         ]
 
@@ -94,60 +84,10 @@ class Results:
                 and {name: value for name, value in own.items() if value != _DEFAULTS.get(name)} == training
             )
 
-        found = [entry for entry in self.entries if fits(entry)]
+        found = [entry for entry in tested(self.entries) if fits(entry)]
         if len(found) > 1:
             raise LookupError(f"{len(found)} entries of {normalizer} on {env}: {[entry.id for entry in found]}")
         return found[0] if found else None
-
-
-def values(entry: Entry, name: str) -> Values:
-    """Seed → final value of a reward, of a metric, or of the primary endpoint."""
-    if name == ALL_RIGHT:
-        return all_right_finals(entry)
-    if name in {reward.name for reward in entry.environment.rewards}:
-        return finals(entry, name)
-    return {result.seed: result.metrics[name].final for result in entry.results}  # type: ignore[index]
-
-
-def bounds(entry: Entry, name: str) -> Bounds:
-    """What a reward, or a metric, can be."""
-    return next(((one.low, one.high) for one in entry.environment.rewards if one.name == name), (0.0, 1.0))
-
-
-def absolute(entry: Entry | None, names: Sequence[str]) -> list[Cell]:
-    """Each quantity by itself."""
-    return [estimate(values(entry, name), bounds(entry, name)) if entry else None for name in names]
-
-
-def against(first: Entry | None, second: Entry | None, names: Sequence[str]) -> list[Cell]:
-    """First minus second in each quantity, over the seeds that both have."""
-    if first is None or second is None:
-        return [None] * len(names)
-    return [paired_difference(values(first, name), values(second, name), bounds(first, name)) for name in names]
-
-
-def table(header: Sequence[str], rows: Sequence[tuple[str, Sequence[Cell]]]) -> str:
-    """Markdown: each row with its number of units; differences bold where p ≤ .05, corrected over the whole table."""
-    differences = [one if isinstance(one, PairedDifference) else None for _, cells in rows for one in cells]
-    p_values = iter(corrected([one.tested if one else None for one in differences]))
-    lines = []
-    for label, cells in rows:
-        counts = sorted({one.n for one in cells if one})
-        lines.append([label, ", ".join(map(str, counts)), *(_text(one, next(p_values)) for one in cells)])
-    return markdown([header[0], "n", *header[1:]], lines)
-
-
-def _text(found: Cell, p: float | None) -> str:
-    if not isinstance(found, PairedDifference):
-        return estimate_text(found, 2) if found else "–"
-    text = estimate_text(found, 2, "+")
-    return f"**{text}**" if judge(found, p) in ("better", "worse") else text
-
-
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of texts."""
-    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def normalizers(results: Results) -> str:
@@ -266,14 +206,22 @@ def main() -> int:
     parser.add_argument("--root", type=Path, default=ROOT, help="the leaderboard's folder")
     chosen = parser.parse_args()
     results = Results(chosen.root)
+    trials = answers.trials(results.entries)
+    picture = chosen.markdown.parent / "images" / "answers.png"
     with TemporaryDirectory() as folder:
         document = Path(shutil.copy(chosen.markdown, folder))
         for name, make in SECTIONS.items():
             write_section(document, name, make(results))
+        for name, tell in answers.SECTIONS.items():
+            write_section(document, name, tell(trials))
         if not chosen.check:
             shutil.copy(document, chosen.markdown)
+            answers_picture.draw(trials, picture)
         elif document.read_bytes() != chosen.markdown.read_bytes():
             print(f"The tables of {chosen.markdown} do not follow from the entries.", file=sys.stderr)
+            return 1
+        elif not answers_picture.drawn_from(trials, picture):
+            print(f"{picture} was not drawn from the entries.", file=sys.stderr)
             return 1
     return 0
 

@@ -1,0 +1,269 @@
+"""The tables of the job `answers`: normalizers over learning rates, tuned and untuned, at each horizon.
+
+What tunes is what the plan declares: tuning seeds choose each normalizer's learning rate, other seeds measure it, and
+all learning rates are shown. What a cell is, and when it is bold, `tables` says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from tables import Cell, Row, absolute, against, bounds, markdown, table, verdicts
+
+from gdpo_bench.agent.options import TrainingOptions
+from gdpo_bench.core.intervals import clopper_pearson
+from gdpo_bench.leaderboard.compare.learning import learning
+from gdpo_bench.leaderboard.compare.statistics import Verdict
+from gdpo_bench.leaderboard.compare.tuning import Trial, TunedSetting, at_horizon, tuned_settings
+from gdpo_bench.leaderboard.files.schema import ALL_RIGHT, Entry
+from gdpo_bench.leaderboard.show.table import estimate_text, interval_text, rounded
+
+ENVIRONMENT, OPTIONS = "gdpo/ToolCallingMini-v1", {"format_rate": 0.04}
+HORIZONS = (40, 120)
+BASE = "grpo"
+NORMALIZERS = (BASE, "gdpo", "grpo_scaled", "pass_at_k")
+"""In the order of the tables; what else a plan has follows."""
+QUANTITIES = (ALL_RIGHT, "format", "correctness")
+COMPARED = (("gdpo", BASE), ("grpo_scaled", BASE), ("pass_at_k", BASE), ("gdpo", "grpo_scaled"))
+_DEFAULT = TrainingOptions().learning_rate
+_MARKS: Mapping[Verdict | None, str] = {"better": "+", "worse": "−", "equal": "=", "undecided": "=", None: "–"}
+_NOTHING = "No entries yet: `python -m gdpo_bench.run answers --block 40` makes them."
+
+Trials = Mapping[str, Sequence[Trial]]
+"""Normalizer → its trials, by learning rate."""
+
+
+def trials(entries: Sequence[Entry]) -> Trials:
+    """The job's trials: those of every normalizer that has all of them.
+
+    Args:
+        entries: Of a board, tuning seeds included, completed from their sidecars.
+
+    Raises:
+        LookupError: Two plans could be meant.
+    """
+    fitting = [
+        entry
+        for entry in entries
+        if (entry.environment.id, entry.environment.options) == (ENVIRONMENT, OPTIONS)
+        and entry.policy.name == "mini"
+        and entry.plan is not None
+        and entry.plan.horizons == list(HORIZONS)
+    ]
+    settings = tuned_settings(fitting)
+    if len(settings) > 1:
+        raise LookupError(f"{len(settings)} plans could be the job's: {[one.plan for one in settings]}")
+    return _in_order(settings[0]) if settings else {}
+
+
+def _in_order(setting: TunedSetting) -> Trials:
+    known = [name for name in NORMALIZERS if name in setting.normalizers]
+    return {name: setting.normalizers[name] for name in [*known, *(set(setting.normalizers) - set(known))]}
+
+
+def at_step(entry: Entry, step: int) -> Entry:
+    """As it stood at a horizon."""
+    return at_horizon(entry, step) or entry
+
+
+def _chosen(own: Sequence[Trial]) -> Trial:
+    return next(one for one in own if one.chosen)
+
+
+def learning_rates(found: Trials) -> list[float]:
+    """All that were tried, ascending."""
+    return sorted({one.learning_rate for own in found.values() for one in own})
+
+
+def _at_rate(found: Trials, name: str, rate: float | None) -> Entry | None:
+    """The entry of a normalizer at a learning rate; without one at that which tuning chose."""
+    own = found.get(name, ())
+    return next((one.entry for one in own if (one.chosen if rate is None else one.learning_rate == rate)), None)
+
+
+def _compared(found: Trials, name: str, rate: float | None, step: int) -> list[Cell]:
+    """Each quantity of a normalizer, and its difference to the baseline."""
+    entry, base = (_at_rate(found, one, rate) for one in (name, BASE))
+    own, theirs = (at_step(one, step) if one else None for one in (entry, base))
+    return [*absolute(own, QUANTITIES), *([""] * 3 if name == BASE else against(own, theirs, QUANTITIES))]
+
+
+def _tuned_rows(found: Trials) -> list[Row]:
+    return [
+        (f"{step} steps, `{name}` at {_chosen(own).learning_rate:g}", _compared(found, name, None, step))
+        for step in HORIZONS
+        for name, own in found.items()
+    ]
+
+
+def _rate_rows(found: Trials) -> list[Row]:
+    return [
+        (f"{step} steps, {_named(rate)}, `{name}`", _compared(found, name, rate, step))
+        for step in HORIZONS
+        for rate in learning_rates(found)
+        for name in found
+    ]
+
+
+def _scaled_rows(found: Trials) -> list[Row]:
+    rows = []
+    for step, rate in _scaled_settings(found):
+        pair = [_at_rate(found, name, rate) for name in ("gdpo", "grpo_scaled")]
+        ours, scaled = (at_step(one, step) if one else None for one in pair)
+        rows.append((f"{step} steps, {'tuned' if rate is None else _named(rate)}", against(ours, scaled, QUANTITIES)))
+    return rows
+
+
+def _scaled_settings(found: Trials) -> list[tuple[int, float | None]]:
+    """Horizon and learning rate (None: tuned)."""
+    return [(step, rate) for step in HORIZONS for rate in (*learning_rates(found), None)]
+
+
+def _named(rate: float) -> str:
+    return f"{rate:g} (untuned)" if rate == _DEFAULT else f"{rate:g}"
+
+
+_HEADER = (*QUANTITIES, *(f"− {BASE}, {name}" for name in QUANTITIES))
+
+
+def tuned(found: Trials) -> str:
+    """Each normalizer at the learning rate that the tuning seeds chose."""
+    return table(["", *_HEADER], _tuned_rows(found))
+
+
+def rates(found: Trials) -> str:
+    """The whole curve: every learning rate, differences at the same one."""
+    return table(["", *_HEADER], _rate_rows(found))
+
+
+def scaled(found: Trials) -> str:
+    """Whether dividing by declared ranges does the same as GDPO."""
+    return table(["GDPO − scaled GRPO", *QUANTITIES], _scaled_rows(found))
+
+
+def choice(found: Trials) -> str:
+    """What chose: the target's mean over the tuning seeds, at the end."""
+    rows = []
+    for name, own in found.items():
+        texts = {one.learning_rate: rounded(one.tuning, 2) + (" ←" if one.chosen else "") for one in own}
+        rows.append([f"`{name}`", *(texts[rate] for rate in learning_rates(found))])
+    return markdown(["tuning seeds, all right", *(f"{rate:g}" for rate in learning_rates(found))], rows)
+
+
+def learned(found: Trials) -> str:
+    """Who learned what, how early, and how much of it over the whole of training."""
+    names = (ALL_RIGHT, "format")
+    rows = []
+    for rate in learning_rates(found):
+        for name in found:
+            entry = _at_rate(found, name, rate)
+            texts = [_learned(entry, quantity) for quantity in names] if entry else [["–"] * 3] * len(names)
+            rows.append([f"{_named(rate)}, `{name}`", *(text for own in texts for text in own)])
+    header = [f"{quantity}: {what}" for quantity in names for what in ("learned", "step", "area")]
+    return markdown(["", *header], rows)
+
+
+def _learned(entry: Entry, name: str) -> list[str]:
+    seen = learning(entry, name, bounds(entry, name))
+    if seen is None:
+        return ["–"] * 3
+    count = f"{seen.learned} of {seen.n} {interval_text(clopper_pearson(seen.learned, seen.n), 2)}"
+    return [count, "never" if seen.step is None else f"{seen.step:g}", estimate_text(seen.area, 2)]
+
+
+Judged = Mapping[tuple[str, str], Mapping[tuple[int, float | None], Sequence[Verdict | None]]]
+"""First and second normalizer → horizon and learning rate (None: tuned) → verdict on each quantity."""
+
+
+def judged(found: Trials) -> Judged:
+    """What the tables mark, by what is compared."""
+    each = [(step, rate) for step in HORIZONS for rate in learning_rates(found)]
+    chosen: list[tuple[int, float | None]] = [(step, None) for step in HORIZONS]
+    told: list[tuple[Sequence[Row], list[tuple[tuple[str, str], tuple[int, float | None]]]]] = [
+        (_rate_rows(found), [((name, BASE), setting) for setting in each for name in found]),
+        (_tuned_rows(found), [((name, BASE), setting) for setting in chosen for name in found]),
+        (_scaled_rows(found), [(("gdpo", "grpo_scaled"), setting) for setting in _scaled_settings(found)]),
+    ]
+    seen: dict[tuple[str, str], dict[tuple[int, float | None], Sequence[Verdict | None]]] = {}
+    for rows, names in told:
+        for (pair, setting), verdict in zip(names, verdicts(rows), strict=True):
+            seen.setdefault(pair, {})[setting] = verdict[-len(QUANTITIES) :]
+    return seen
+
+
+def overview(found: Trials) -> str:
+    """What holds over the whole range: marks by learning rate, and in brackets of the tuned rows."""
+    seen, nothing = judged(found), [None] * len(QUANTITIES)
+    lines = []
+    for i, quantity in enumerate(QUANTITIES):
+        for step in HORIZONS:
+            cells = []
+            for pair in COMPARED:
+                *marks, tuned_mark = [
+                    _MARKS[seen.get(pair, {}).get((step, rate), nothing)[i]] for rate in (*learning_rates(found), None)
+                ]
+                cells.append(f"{' '.join(marks)} ({tuned_mark})")
+            lines.append([f"{quantity}, {step} steps", *cells])
+    return markdown(["", *(f"`{first}` − `{second}`" for first, second in COMPARED)], lines)
+
+
+def headlines(found: Trials) -> str:
+    """The overview in words: what holds everywhere, what never does, and what depends."""
+    seen = judged(found)
+    everywhere, never, depends = [], [], []
+    for first, second in COMPARED:
+        if not {first, second} <= set(found):
+            continue
+        for i, quantity in enumerate(QUANTITIES):
+            marks = {setting: _MARKS[verdict[i]] for setting, verdict in seen[first, second].items()}
+            what = f"`{first}` against `{second}` in {quantity}"
+            if set(marks.values()) in ({"+"}, {"−"}):
+                everywhere.append(f"{what} ({'better' if '+' in marks.values() else 'worse'})")
+            elif set(marks.values()) == {"="}:
+                never.append(what)
+            else:
+                depends.append(f"{what}: {_where(marks)}")
+    return "\n".join(
+        [
+            f"- **The same at each learning rate, tuned, and at both horizons:** {'; '.join(everywhere) or 'nothing'}.",
+            f"- **Told apart nowhere:** {'; '.join(never) or 'nothing'}.",
+            f"- **Depends on learning rate or horizon:** {'; '.join(depends) or 'nothing'}. Elsewhere not told apart.",
+        ]
+    )
+
+
+def _where(marks: Mapping[tuple[int, float | None], str]) -> str:
+    said = []
+    for word, mark in (("better", "+"), ("worse", "−")):
+        for step in HORIZONS:
+            at = [rate for (own, rate), found in marks.items() if own == step and found == mark]
+            if at:
+                names = ["tuned" if rate is None else f"{rate:g}" for rate in at]
+                said.append(f"{word} after {step} steps ({', '.join(names)})")
+    return ", ".join(said)
+
+
+def picture(found: Trials) -> str:
+    """Where `answers_picture.draw` is shown."""
+    horizons = " and ".join(map(str, HORIZONS))
+    return f"![{', '.join(QUANTITIES)} over learning rates, at {horizons} steps](images/answers.png)"
+
+
+_TABLES: Mapping[str, Callable[[Trials], str]] = {
+    "answers headlines": headlines,
+    "answers overview": overview,
+    "answers picture": picture,
+    "answers tuned": tuned,
+    "answers choice": choice,
+    "answers rates": rates,
+    "answers scaled": scaled,
+    "answers learned": learned,
+}
+
+
+def _or_nothing(make: Callable[[Trials], str]) -> Callable[[Trials], str]:
+    return lambda found: make(found) if found else _NOTHING
+
+
+SECTIONS: Mapping[str, Callable[[Trials], str]] = {name: _or_nothing(make) for name, make in _TABLES.items()}
+"""Section of docs/findings.md → what writes it."""
