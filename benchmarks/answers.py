@@ -14,7 +14,7 @@ from gdpo_bench.agent.options import TrainingOptions
 from gdpo_bench.core.intervals import clopper_pearson
 from gdpo_bench.leaderboard.compare.learning import learning
 from gdpo_bench.leaderboard.compare.statistics import Verdict
-from gdpo_bench.leaderboard.compare.tuning import Trial, TunedSetting, at_horizon, tuned_settings
+from gdpo_bench.leaderboard.compare.tuning import Trial, at_horizon, tuned_settings
 from gdpo_bench.leaderboard.files.schema import ALL_RIGHT, Entry
 from gdpo_bench.leaderboard.show.table import estimate_text, interval_text, rounded
 
@@ -40,7 +40,7 @@ def trials(entries: Sequence[Entry]) -> Trials:
         entries: Of a board, tuning seeds included, completed from their sidecars.
 
     Raises:
-        LookupError: Two plans could be meant.
+        LookupError: A normalizer has trials in two plans.
     """
     fitting = [
         entry
@@ -50,15 +50,13 @@ def trials(entries: Sequence[Entry]) -> Trials:
         and entry.plan is not None
         and entry.plan.horizons == list(HORIZONS)
     ]
-    settings = tuned_settings(fitting)
-    if len(settings) > 1:
-        raise LookupError(f"{len(settings)} plans could be the job's: {[one.plan for one in settings]}")
-    return _in_order(settings[0]) if settings else {}
-
-
-def _in_order(setting: TunedSetting) -> Trials:
-    known = [name for name in NORMALIZERS if name in setting.normalizers]
-    return {name: setting.normalizers[name] for name in [*known, *(set(setting.normalizers) - set(known))]}
+    found: dict[str, Sequence[Trial]] = {}
+    for setting in tuned_settings(fitting):
+        if again := sorted(found.keys() & setting.normalizers):
+            raise LookupError(f"{', '.join(again)}: in more than one plan, of which {setting.plan} is one")
+        found |= setting.normalizers
+    known = [name for name in NORMALIZERS if name in found]
+    return {name: found[name] for name in [*known, *sorted(found.keys() - set(known))]}
 
 
 def at_step(entry: Entry, step: int) -> Entry:
@@ -194,17 +192,18 @@ def judged(found: Trials) -> Judged:
 def overview(found: Trials) -> str:
     """What holds over the whole range: marks by learning rate, and in brackets of the tuned rows."""
     seen, nothing = judged(found), [None] * len(QUANTITIES)
+    pairs = [pair for pair in COMPARED if set(pair) <= set(found)]
     lines = []
     for i, quantity in enumerate(QUANTITIES):
         for step in HORIZONS:
             cells = []
-            for pair in COMPARED:
+            for pair in pairs:
                 *marks, tuned_mark = [
                     _MARKS[seen.get(pair, {}).get((step, rate), nothing)[i]] for rate in (*learning_rates(found), None)
                 ]
                 cells.append(f"{' '.join(marks)} ({tuned_mark})")
             lines.append([f"{quantity}, {step} steps", *cells])
-    return markdown(["", *(f"`{first}` − `{second}`" for first, second in COMPARED)], lines)
+    return markdown(["", *(f"`{first}` − `{second}`" for first, second in pairs)], lines)
 
 
 def headlines(found: Trials) -> str:
@@ -243,6 +242,23 @@ def _where(marks: Mapping[tuple[int, float | None], str]) -> str:
     return ", ".join(said)
 
 
+def plan(found: Trials) -> str:
+    """What was run: normalizers, learning rates, warm starts, plans."""
+    entries = [one.entry for own in found.values() for one in own]
+    plans = {entry.plan.hash: entry.plan.declared for entry in entries if entry.plan}
+    tuning = {len(declared["tuning"]["seeds"]) for declared in plans.values()}
+    return (
+        f"Run: {', '.join(f'`{name}`' for name in found)} at learning rates "
+        f"{', '.join(f'{rate:g}' for rate in learning_rates(found))}; "
+        f"{_numbers({len(entry.results) for entry in entries})} warm starts measure, {_numbers(tuning)} others tune; "
+        f"plan {', '.join(f'`{name}`' for name in plans)}."
+    )
+
+
+def _numbers(found: set[int]) -> str:
+    return " or ".join(map(str, sorted(found)))
+
+
 def picture(found: Trials) -> str:
     """Where `answers_picture.draw` is shown."""
     horizons = " and ".join(map(str, HORIZONS))
@@ -250,6 +266,7 @@ def picture(found: Trials) -> str:
 
 
 _TABLES: Mapping[str, Callable[[Trials], str]] = {
+    "answers plan": plan,
     "answers headlines": headlines,
     "answers overview": overview,
     "answers picture": picture,

@@ -3,8 +3,8 @@
     python benchmarks/findings.py --markdown docs/findings.md     # writes them, and images/answers.png beside it
     python benchmarks/findings.py --markdown docs/findings.md --check
 
-Bundled jobs made the entries: `answers` those of the `-v1` Mini, see `answers.py`; `normalizers` and one for each sweep
-those of the `-v0` Minis, whose tables are made here.
+Bundled jobs made the entries: `answers` those of the `-v1` Mini and `bits` those of designed rewards, see the files of
+these names; `normalizers` and one for each sweep those of the `-v0` Minis.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 
 import answers
 import answers_picture
+import bits
 from tables import Cell, absolute, against, markdown, table
 
 from gdpo_bench.advantages.collapse import count_kinds
@@ -195,6 +196,7 @@ SECTIONS = {
     "group size": group_size,
     "rewards": rewards,
     "figure 3": figure_3,
+    "bits": lambda results: bits.corners(results.entries),
 }
 
 

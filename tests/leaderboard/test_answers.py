@@ -94,7 +94,7 @@ def test_every_learning_rate_stands_beside_the_baseline_at_the_same_one(answers,
 def test_the_overview_marks_what_the_tables_mark(answers, board):
     text = answers.overview(answers.trials(board))
     assert row(text, "all right, 120 steps")[1] == "+ + (+)"
-    assert row(text, "all right, 120 steps")[2] == "– – (–)"  # no such normalizer
+    assert "pass_at_k" not in text  # there is none
 
 
 def test_headlines_say_what_holds_everywhere_and_what_depends(answers, board):
@@ -131,11 +131,15 @@ def test_a_normalizer_with_missing_trials_is_left_out(answers, board):
     assert answers.SECTIONS["answers tuned"]({}).startswith("No entries yet")
 
 
-def test_two_plans_are_not_mixed(answers, board):
+def test_a_normalizer_may_come_from_a_plan_of_its_own_but_not_from_two(answers, board):
     def other(one):
         return one.model_copy(update={"plan": PlanReference.of(DECLARED | {"clusters": 5}, one.plan.role)})
 
-    with pytest.raises(LookupError, match="2 plans"):
+    apart = [*board[:4], *map(other, board[4:])]
+    assert answers.tuned(answers.trials(apart)) == answers.tuned(answers.trials(board))
+    assert answers.plan(answers.trials(apart)).count("`") == 2 * (2 + 2)
+    assert "10 warm starts measure, 2 others tune" in answers.plan(answers.trials(board))
+    with pytest.raises(LookupError, match="gdpo, grpo: in more than one plan"):
         answers.trials([*board, *map(other, board)])
 
 

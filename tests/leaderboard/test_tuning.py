@@ -1,5 +1,7 @@
 """Plans: what tuning seeds choose, what test seeds measure, and both horizons from one curve."""
 
+import re
+
 import pytest
 
 from gdpo_bench.leaderboard import Curve, EntryError, Seed, entry_text, make_entry, parse_entry
@@ -114,6 +116,10 @@ def test_a_plan_that_goes_on_after_its_results_must_say_so(planned, tmp_path):
 
 
 def test_a_board_with_plans_can_be_shown_and_drawn(trials, tmp_path):
-    assert "tuned on format" in render_page(trials)
+    page = render_page(trials)
+    assert "tuned on format" in page
+    (chart,) = re.findall(r'<svg[^>]*aria-label="format over learning rates[^"]*"', page)
+    assert "gdpo at 0.0001: 0.95 ±0.00; gdpo at 0.001: 0.61 ±0.01, chosen" in chart
+    assert "over learning rates" not in render_page(trials[:3])  # not all trials of any normalizer
     plot_tuning(trials, tmp_path / "tuning.png")
     assert (tmp_path / "tuning.png").stat().st_size > 10_000

@@ -6,6 +6,7 @@ the tables: means, intervals and differences of a `Comparison`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from itertools import accumulate
 
@@ -14,6 +15,7 @@ from markupsafe import Markup
 from gdpo_bench.leaderboard.compare.board import Cell, Column, Comparison, Row
 from gdpo_bench.leaderboard.compare.pooled import PooledView
 from gdpo_bench.leaderboard.compare.statistics import Estimate, estimate
+from gdpo_bench.leaderboard.compare.tuning import TunedSetting
 from gdpo_bench.leaderboard.compare.units import Floats
 from gdpo_bench.leaderboard.files.schema import RewardDeclaration, Seed
 from gdpo_bench.leaderboard.show.page.looks import Look
@@ -77,6 +79,43 @@ def _lines(series: Series, look: Look, x: Scale, y: Scale, title: str = "") -> l
     named = [tag("title", title)] if title else []
     line = path(_along(across, series.line, y))
     return [*parts, tag("path", *named, d=line, class_="line", stroke_dasharray=look.dash or None)]
+
+
+def rates(setting: TunedSetting, looks: Looks) -> Markup:
+    """The target over learning rates, a line a normalizer: means with intervals, filled where tuning chose.
+
+    Args:
+        setting: All trials of a plan on one environment.
+        looks: Entry id → look.
+    """
+    trials = [trial for own in setting.normalizers.values() for trial in own]
+    frame = Frame(left=46)
+    ticks = {math.log10(trial.learning_rate): f"{trial.learning_rate:g}" for trial in trials}
+    x = frame.x(*padded(list(ticks), share=0.12))
+    ends = [end for trial in trials for end in _ends(trial.test)]
+    y = frame.y(*padded(ends))
+    lines, told = [], []
+    for label in dict.fromkeys(trial.label for trial in trials):
+        own = [trial for trial in trials if trial.label == label]
+        look = looks[own[0].entry.id]
+        points = [(x(math.log10(trial.learning_rate)), y(trial.test.mean)) for trial in own]
+        parts = [tag("path", d=path(points), class_="line", stroke_dasharray=look.dash or None)]
+        for trial, (across, up) in zip(own, points, strict=True):
+            chosen = ", chosen" if trial.chosen else ""
+            text = f"{label} at {trial.learning_rate:g}: {estimate_text(trial.test, 2)}{chosen}"
+            parts += [
+                _whisker(y, across, trial.test, upright=True),
+                marker(look.marker, across, up, text, "marker" if trial.chosen else "marker hollow"),
+            ]
+            told.append(text)
+        lines.append(tag("g", *parts, class_=f"c{look.colour}"))
+    return frame.drawing(
+        f"{setting.target} over learning rates",
+        f"{'; '.join(told)}.",
+        frame.y_axis(y, setting.target),
+        frame.x_axis(x, "learning rate", ticks=ticks),
+        *lines,
+    )
 
 
 def differences(comparison: Comparison, index: int, looks: Looks) -> Markup:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
@@ -92,13 +92,14 @@ class Frame:
         """Scale up the area, bottom to top."""
         return Scale(low, high, self.height - self.bottom, self.top)
 
-    def x_axis(self, scale: Scale, title: str, least: int = 3) -> Markup:
-        """At least so many ticks, and a title, below the area."""
+    def x_axis(self, scale: Scale, title: str, least: int = 3, ticks: Mapping[float, str] | None = None) -> Markup:
+        """At least so many ticks, or those that are given with their labels, and a title, below the area."""
         base = self.height - self.bottom
+        told = {value: tick_label(value) for value in scale.ticks(least)} if ticks is None else ticks
         parts = [
             tag("path", d=f"M{number(scale(value))} {number(base)}v4", class_="tick")
-            + tag("text", tick_label(value), x=scale(value), y=base + 15, text_anchor="middle")
-            for value in scale.ticks(least)
+            + tag("text", label, x=scale(value), y=base + 15, text_anchor="middle")
+            for value, label in told.items()
         ]
         middle = (scale.start + scale.end) / 2
         parts.append(tag("text", title, x=middle, y=self.height - 5, text_anchor="middle", class_="axis"))

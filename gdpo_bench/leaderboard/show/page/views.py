@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from gdpo_bench.core.rewards import SHORTFALL_METRICS
 from gdpo_bench.leaderboard.compare.board import Cell, Column, Comparison, Row, compare, setting
+from gdpo_bench.leaderboard.compare.tuning import tuned_settings
 from gdpo_bench.leaderboard.files.schema import Entry, Track
 from gdpo_bench.leaderboard.files.store import entry_path
 from gdpo_bench.leaderboard.show.page import charts
@@ -90,7 +91,7 @@ class Figure:
     """A picture with what to know of it."""
 
     kind: str
-    """`curves`, `differences`, `trade-off` or `diagnostics`."""
+    """`curves`, `differences`, `trade-off`, `diagnostics` or `rates`."""
     title: str
     note: str
     drawing: Markup
@@ -127,6 +128,8 @@ class Group:
     anchor: str
     panels: tuple[Panel, ...]
     """The fullest first."""
+    rates: tuple[Figure, ...]
+    """The target over learning rates, a picture for each plan that tunes."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -145,7 +148,10 @@ def groups(entries: Sequence[Entry], looks: Mapping[str, Look]) -> list[Group]:
     for (track, environment), group in by_environment(entries):
         anchor = f"{track}-{environment.replace('/', '-')}"
         panels = [_panel(f"{anchor}-{i}", one, looks) for i, one in enumerate(compare(group), 1)]
-        found.append(Group(group[0].track, environment, anchor, tuple(panels)))
+        rates = tuple(
+            Figure("rates", one.target, f"plan {one.plan}", charts.rates(one, looks)) for one in tuned_settings(group)
+        )
+        found.append(Group(group[0].track, environment, anchor, tuple(panels), rates))
     fullest = sorted(found, key=lambda group: (group.track != "training", *(-size for size in group.size)))
     return fullest
 
