@@ -20,7 +20,7 @@ import io
 import json
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -177,11 +177,47 @@ def verdicts(seen: Mapping[tuple[str, str], Verdicts]) -> str:
                 name: one.against[i] for (where, name), one in seen.items() if where == place and name != reference
             }
             for wanted in (1, -1):
-                row.append(", ".join(f"`{name}`" for name, sign in signs.items() if sign == wanted) or "none")
+                row.append(_names(name for name, sign in signs.items() if sign == wanted))
             row.append(str(sum(sign == 0 for sign in signs.values())))
         rows.append(row)
     header = [text for name in REFERENCES for text in (f"better than `{name}`", f"worse than `{name}`", "ties")]
     return markdown(["", *header], rows)
+
+
+def headline(found: Mapping[str, Mapping[tuple[str, str], Verdicts]]) -> str:
+    """What the tables come to, in sentences.
+
+    Args:
+        found: `tuned` and `untuned` → verdicts.
+    """
+    lines = []
+    for word, seen in found.items():
+        here = {name: one.against for (place, name), one in seen.items() if place == EVERYWHERE}
+        told = []
+        for i, reference in enumerate(REFERENCES):
+            signs = {name: against[i] for name, against in here.items() if name != reference}
+            told.append(
+                f"better than `{reference}` {_names(name for name, sign in signs.items() if sign == 1)}, worse "
+                f"{_names(name for name, sign in signs.items() if sign == -1)}, "
+                f"{sum(sign == 0 for sign in signs.values())} ties"
+            )
+        lines.append(f"- **{word.capitalize()}, over all worlds:** {'; '.join(told)}.")
+    both = {
+        name: [
+            f"{place} ({word})"
+            for word, seen in found.items()
+            for (place, of), one in seen.items()
+            if of == name and set(one.against) == {1}
+        ]
+        for name in dict.fromkeys(name for seen in found.values() for _, name in seen)
+    }
+    winners = [f"`{name}` at {', '.join(places)}" for name, places in both.items() if places]
+    lines.append(f"- **Better than both, in any column of either table:** {'; '.join(winners) or 'none'}.")
+    return "\n".join(lines)
+
+
+def _names(found: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in found) or "none"
 
 
 def one_factor(runs: Runs) -> str:
@@ -205,17 +241,14 @@ def one_factor(runs: Runs) -> str:
 
 def sections(runs: Mapping[str, Runs]) -> dict[str, str]:
     """Section of the page → its text."""
-    told = {"picture": _NOTHING.format("estimators")}
-    for word, tuned in (("tuned", True), ("untuned", False)):
-        if "estimators" in runs:
-            seen = everywhere(runs["estimators"], tuned=tuned)
-            told |= {f"{word} verdicts": verdicts(seen), f"{word} counts": counts(seen)}
-            told["picture"] = _PICTURE
-        else:
-            told |= dict.fromkeys((f"{word} verdicts", f"{word} counts"), told["picture"])
-    for name in DESIGNS[1:]:
-        told[name] = one_factor(runs[name]) if name in runs else _NOTHING.format(name)
-    return told
+    told = {name: one_factor(runs[name]) if name in runs else _NOTHING.format(name) for name in DESIGNS[1:]}
+    if "estimators" not in runs:
+        empty = ("headline", "picture", "tuned verdicts", "tuned counts", "untuned verdicts", "untuned counts")
+        return told | dict.fromkeys(empty, _NOTHING.format("estimators"))
+    found = {word: everywhere(runs["estimators"], tuned=word == "tuned") for word in ("tuned", "untuned")}
+    for word, seen in found.items():
+        told |= {f"{word} verdicts": verdicts(seen), f"{word} counts": counts(seen)}
+    return told | {"headline": headline(found), "picture": _PICTURE}
 
 
 def kept_runs() -> dict[str, Runs]:

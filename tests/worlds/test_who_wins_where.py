@@ -64,6 +64,16 @@ def test_what_differs_is_marked_where_it_differs_and_a_tie_stays_one(wins):
     assert "▲" not in wins.counts(wins.everywhere(runs, tuned=False))
 
 
+def test_the_headline_names_who_is_better_than_both_and_where(wins):
+    runs = wins.read(wins.shortened(table(shares)))
+    text = wins.headline({word: wins.everywhere(runs, tuned=word == "tuned") for word in ("tuned", "untuned")})
+    assert "in any column of either table:** `better` at " in text
+    assert "scale 6 (tuned)" in text
+    assert "scale 1" not in text
+    none = wins.everywhere(wins.read(wins.shortened(table(lambda *of: 0.9))), tuned=True)
+    assert wins.headline({"tuned": none}).count("none") == 2 * 2 + 1
+
+
 def test_the_other_way_round_it_is_worse(wins):
     runs = wins.read(wins.shortened(table(lambda *of: 1.1 - (shares(*of[:2], "better", *of[3:]) or 0))))
     worse = wins.read(wins.shortened(table(lambda *of: 0.1 if of[2] == "better" else 0.9 if of[4] < 1008 else 0.1)))
