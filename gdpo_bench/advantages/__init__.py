@@ -6,7 +6,7 @@
 A file per algorithm; each says its formula, its source and where it departs from it.
 """
 
-from gdpo_bench.advantages.arithmetic import centre, reward_blocks, standardize, sum_blocks, weighted_sum, whiten
+from gdpo_bench.advantages.arithmetic import centre, reward_blocks, standardize, weighted_sum, whiten
 from gdpo_bench.advantages.batch import Blocks, Groups, Normalizer, RewardBatch
 from gdpo_bench.advantages.compute import compute_advantages, make_batch
 from gdpo_bench.advantages.constrained_grpo import ConstrainedGRPO
@@ -45,6 +45,7 @@ from gdpo_bench.advantages.sa_mrpo import SAMRPO
 from gdpo_bench.advantages.saw import SAW, SAWGRPO
 from gdpo_bench.advantages.scheduled import scheduled
 from gdpo_bench.advantages.signals import RewardSignal, reward_signals
+from gdpo_bench.advantages.sums import sum_blocks
 from gdpo_bench.advantages.tchebycheff import Tchebycheff
 
 __all__ = [

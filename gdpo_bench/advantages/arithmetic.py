@@ -1,4 +1,4 @@
-"""What estimators are made of: rewards in blocks, centred, scaled, added and whitened.
+"""What estimators are made of: rewards in blocks, centred, scaled, weighted and whitened.
 
 Floating point leaves noise where arithmetic on paper leaves 0, and dividing by a small standard
 deviation makes the noise as large as a signal. Hence three rules, which `zero_variance="zero"`
@@ -14,7 +14,6 @@ deviation makes the noise as large as a signal. Hence three rules, which `zero_v
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from torch import Tensor
 
 from gdpo_bench.advantages.batch import Blocks, RewardBatch
 from gdpo_bench.advantages.errors import DomainError
+from gdpo_bench.advantages.fellows import fellows_deviations, fellows_equal, minus_fellows
 from gdpo_bench.advantages.options import PRECISION, Absent, Baseline, Scope, Singleton, Statistics, ZeroVariance
 
 EPS64 = torch.finfo(torch.float64).eps
@@ -50,48 +50,6 @@ def reward_blocks(
         return Blocks(values, groups, batch.dtype, groups.arrange(entering, torch.bool))
     present = None if groups.filled is None else groups.filled.unsqueeze(2)
     return Blocks(values, groups, batch.dtype, present, everything=True)
-
-
-def sum_blocks(
-    batch: RewardBatch,
-    weights: Tensor,
-    *,
-    missing: Absent = "skip",
-    failed: Absent = "skip",
-    statistics: Statistics = "float64",
-) -> Blocks:
-    """Σ_k w_k r_k (G, P), for estimators that add rewards up first.
-
-    Args:
-        batch: The batch.
-        weights: (K,).
-        missing: As of `reward_blocks`, like what follows.
-        failed: Likewise.
-        statistics: Likewise.
-    """
-    found = reward_blocks(batch, missing=missing, failed=failed, statistics=statistics)
-    rewards, present, weights = found.values, found.present, weights.to(found.values.dtype)
-    if present is not None and not found.everything:
-        neutral = (~batch.applicable & (missing == "skip")) | (batch.failed & (failed == "skip"))
-        means = found.groups.total(torch.where(present, rewards, 0.0)) / found.counts
-        # At its group's mean a reward is neutral once the group is centred.
-        rewards = torch.where(found.groups.arrange(neutral, torch.bool) & ~present, means, rewards)
-    rows = None if present is None else present.any(2)
-    sums, sizes = rewards @ weights, rewards.abs() @ weights.abs()
-    if rows is not None and not found.everything:
-        sums = torch.where(rows, sums, 0.0)
-    return Blocks(sums, found.groups, found.dtype, rows, sizes, found.everything)
-
-
-def weighted_before(batch: RewardBatch, weights: Tensor | None = None) -> RewardBatch:
-    """The batch with weighted rewards, and weights of one.
-
-    Args:
-        batch: The batch.
-        weights: (K,), in place of the batch's own.
-    """
-    weights = batch.weights if weights is None else weights
-    return replace(batch, given=batch.given * weights.to(batch.dtype), weights=torch.ones_like(batch.weights))
 
 
 def entering_rewards(batch: RewardBatch, missing: Absent, failed: Absent) -> Tensor | None:
@@ -167,7 +125,7 @@ def centre(blocks: Blocks, *, baseline: Baseline = "mean", singleton: Singleton 
     means, centred = _centred(blocks)
     centred.masked_fill_(_deviations(blocks, centred, 1) <= _slack(blocks, means), 0.0)
     if baseline == "leave_one_out":
-        centred.mul_(blocks.counts / _at_least_one(blocks.counts - 1))
+        centred = minus_fellows(blocks, centred)
     return alone(blocks, centred, singleton, 1.0)
 
 
@@ -203,15 +161,17 @@ def standardize(
     stds = _deviations(blocks, centred, ddof)
     equal = stds <= _slack(blocks, means) if exact else None
     if apart:
-        stds = _fellows_deviations(blocks, centred if exact else blocks.values, ddof)
-        centred.mul_(blocks.counts / _at_least_one(blocks.counts - 1))
+        stds = fellows_deviations(blocks, centred if exact else blocks.values, ddof)
+        centred = minus_fellows(blocks, centred)
     undivided = None
     if zero_variance == "undivided_at_zero":
         undivided = stds == 0
     elif apart and zero_variance != "eps":
-        undivided = _fellows_equal(blocks, exactly=not exact)
+        highest, lowest = blocks.extremes()
+        slack = _slack(blocks, torch.maximum(highest.abs(), lowest.abs())) if exact else 0.0
+        undivided = fellows_equal(blocks, slack)
     elif zero_variance == "undivided":
-        undivided = torch.le(*_extremes(blocks))
+        undivided = torch.le(*blocks.extremes())
     divisors = stds.add_(eps)
     if undivided is not None:
         divisors.masked_fill_(undivided, 1.0)
@@ -313,46 +273,13 @@ def _centred(blocks: Blocks, *, overwrite: bool = False) -> tuple[Tensor, Tensor
 
 def _deviations(blocks: Blocks, centred: Tensor, ddof: int) -> Tensor:
     """Standard deviations (P, …) of centred values."""
-    return blocks.groups.total(centred.square()).div_(_at_least_one(blocks.counts - ddof)).sqrt_()
+    return blocks.groups.total(centred.square()).div_(blocks.degrees(ddof)).sqrt_()
 
 
 def _slack(blocks: Blocks, values: Tensor) -> Tensor:
     """How far equal values may be apart by rounding, (P, …)."""
     sizes = values.abs() if blocks.sizes is None else blocks.groups.total(blocks.sizes) / blocks.counts
     return sizes.mul_(rounding(blocks.dtype, blocks.counts))
-
-
-def _fellows_deviations(blocks: Blocks, values: Tensor, ddof: int) -> Tensor:
-    """Standard deviation of each rollout's fellows, (G, P, …), from their first two moments, as NeMo-RL's.
-
-    In float32 the difference of moments is noise where the fellows are equal, which is how one odd rollout of
-    eight reaches an advantage of −2154.
-    """
-    total, others = blocks.groups.total, _at_least_one(blocks.counts - 1)
-    mean, mean_square = (total(values) - values) / others, (total(values.square()) - values.square()) / others
-    return ((mean_square - mean.square()) * (others / _at_least_one(others - ddof))).clamp_(min=0).sqrt_()
-
-
-def _fellows_equal(blocks: Blocks, *, exactly: bool) -> Tensor:
-    """Whether all fellows of a rollout have one value, (G, P, …), exactly or up to rounding."""
-    highest, lowest = _extremes(blocks)
-    slack = 0.0 if exactly else _slack(blocks, torch.maximum(highest.abs(), lowest.abs()))
-    found = torch.zeros_like(blocks.values, dtype=torch.bool)
-    # The values of all but this one are the group's largest, or its smallest.
-    for same in (blocks.values >= highest - slack, blocks.values <= lowest + slack):
-        there = (same if blocks.present is None else same & blocks.present).to(blocks.values.dtype)
-        found |= blocks.groups.total(there) - there == blocks.counts - 1
-    return found
-
-
-def _extremes(blocks: Blocks) -> tuple[Tensor, Tensor]:
-    """The largest and the smallest value of each group, (P, …)."""
-    values, absent = blocks.values, None if blocks.present is None else ~blocks.present
-    highest, lowest = (
-        blocks.groups.highest(one if absent is None else one.masked_fill(absent, -math.inf))
-        for one in (values, -values)
-    )
-    return highest, -lowest
 
 
 def alone(blocks: Blocks, found: Tensor, singleton: Singleton, divisor: float = 1.0) -> Tensor:
@@ -365,10 +292,6 @@ def alone(blocks: Blocks, found: Tensor, singleton: Singleton, divisor: float = 
         return found
     alone = torch.as_tensor(blocks.counts == 1, device=found.device)
     return torch.where(alone, blocks.values / divisor, found)
-
-
-def _at_least_one(counts: float | Tensor) -> float | Tensor:
-    return counts.clamp(min=1) if isinstance(counts, Tensor) else max(counts, 1.0)
 
 
 def _total(values: Tensor, counts: Tensor | None) -> float:

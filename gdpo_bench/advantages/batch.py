@@ -276,6 +276,20 @@ class Blocks:
             return self.groups.counts.to(self.values.dtype).view(-1, *[1] * (self.values.dim() - 2))
         return self.groups.total(self.presence).clamp_(min=1)
 
+    def degrees(self, lost: int) -> float | Tensor:
+        """Degrees of freedom: `counts` less those that are lost, at least 1."""
+        left = self.counts - lost
+        return left.clamp(min=1) if isinstance(left, Tensor) else max(left, 1.0)
+
+    def extremes(self) -> tuple[Tensor, Tensor]:
+        """The largest and the smallest value of each group, (P, …)."""
+        absent = None if self.present is None else ~self.present
+        highest, lowest = (
+            self.groups.highest(one if absent is None else one.masked_fill(absent, -torch.inf))
+            for one in (self.values, -self.values)
+        )
+        return highest, -lowest
+
     @property
     def term_sizes(self) -> Tensor:
         """How large the terms of each value are together, like `values`."""

@@ -34,12 +34,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from gdpo_bench.advantages.arithmetic import batch_moments, centre, reward_blocks, standardize, sum_blocks
+from gdpo_bench.advantages.arithmetic import batch_moments, centre, reward_blocks, standardize
 from gdpo_bench.advantages.batch import Blocks, RewardBatch
 from gdpo_bench.advantages.domain import PerReward, per_reward, refuse_other_rewards
 from gdpo_bench.advantages.errors import DomainError, OptionError
 from gdpo_bench.advantages.options import Absent, Singleton, Statistics, check_options
 from gdpo_bench.advantages.registry import register_normalizer
+from gdpo_bench.advantages.sums import sum_blocks
 from gdpo_bench.core.rewards import RewardSpec
 
 _OUTLIER = 100.0

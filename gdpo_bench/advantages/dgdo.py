@@ -21,18 +21,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from gdpo_bench.advantages.arithmetic import (
-    entering_rewards,
-    reward_blocks,
-    standardize,
-    weighted_before,
-    weighted_sum,
-    whiten,
-)
+from gdpo_bench.advantages.arithmetic import entering_rewards, reward_blocks, standardize, weighted_sum, whiten
 from gdpo_bench.advantages.batch import RewardBatch
 from gdpo_bench.advantages.errors import BatchError, OptionError
 from gdpo_bench.advantages.options import Absent, Baseline, Scope, Singleton, Statistics, ZeroVariance, check_options
 from gdpo_bench.advantages.registry import register_normalizer
+from gdpo_bench.advantages.sums import weighted_before
 
 
 @register_normalizer("dgdo")

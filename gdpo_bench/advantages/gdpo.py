@@ -24,11 +24,12 @@ from typing import Literal
 
 from torch import Tensor
 
-from gdpo_bench.advantages.arithmetic import reward_blocks, standardize, weighted_before, weighted_sum, whiten
+from gdpo_bench.advantages.arithmetic import reward_blocks, standardize, weighted_sum, whiten
 from gdpo_bench.advantages.batch import RewardBatch
 from gdpo_bench.advantages.grpo import GRPO
 from gdpo_bench.advantages.options import Absent, Baseline, Scope, Singleton, Statistics, ZeroVariance, check_options
 from gdpo_bench.advantages.registry import register_normalizer
+from gdpo_bench.advantages.sums import weighted_before
 
 
 @register_normalizer("gdpo")

@@ -27,11 +27,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from gdpo_bench.advantages.arithmetic import centre, rounding, standardize, sum_blocks
+from gdpo_bench.advantages.arithmetic import centre, rounding, standardize
 from gdpo_bench.advantages.batch import Blocks, RewardBatch
 from gdpo_bench.advantages.errors import DomainError
 from gdpo_bench.advantages.options import Absent, Baseline, Singleton, Statistics, ZeroVariance, check_options
 from gdpo_bench.advantages.registry import register_normalizer
+from gdpo_bench.advantages.sums import sum_blocks
 
 
 @register_normalizer("grpo")

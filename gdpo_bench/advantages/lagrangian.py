@@ -26,12 +26,13 @@ from typing import Any
 
 from torch import Tensor
 
-from gdpo_bench.advantages.arithmetic import batch_moments, standardize, sum_blocks
+from gdpo_bench.advantages.arithmetic import batch_moments, standardize
 from gdpo_bench.advantages.batch import RewardBatch
 from gdpo_bench.advantages.domain import PerReward, per_reward, refuse_other_rewards
 from gdpo_bench.advantages.errors import OptionError
 from gdpo_bench.advantages.options import Absent, Singleton, Statistics, check_options
 from gdpo_bench.advantages.registry import register_normalizer
+from gdpo_bench.advantages.sums import sum_blocks
 from gdpo_bench.core.rewards import RewardSpec
 
 

@@ -19,11 +19,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gdpo_bench.advantages.arithmetic import centre, sum_blocks
+from gdpo_bench.advantages.arithmetic import centre
 from gdpo_bench.advantages.batch import RewardBatch
 from gdpo_bench.advantages.errors import DomainError
 from gdpo_bench.advantages.options import Absent, Baseline, Singleton, Statistics, check_options
 from gdpo_bench.advantages.registry import register_normalizer
+from gdpo_bench.advantages.sums import sum_blocks
 from gdpo_bench.core.rewards import RewardSpec
 
 

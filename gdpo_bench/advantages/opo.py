@@ -18,11 +18,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gdpo_bench.advantages.arithmetic import alone, centre, sum_blocks
+from gdpo_bench.advantages.arithmetic import alone, centre
 from gdpo_bench.advantages.batch import RewardBatch
 from gdpo_bench.advantages.errors import DomainError
 from gdpo_bench.advantages.options import Absent, Singleton, Statistics, check_options
 from gdpo_bench.advantages.registry import register_normalizer
+from gdpo_bench.advantages.sums import sum_blocks
 
 
 @register_normalizer("opo")

@@ -22,11 +22,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gdpo_bench.advantages.arithmetic import centre, rounding, sum_blocks
+from gdpo_bench.advantages.arithmetic import centre, rounding
 from gdpo_bench.advantages.batch import RewardBatch
 from gdpo_bench.advantages.errors import OptionError
 from gdpo_bench.advantages.options import Absent, Statistics, check_options
 from gdpo_bench.advantages.registry import register_normalizer
+from gdpo_bench.advantages.sums import sum_blocks
 
 
 @register_normalizer("pass_at_k")

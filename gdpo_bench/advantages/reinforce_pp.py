@@ -18,10 +18,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from gdpo_bench.advantages.arithmetic import centre, sum_blocks, whiten
+from gdpo_bench.advantages.arithmetic import centre, whiten
 from gdpo_bench.advantages.batch import RewardBatch
 from gdpo_bench.advantages.options import Absent, Baseline, Scope, Singleton, Statistics, check_options
 from gdpo_bench.advantages.registry import register_normalizer
+from gdpo_bench.advantages.sums import sum_blocks
 
 
 @register_normalizer("reinforce_pp")

@@ -28,12 +28,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from gdpo_bench.advantages.arithmetic import batch_moments, reward_blocks, standardize, sum_blocks, weighted_sum, whiten
+from gdpo_bench.advantages.arithmetic import batch_moments, reward_blocks, standardize, weighted_sum, whiten
 from gdpo_bench.advantages.batch import RewardBatch
 from gdpo_bench.advantages.domain import declared_lows
 from gdpo_bench.advantages.errors import OptionError
 from gdpo_bench.advantages.options import Absent, Scope, Singleton, Statistics, check_options
 from gdpo_bench.advantages.registry import register_normalizer
+from gdpo_bench.advantages.sums import sum_blocks
 
 Rule = Literal["code", "paper"]
 
