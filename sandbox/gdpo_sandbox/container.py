@@ -94,8 +94,8 @@ class Container:
             program: Its own inputs are not looked at.
             inputs: Of the tests to run, encoded.
             budget: Of the program, for all of its tests.
-            take: Called with each outcome as it comes, so that no more than a few are in memory. Their peaks are
-                not known yet.
+            take: Called with each outcome as it comes, so that no more than a few are in memory. The peaks of those
+                that do not come at the end are not known yet.
 
         Raises:
             ContainerError: There is no telling what became of the program.

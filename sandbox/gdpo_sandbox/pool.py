@@ -142,8 +142,8 @@ class SandboxPool:
 
         Args:
             program: The program.
-            judge: Is given a test's index and outcome, as outcomes come; the peak of memory is not known then. If a
-                container dies, all tests are run and judged again.
+            judge: Is given a test's index and outcome, as outcomes come; its peak of memory may be 0, not known yet. If
+                a container dies, all tests are run and judged again.
 
         Returns:
             What `judge` has made of each test.
@@ -322,7 +322,8 @@ class SandboxPool:
 
 
 def _with_peak(outcome: Outcome, peak_mb: float) -> Outcome:
-    return replace(outcome, peak_memory_mb=peak_mb)
+    # Most come with it. What is done here is done with the interpreter's lock held, for which other slots wait.
+    return outcome if outcome.peak_memory_mb == peak_mb else replace(outcome, peak_memory_mb=peak_mb)
 
 
 def _release_in_fork() -> None:

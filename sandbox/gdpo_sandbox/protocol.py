@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -85,28 +86,30 @@ def decode_outcomes(message: dict[str, Any], blobs: memoryview) -> Iterator[Outc
     """A message's outcomes one by one, so that the value of one can be forgotten before the next is built.
 
     Args:
-        message: As the dispatcher sends it.
+        message: As the dispatcher sends it. Only the last one of a container's work has peaks of memory, of all tests.
         blobs: Standard output and value of each outcome, one after the other. A program may have forged the value.
     """
-    start = 0
-    for fields in message["outcomes"]:
+    outcomes, start = message["outcomes"], 0
+    peaks = message["peaks"][-len(outcomes) :] if "peaks" in message else itertools.repeat(0.0)
+    for fields, peak_mb in zip(outcomes, peaks, strict=False):
         middle = start + fields["stdout"]
         end = middle + (fields["value"] or 0)
-        yield _outcome(fields, bytes(blobs[start:middle]), bytes(blobs[middle:end]))
+        yield _outcome(fields, bytes(blobs[start:middle]), bytes(blobs[middle:end]), peak_mb)
         start = end
 
 
-def _outcome(fields: dict[str, Any], stdout: bytes, value: bytes) -> Outcome:
-    status = Status(fields["status"])
-    fields = fields | {"status": status, "stdout": _text(stdout)}
+def _outcome(fields: dict[str, Any], stdout: bytes, encoded: bytes, peak_mb: float) -> Outcome:
+    status, text, value, error = Status(fields["status"]), _text(stdout), None, fields["error"]
     if status is not Status.OK:
-        fields["stdout"] = fields["stdout"][:_FAILED_STDOUT_CHARACTERS]
+        text = text[:_FAILED_STDOUT_CHARACTERS]
     if fields["value"] is not None:
         try:
-            fields["value"] = values.decode(value.decode(), Opaque)
-        except ValueError as error:
-            fields |= {"status": Status.NO_RESULT, "value": None, "error": f"What it returned cannot be read: {error}."}
-    return Outcome(**fields)
+            value = values.decode(encoded.decode(), Opaque)
+        except ValueError as problem:
+            status, error = Status.NO_RESULT, f"What it returned cannot be read: {problem}."
+    return Outcome(
+        status, text, value, error, fields["stderr"], fields["exit_code"], fields["cpu_s"], fields["wall_s"], peak_mb
+    )
 
 
 def _text(data: bytes) -> str:

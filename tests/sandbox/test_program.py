@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from gdpo_sandbox import Outcome, Program, ProgramError, SandboxPool, Status
+from gdpo_sandbox.protocol import decode_outcomes
 
 
 def run_text(pool: SandboxPool, source: str, *inputs: str, **options: Any) -> tuple[Outcome, ...]:
@@ -233,6 +234,23 @@ def f(kind):
     assert 0.3 <= cpu.cpu_s <= cpu.wall_s + 0.1
     assert wall.wall_s >= 0.3 > wall.cpu_s
     assert memory.peak_memory_mb >= 100 > wall.peak_memory_mb
+
+
+def test_each_outcome_gets_its_own_peak_of_memory(pool: SandboxPool) -> None:
+    """The first is too large to wait for the others, and comes before its peak is known."""
+    source = "def f(mb, characters): return len(bytearray(mb << 20)) and 'x' * characters"
+    outcomes = call(pool, source, (100, 100_000), (1, 1), (100, 1), isolation="test")
+    first, second, third = (outcome.peak_memory_mb for outcome in outcomes)
+    assert 0 < second < 100 <= min(first, third)
+
+
+def test_the_last_outcomes_come_with_their_peaks_of_memory() -> None:
+    fields = {"status": "ok", "error": "", "stdout": 0, "value": None, "stderr": "", "exit_code": 0}
+    message = {"outcomes": [fields | {"cpu_s": 0.1, "wall_s": 0.2}] * 2}
+    early = decode_outcomes(message, memoryview(b""))
+    last = decode_outcomes(message | {"peaks": [1.0, 2.0, 3.0]}, memoryview(b""))
+    assert [outcome.peak_memory_mb for outcome in early] == [0.0, 0.0]
+    assert [outcome.peak_memory_mb for outcome in last] == [2.0, 3.0]
 
 
 def test_a_program_without_tests_has_no_outcomes(pool: SandboxPool) -> None:
