@@ -12,9 +12,12 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from gdpo_bench.authoring.show_gaming import gaming_table, gaming_verdict
 from gdpo_bench.core.env import TextEnv, reward_functions_of, tasks_of
 from gdpo_bench.core.errors import GdpoBenchError
 from gdpo_bench.core.foreign import blaming
+from gdpo_bench.core.gaming import outdated, read_certificate
+from gdpo_bench.core.models import options_suffix
 from gdpo_bench.core.registry import list_envs, make_env, spec
 from gdpo_bench.core.rewards import RewardSpec
 from gdpo_bench.core.text import unwrapped
@@ -177,9 +180,23 @@ def describe(id: str, **options: Any) -> RenderableType:
         _splits(env),
         Text(f"\nData: {_data(env, 1000)}"),
         Text(f"Training: {_training(env)}"),
+        *_gaming(env, found.id, found.options_with(options)),
         *([Text("Programs of replies are run, in Docker and nowhere else.")] if _overrides(env, _RUNS) else []),
         *([Text(f"Replies cannot be scored here: {lacking}")] if (lacking := env.unavailable()) else []),
     )
+
+
+def _gaming(env: TextEnv[Any], id: str, options: dict[str, Any]) -> list[RenderableType]:
+    """What replies that ignore their task earn, as it was measured; nothing is scored here."""
+    again = (
+        f"gdpo-bench check {id}{options_suffix(options)} --gaming measures what replies that ignore their task earn."
+    )
+    found = read_certificate(id)
+    if found is None:
+        return [Text(f"Gaming: {again}")]
+    if changed := outdated(found, {"options": options, "grader_revision": env.grader_revision}):
+        return [Text(f"Gaming: what was measured is of other {changed}; {again}")]
+    return [Text(), gaming_table(found), Text(" ".join(gaming_verdict(found))), Text()]
 
 
 def _rewards(env: TextEnv[Any]) -> Table:

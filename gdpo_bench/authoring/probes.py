@@ -84,11 +84,7 @@ def play(env: TextEnv[Any], name: str, probes: Sequence[Probe]) -> list[Outcome]
     Raises:
         Exception: Whatever the environment raises outside of its reward functions.
     """
-    batch = EpisodeBatch(env, name, [probe.task for probe in probes])
-    turns: list[Scores] = []
-    while not all(episode.over for episode in batch.episodes):
-        turns.append(batch.play([probe.replies[min(len(turns), len(probe.replies) - 1)] for probe in probes]))
-    scores = reduce(Scores.__add__, turns)
+    batch, scores = played(env, name, probes)
     failures: dict[str, list[ScoringFailure]] = {}
     for failure in scores.failures:
         failures.setdefault(failure.task_id, []).append(failure)
@@ -103,6 +99,24 @@ def play(env: TextEnv[Any], name: str, probes: Sequence[Probe]) -> list[Outcome]
         )
         for i, messages in enumerate(batch.messages())
     ]
+
+
+def played(env: TextEnv[Any], name: str, probes: Sequence[Probe]) -> tuple[EpisodeBatch, Scores]:
+    """The finished episodes of N probes, and their rewards (N, K) summed over turns.
+
+    Args:
+        env: The environment.
+        name: Its id, for messages.
+        probes: N probes, at least one.
+
+    Raises:
+        Exception: Whatever the environment raises outside of its reward functions.
+    """
+    batch = EpisodeBatch(env, name, [probe.task for probe in probes])
+    turns: list[Scores] = []
+    while not all(episode.over for episode in batch.episodes):
+        turns.append(batch.play([probe.replies[min(len(turns), len(probe.replies) - 1)] for probe in probes]))
+    return batch, reduce(Scores.__add__, turns)
 
 
 def play_alone(env: TextEnv[Any], name: str, probe: Probe) -> Outcome:
@@ -124,13 +138,13 @@ def reference_probes(env: TextEnv[Any], tasks: Sequence[Task]) -> list[Probe]:
     ]
 
 
-def demonstration_probes(env: TextEnv[Any], name: str, count: int = DEMONSTRATIONS) -> list[Probe]:
-    """The first demonstrations of a fixed seed.
+def demonstration_probes(env: TextEnv[Any], name: str, count: int = DEMONSTRATIONS, seed: int = 0) -> list[Probe]:
+    """The first demonstrations of a seed.
 
     Raises:
         DeclarationError: See `demonstrations_of`.
     """
-    stream = itertools.islice(demonstrations_of(env, Random(0), name), count)
+    stream = itertools.islice(demonstrations_of(env, Random(seed), name), count)
     return [Probe(task, tuple(script_replies(script)), "a demonstration") for task, script in stream]
 
 

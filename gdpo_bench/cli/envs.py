@@ -12,12 +12,16 @@ from gdpo_sandbox.errors import SandboxError
 from rich.markup import escape
 from rich.table import Table
 
-from gdpo_bench.authoring import CheckResult, check_env
+from gdpo_bench.authoring import CheckResult, certify, check_env
 from gdpo_bench.authoring.describe import describe, env_rows, env_table
+from gdpo_bench.authoring.gaming import TASKS
 from gdpo_bench.authoring.playing import play_env
 from gdpo_bench.authoring.scaffold import new_package
+from gdpo_bench.authoring.show_gaming import gaming_table, gaming_verdict
 from gdpo_bench.cli.terminal import make_console
 from gdpo_bench.core.errors import GdpoBenchError
+from gdpo_bench.core.files import write_atomically
+from gdpo_bench.core.gaming import certificate_path, gamed, read_certificate
 from gdpo_bench.core.registry import parse_id
 from gdpo_bench.core.text import printable
 
@@ -32,24 +36,41 @@ All about one: gdpo-bench envs ID. Try one: gdpo-bench envs ID --play. Your own:
 _STYLES = {"passed": "green", "failed": "bold red", "skipped": "yellow"}
 
 
-def check(environments: tyro.conf.Positional[tuple[str, ...]], /, *, tasks: int = 20) -> int:
+def check(
+    environments: tyro.conf.Positional[tuple[str, ...]],
+    /,
+    *,
+    tasks: int | None = None,
+    gaming: bool = False,
+    seed: int = 0,
+    write: bool = False,
+) -> int:
     """Check that environments are what trainers rely on.
 
     Args:
         environments: Ids, with options: acme/Sql-v0:rows=9, or module:acme/Sql-v0.
-        tasks: How many tasks of each split to try the reference reply on.
+        tasks: How many tasks of each split to try the reference reply on; by default 20, with --gaming 64 of what is
+            held out.
+        gaming: Instead, measure what replies that ignore their task earn in each reward.
+        seed: Of --gaming, which replies those policies have seen.
+        write: Of --gaming, keep what came out beside the environment's module, where `envs ID` and the leaderboard's
+            page find it.
 
     Returns:
-        1 if a check failed, else 0.
+        1 if a check failed, or what came out is not what was kept, else 0.
     """
     if not environments:
         raise GdpoBenchError("Name an environment to check, such as acme/Sql-v0; `gdpo-bench envs` lists all.")
+    if write and not gaming:
+        raise GdpoBenchError("--write keeps what --gaming measures; give both.")
+    if gaming:
+        return max(_check_gaming(environment, tasks or TASKS, seed, write) for environment in environments)
     console = make_console()
     failures = 0
     for environment in environments:
         # Rewards are called hundreds of times, with replies of a megabyte: what they print would bury the results.
         with console.status(f"Checking {environment} …"), redirect_stdout(StringIO()) as printed:
-            results = check_env(environment, tasks)
+            results = check_env(environment, 20 if tasks is None else tasks)
         console.print(_result_table(environment, results))
         if lines := printed.getvalue().count("\n"):
             console.print(f"The environment printed {lines:,} lines meanwhile, which are not shown.", style="dim")
@@ -58,6 +79,34 @@ def check(environments: tyro.conf.Positional[tuple[str, ...]], /, *, tasks: int 
         failures += failed
         console.print(f"{len(results)} checks: {failed} failed, {skipped} skipped.\n")
     return 1 if failures else 0
+
+
+def _check_gaming(environment: str, tasks: int, seed: int, write: bool) -> int:
+    """Measure one environment, show it, and keep it or compare it with what was kept.
+
+    Returns:
+        1 if correctness can be gamed and that is not declared, or something else was kept; else 0.
+    """
+    console = make_console()
+    id, options = parse_id(environment)
+    with console.status(f"Gaming {environment} …"), redirect_stdout(StringIO()):
+        found = certify(id, tasks, seed, **options)
+    console.print(environment)
+    console.print(gaming_table(found))
+    console.print(*gaming_verdict(found), sep="\n", highlight=False, markup=False)
+    failed = any(one.verdict == "gamed" for one in gamed(found))
+    path = certificate_path(found.environment)
+    kept = None if options else read_certificate(found.environment)
+    if write:
+        if options or path is None:
+            raise GdpoBenchError(f"{environment}: what is kept is about an environment without options, of a module.")
+        write_atomically(path, found.model_dump_json(indent=1) + "\n")
+        console.print(f"Wrote {path}.", highlight=False, markup=False)
+    elif kept is not None and (kept.tasks, kept.seed) == (found.tasks, found.seed) and kept != found:
+        console.print(f"{path} says something else; --write keeps this.", highlight=False, markup=False)
+        failed = True
+    console.print()
+    return int(failed)
 
 
 def new(id: tyro.conf.Positional[str], /, *, tools: bool = False, folder: Path | None = None) -> None:

@@ -20,6 +20,7 @@ from gdpo_bench.cli.repeat import recompute, reproduce
 from gdpo_bench.cli.terminal import make_console, say
 from gdpo_bench.core.errors import DataError, GdpoBenchError
 from gdpo_bench.core.files import write_atomically
+from gdpo_bench.core.gaming import GamingCertificate, read_certificate
 from gdpo_bench.leaderboard.compare.pair import compare_pair
 from gdpo_bench.leaderboard.compare.pooled import pool
 from gdpo_bench.leaderboard.files.all_right import completed, completed_from
@@ -171,7 +172,7 @@ def html(out: Path, root: Path = ROOT) -> None:
     attestations = read_attestations(root)
     _refuse_unshowable(board, attestations)
     shown = legible(_completed(board, board.entries.values()))
-    files = render_site(shown, legible(attestations), out.name)
+    files = render_site(shown, legible(attestations), out.name, _certificates(shown))
     for name, text in files.items():  # the page last, so that it never leads to what is not there
         write_atomically(out.parent / name, text)
     beside = [out.parent / name for name in files if name != out.name]
@@ -344,6 +345,12 @@ def _render(root: Path) -> str:
 def _completed(board: Board, entries: Iterable[Entry]) -> list[Entry]:
     """Entries of a board with what follows from their sidecars."""
     return [completed_from(entry, board.root) for entry in entries]
+
+
+def _certificates(entries: Iterable[Entry]) -> dict[str, GamingCertificate]:
+    """What gaming earns in the entries' environments, where these are known here and it was measured."""
+    ids = {entry.environment.id for entry in entries}
+    return {id: found for id in sorted(ids) if (found := read_certificate(id)) is not None}
 
 
 def _refuse_damaged(board: Board) -> None:

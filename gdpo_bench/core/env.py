@@ -140,6 +140,14 @@ class TextEnv(Generic[TaskT]):
         """Where the tasks come from and which version, or None for procedural ones."""
         return None
 
+    def gameable(self) -> Mapping[str, str]:
+        """Rewards that replies which ignore their task can have by design, and why; nothing by default.
+
+        `gdpo-bench check ID --gaming` finds such replies. Where the reward behind `accuracy`, or `all right`, every
+        reward at once, is within their reach, it fails unless that is said here: name → a sentence.
+        """
+        return {}
+
     def unavailable(self) -> str | None:
         """Why replies cannot be scored on this machine and what to do about it, or None where they can.
 

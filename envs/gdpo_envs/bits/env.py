@@ -116,6 +116,10 @@ class Bits(TextEnv[BitsTask]):
         """The number and all marks; none where a conflict or noise leaves no reply with full marks."""
         return None if self.design.conflict or self.design.noise else task.number + "1" * (self.design.rewards - 1)
 
+    def gameable(self) -> dict[str, str]:
+        """The number."""
+        return {"large": "the prompt is the number to be copied; the marks behind it stand in no prompt."}
+
     def demonstrations(self, rng: Random) -> Iterator[tuple[BitsTask, str]]:
         """Replies that earn each reward as often, and as often together, as the design says."""
         tasks = self.tasks("train")

@@ -149,6 +149,10 @@ class Constraints(TextEnv[Constrained]):
         """The keywords, what else is asked for, and fillers up to the length."""
         return _written(task, list(task.keywords), _fillers(task))
 
+    def gameable(self) -> dict[str, str]:
+        """The keywords."""
+        return {"keywords": "the instruction holds them, and who copies it keeps hardly any other constraint."}
+
     def demonstrations(self, rng: Random) -> Iterator[tuple[Constrained, str]]:
         """Replies that miss some of the constraints, as if another instruction had been given."""
         tasks = self.tasks("train")

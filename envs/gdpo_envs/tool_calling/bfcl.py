@@ -124,6 +124,17 @@ class BFCL3(TextEnv[BFCLTask]):
         reply = f"<think>{'These calls' if calls else 'No tool'} will do.</think>\n{block}"
         return reply if self.correct(task, reply) else None
 
+    def gameable(self) -> dict[str, str]:
+        """Correctness, where all questions want the same: no call, or any."""
+        asked = set(self.categories if self.category is None else (self.category,))
+        if asked <= {"irrelevance", "live_irrelevance"}:
+            reason = "the right reply to each of these questions is to call no tool; beside others they count."
+        elif asked == {"live_relevance"}:
+            reason = "any call is a right reply to each of these questions; beside others they count."
+        else:
+            return {}
+        return {"correct": reason, "all right": reason}
+
     def data_revision(self) -> str:
         """The commit that is pinned, or a hash of the local files of all the environment's categories."""
         return revision(_source(self.categories), self.data_dir)

@@ -16,6 +16,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from gdpo_bench.core.gaming import GamingCertificate
 from gdpo_bench.core.intervals import CONFIDENCE
 from gdpo_bench.leaderboard.compare.board import BASELINE, setting
 from gdpo_bench.leaderboard.files.attestation import Attestation, status
@@ -58,26 +59,34 @@ _FILTERS: tuple[tuple[str, str, Callable[[Entry], str]], ...] = (
 )
 
 
-_NONE: Mapping[str, Sequence[Attestation]] = MappingProxyType({})
+_NONE: Mapping[str, Any] = MappingProxyType({})
 
 
-def render_page(entries: Iterable[Entry], attestations: Mapping[str, Sequence[Attestation]] = _NONE) -> str:
+def render_page(
+    entries: Iterable[Entry],
+    attestations: Mapping[str, Sequence[Attestation]] = _NONE,
+    certificates: Mapping[str, GamingCertificate] = _NONE,
+) -> str:
     """A self-contained HTML page with tables, charts and provenance of a board's entries.
 
     Args:
         entries: All entries of a board in any order, corrected ones included: those are listed, marked as
             superseded, and not compared.
         attestations: Entry id → who has repeated it.
+        certificates: Environment id → what gaming earns there.
 
     Returns:
         The text of the page. Everything that comes from an entry is escaped in it.
     """
-    board = _Board.of(entries, attestations)
+    board = _Board.of(entries, attestations, certificates)
     return board.whole(in_one_file(NAME, board.groups, board.known))
 
 
 def render_site(
-    entries: Iterable[Entry], attestations: Mapping[str, Sequence[Attestation]] = _NONE, name: str = NAME
+    entries: Iterable[Entry],
+    attestations: Mapping[str, Sequence[Attestation]] = _NONE,
+    name: str = NAME,
+    certificates: Mapping[str, GamingCertificate] = _NONE,
 ) -> dict[str, str]:
     """The page as `render_page` makes it, or, of a large board, a short page and files in a folder beside it.
 
@@ -85,11 +94,12 @@ def render_site(
         entries: As for `render_page`.
         attestations: Entry id → who has repeated it.
         name: Name of the page's file.
+        certificates: Environment id → what gaming earns there.
 
     Returns:
         Path below the page's folder → text, the page itself last.
     """
-    board = _Board.of(entries, attestations)
+    board = _Board.of(entries, attestations, certificates)
     if len(board.known) <= _ONE_FILE:
         text = board.whole(in_one_file(name, board.groups, board.known))
         if len(text.encode()) <= _LARGEST:
@@ -111,7 +121,12 @@ class _Board:
     pooled: Sequence[PooledPanel]
 
     @classmethod
-    def of(cls, entries: Iterable[Entry], attestations: Mapping[str, Sequence[Attestation]]) -> _Board:
+    def of(
+        cls,
+        entries: Iterable[Entry],
+        attestations: Mapping[str, Sequence[Attestation]],
+        certificates: Mapping[str, GamingCertificate],
+    ) -> _Board:
         known = sorted(
             entries,
             key=lambda entry: (entry.track != "training", entry.environment.id, entry.normalizer.name, entry.id),
@@ -119,9 +134,8 @@ class _Board:
         corrections = {entry.supersedes: entry.id for entry in known if entry.supersedes}
         current = [entry for entry in known if entry.id not in corrections]
         looks = look_up(known)
-        return cls(
-            attestations, known, corrections, current, looks, views.groups(current, looks), pooled(current, looks)
-        )
+        groups = views.groups(current, looks, certificates)
+        return cls(attestations, known, corrections, current, looks, groups, pooled(current, looks))
 
     def whole(self, places: Places) -> str:
         return self._render("page.html", places, places.page)

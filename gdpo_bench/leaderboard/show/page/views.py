@@ -6,10 +6,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from markupsafe import Markup
 
+from gdpo_bench.core.gaming import GamingCertificate
 from gdpo_bench.core.rewards import SHORTFALL_METRICS
 from gdpo_bench.leaderboard.compare.board import Cell, Column, Comparison, Row, compare, setting
 from gdpo_bench.leaderboard.compare.tuning import tuned_settings
@@ -17,6 +19,7 @@ from gdpo_bench.leaderboard.files.schema import Entry, Track
 from gdpo_bench.leaderboard.files.store import entry_path
 from gdpo_bench.leaderboard.show.page import charts
 from gdpo_bench.leaderboard.show.page.findings import Finding, findings, nothing, strength
+from gdpo_bench.leaderboard.show.page.gaming import Gaming, gaming_of
 from gdpo_bench.leaderboard.show.page.looks import PINNED, Look
 from gdpo_bench.leaderboard.show.table import (
     DIAGNOSTICS,
@@ -38,6 +41,7 @@ _DRAWN = 40
 _PAIRS = 6
 """Trade-off panels a comparison: all pairs of up to four rewards, else the first reward with each other."""
 
+_UNMEASURED: Mapping[str, GamingCertificate] = MappingProxyType({})
 _DIRECTIONS = {"better": "higher", "worse": "lower"}
 """Verdict on a difference → where it lies. What is wanted hangs on the quantity."""
 
@@ -130,6 +134,8 @@ class Group:
     """The fullest first."""
     rates: tuple[Figure, ...]
     """The target over learning rates, a picture for each plan that tunes."""
+    gaming: Gaming | None
+    """How far the rewards of the fullest comparison can be gamed, where that was measured."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -137,12 +143,15 @@ class Group:
         return len(self.panels[0].lines), sum(len(panel.lines) for panel in self.panels)
 
 
-def groups(entries: Sequence[Entry], looks: Mapping[str, Look]) -> list[Group]:
+def groups(
+    entries: Sequence[Entry], looks: Mapping[str, Look], certificates: Mapping[str, GamingCertificate] = _UNMEASURED
+) -> list[Group]:
     """Everything that is compared: training before the advantage track, and where most was run first.
 
     Args:
         entries: Entries that no other entry corrects.
         looks: Entry id → look.
+        certificates: Environment id → what gaming earns there.
     """
     found = []
     for (track, environment), group in by_environment(entries):
@@ -151,7 +160,8 @@ def groups(entries: Sequence[Entry], looks: Mapping[str, Look]) -> list[Group]:
         rates = tuple(
             Figure("rates", one.target, f"plan {one.plan}", charts.rates(one, looks)) for one in tuned_settings(group)
         )
-        found.append(Group(group[0].track, environment, anchor, tuple(panels), rates))
+        gaming = gaming_of(panels[0].comparison.first.environment, certificates)
+        found.append(Group(group[0].track, environment, anchor, tuple(panels), rates, gaming))
     fullest = sorted(found, key=lambda group: (group.track != "training", *(-size for size in group.size)))
     return fullest
 
