@@ -13,7 +13,7 @@ thread, stand workers on all cores, on the clock, in turns that each have answer
 a group of rollouts has. Half of the answers are right, in other words than the true answer (`x=5`), and half are wrong
 (`5+1`), so that none is settled by its text.
 
-Programs are measured by `benchmarks/sandbox.py`.
+Programs are measured by `benchmarks/sandbox.py`, rewards that wait for others by `benchmarks/waiting.py`.
 """
 
 from __future__ import annotations

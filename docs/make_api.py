@@ -40,6 +40,9 @@ def source(module: str) -> Path:
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
+_NAMED = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
 def public_names(module: str) -> list[str]:
     """The names in a package's `__all__`, in its order."""
     for node in _nodes(module):
@@ -53,7 +56,7 @@ def summary(module: str, name: str) -> str:
     """The first line of a name's docstring, found through the imports that lead to it."""
     nodes = list(_nodes(module))
     for i, node in enumerate(nodes):
-        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name and (text := ast.get_docstring(node)):
+        if isinstance(node, _NAMED) and node.name == name and (text := ast.get_docstring(node)):
             return text.partition("\n")[0]
         if _assigns(node, name):
             after = nodes[i + 1] if i + 1 < len(nodes) else None

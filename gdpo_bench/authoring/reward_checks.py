@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import itertools
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from gdpo_bench.authoring.checks import FailedError, SkippedError, check
 from gdpo_bench.authoring.env_under_check import EnvUnderCheck
 from gdpo_bench.authoring.probes import Outcome, play
 from gdpo_bench.authoring.raising_reply import RaisingReply
+from gdpo_bench.core.calls import RewardCalls
 from gdpo_bench.core.env import TextEnv, Turn, reward_functions_of
 from gdpo_bench.core.errors import RewardError
 from gdpo_bench.core.scoring import ScoringFailure
@@ -69,19 +71,15 @@ def _failures(checked: EnvUnderCheck) -> None:
     for function in reward_functions_of(checked.env):
         reply = RaisingReply(text)
         try:
-            scored = _argument(checked.env, task, reply)
-            method = getattr(checked.env, function.method)
-            if function.batched:
-                list(method([task], [scored]))
-            else:
-                method(task, scored)
-        except Exception:  # as it should be: the engine masks the rollout
+            calls = RewardCalls(checked.env, checked.name)
+            (outcome,) = calls(function, [task], [_argument(checked.env, task, reply)])
+        except Exception:  # of what the environment does before the reward is called
             continue
         except SystemExit as error:
             raise FailedError(
                 f"Reward {function.spec.name!r} exits the process; raise an exception instead."
             ) from error
-        if reply.touched:
+        if reply.touched and not isinstance(outcome, Exception):  # which the engine masks, as it should be
             raise FailedError(
                 f"Reward {function.spec.name!r} catches whatever its scorer raises, and returns a value. Catch only "
                 "what a bad reply can cause, such as ValueError; the engine masks the rest, so that a broken scorer "
@@ -177,9 +175,9 @@ def _keep_buffers(checked: EnvUnderCheck) -> None:
     tasks = [probe.task for probe in probes]
     scored = [_argument(checked.env, probe.task, probe.replies[0]) for probe in probes]
     for function in reward_functions_of(checked.env):
-        if not function.batched:
-            continue
         method = getattr(checked.env, function.method)
+        if not function.batched or inspect.iscoroutinefunction(method):
+            continue
         returned = method(tasks, scored)
         kept = copy.deepcopy(returned)
         method(tasks[::-1], scored[::-1])

@@ -11,6 +11,7 @@ from gdpo_bench.core.errors import (
     RegistrationError,
     ReplyError,
     RewardError,
+    RewardTimeoutError,
     UnavailableError,
     UnknownNameError,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "ReplyError",
     "RewardError",
     "RewardSpec",
+    "RewardTimeoutError",
     "Task",
     "TextEnv",
     "Turn",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
@@ -22,6 +23,8 @@ _PLAIN_TYPES: dict[Any, tuple[type, ...]] = {
     for annotation in (name, types[0])  # as text under `from __future__ import annotations`
 }
 """Annotations of options that are checked, and what they accept."""
+_OF_EVERY_ENV = ("reward_workers", "reward_timeout")
+"""Options that no constructor needs to name."""
 
 
 Script = str | Sequence[str]
@@ -79,8 +82,16 @@ class TextEnv(Generic[TaskT]):
     data_licence: ClassVar[str | None] = None
     """Licence of the data behind the tasks, as SPDX names it; None for procedural ones."""
     scored_elsewhere: ClassVar[bool] = False
-    """Whether reward functions mostly wait for other processes or machines. Training then calls them in a thread of its
-    own, and computes log-probabilities meanwhile; they must not need the main thread, as signal handlers do."""
+    """Whether reward functions mostly wait for other processes or machines. They are then called in other threads,
+    `reward_workers` at once, and training computes log-probabilities meanwhile; they must not need the main thread, as
+    signal handlers do."""
+    reward_workers: int = 64
+    """Calls of reward functions that wait at the same time, at most: of those `scored_elsewhere`, and of coroutine
+    functions. 1 for an environment that is not safe for threads: its rollouts then take turns, whoever asks for them.
+    An option of every environment."""
+    reward_timeout: float | None = None
+    """Seconds after which a call of a reward function has failed; None for no limit. A coroutine is cancelled; another
+    function goes on in its thread until it returns. An option of every environment."""
     warm_starts_alone: ClassVar[bool] = False
     """Whether the embedded policy imitates this environment only before it is trained on it, and not the Mini ones too;
     then its options may decide what the policy can do at the start."""
@@ -321,10 +332,13 @@ def build_env(cls: type[TextEnv[Any]], env_id: str, options: dict[str, Any]) -> 
     if not cls.reward_functions:
         raise DeclarationError(f"{env_id}: {cls.__name__} declares no reward; mark a method with @reward.")
     parameters = inspect.signature(cls).parameters
+    own = {name: value for name, value in options.items() if name in parameters or name not in _OF_EVERY_ENV}
+    of_every = {name: value for name, value in options.items() if name not in own}
+    options = own
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         for name in options:
             if name not in parameters:
-                raise UnknownNameError(f"option of {env_id}", name, parameters)
+                raise UnknownNameError(f"option of {env_id}", name, [*parameters, *_OF_EVERY_ENV])
     for name, value in options.items():
         expected = _PLAIN_TYPES.get(getattr(parameters.get(name), "annotation", None))
         stray_bool = isinstance(value, bool) and expected != (bool,)  # Python counts True as an int
@@ -335,5 +349,20 @@ def build_env(cls: type[TextEnv[Any]], env_id: str, options: dict[str, Any]) -> 
     except TypeError as error:
         raise DeclarationError(f"{env_id}: {error}.") from error
     env = cls(**options)
+    for name, value in of_every.items():
+        setattr(env, name, value)
+    _check_calls(env, env_id)
     reward_functions_of(env)
     return env
+
+
+def _check_calls(env: TextEnv[Any], env_id: str) -> None:
+    """Refuse numbers of workers and seconds that make no sense."""
+    workers: Any = env.reward_workers
+    if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
+        raise DeclarationError(f"{env_id}: reward_workers must be a whole number from 1 on; got {workers!r}.")
+    seconds: Any = env.reward_timeout
+    if seconds is None:
+        return
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
+        raise DeclarationError(f"{env_id}: reward_timeout must be a number of seconds above 0; got {seconds!r}.")

@@ -69,6 +69,10 @@ class RewardError(GdpoBenchError, ValueError):
     """A reward function returned what its declaration forbids (NaN, out of range, wrong shape)."""
 
 
+class RewardTimeoutError(GdpoBenchError, TimeoutError):
+    """A reward function took longer than the environment's `reward_timeout`."""
+
+
 class UnavailableError(GdpoBenchError, RuntimeError):
     """Something that scoring needs is not there, such as a Docker engine; it says nothing of the replies."""
 

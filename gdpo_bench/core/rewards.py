@@ -167,11 +167,11 @@ def reward(
     """Declare a method of a `TextEnv` as one of its rewards; the method's name is the reward's.
 
     The method is `(self, task, reply) -> float`, or with `batched=True`
-    `(self, tasks, replies) -> Sequence[float]`. `None` in place of a value means "not applicable
-    to this task". An exception means "the scorer failed": it sets the `failed` mask; but
-    `UnavailableError`, for what is missing on this machine, ends the step. A batched
-    method that failed on single rollouts returns the exceptions in place of their values; if it
-    raises one, each rollout is tried by itself.
+    `(self, tasks, replies) -> Sequence[float]`; either may be `async`. `None` in place of a value
+    means "not applicable to this task". An exception means "the scorer failed": it sets the
+    `failed` mask; but `UnavailableError`, for what is missing on this machine, ends the step. A
+    batched method that failed on single rollouts returns the exceptions in place of their values;
+    if it raises one, each rollout is tried by itself.
 
     Args:
         *unnamed: None; everything goes by name.
@@ -226,16 +226,15 @@ def check_methods(cls: type, functions: Sequence[RewardFunction]) -> None:
         functions: Its rewards.
 
     Raises:
-        DeclarationError: One is a coroutine function, or takes other arguments.
+        DeclarationError: One is an asynchronous generator, or takes other arguments.
     """
     for function in functions:
         member = inspect.getattr_static(cls, function.method)
         method = member.__func__ if isinstance(member, staticmethod | classmethod) else member
         what, place = f"{cls.__name__}: reward {function.spec.name!r}", defined_at(method, "def")
-        if inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method):
+        if inspect.isasyncgenfunction(method):
             raise DeclarationError(
-                f"{what} is a coroutine function, and nothing awaits it. Write `def`; a reward that waits for others "
-                "takes all replies at once, @reward(…, batched=True), and may await them together by asyncio.run."
+                f"{what} is an asynchronous generator, which gives more than one value: `return` it, not `yield`."
             ).at(place)
         wanted = ["tasks", "replies"] if function.batched else ["task", "reply"]
         if not isinstance(member, staticmethod):

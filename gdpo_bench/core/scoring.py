@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any
@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gdpo_bench.core.calls import RewardCalls
 from gdpo_bench.core.env import TextEnv, Turn, reward_functions_of
-from gdpo_bench.core.errors import RewardError, UnavailableError
+from gdpo_bench.core.errors import RewardError
 from gdpo_bench.core.foreign import raised_at, summary
 from gdpo_bench.core.rewards import RewardFunction, RewardSpec
 from gdpo_bench.core.task import Message, Task
@@ -137,7 +138,13 @@ class EpisodeBatch:
     """N episodes, played in step."""
 
     def __init__(
-        self, env: TextEnv[Any], name: str, tasks: Sequence[Task], functions: Sequence[RewardFunction] = ()
+        self,
+        env: TextEnv[Any],
+        name: str,
+        tasks: Sequence[Task],
+        functions: Sequence[RewardFunction] = (),
+        *,
+        calls: RewardCalls | None = None,
     ) -> None:
         """Begin an episode for each task.
 
@@ -146,7 +153,9 @@ class EpisodeBatch:
             name: Its id, for messages.
             tasks: One task an episode.
             functions: The environment's K rewards, where they have been looked up.
+            calls: What calls them, where several batches share it.
         """
+        self._calls = calls
         self._env = env
         self._name = name
         self._functions = functions or reward_functions_of(env)
@@ -182,6 +191,7 @@ class EpisodeBatch:
             [self.episodes[i].task for i in rows],
             [self._env.scored(turn) for turn in turns.values()],
             self._functions,
+            calls=self._calls,
         )
         scores = Scores.empty(*self._sums.shape)
         for name in ("values", "raw", "applicable", "failed"):
@@ -235,8 +245,10 @@ def score(
     tasks: Sequence[Task],
     replies: Sequence[Any],
     functions: Sequence[RewardFunction] = (),
+    *,
+    calls: RewardCalls | None = None,
 ) -> Scores:
-    """Score N replies with all K rewards of an environment.
+    """Score N replies with all K rewards of an environment, one reward after the other.
 
     Args:
         env: The environment.
@@ -244,6 +256,7 @@ def score(
         tasks: The N tasks.
         replies: The N replies; in a dialogue, turns.
         functions: Its K rewards, where they have been looked up.
+        calls: What calls them, where several batches share it.
 
     Returns:
         The checked rewards.
@@ -256,17 +269,9 @@ def score(
     scores = Scores.empty(len(tasks), len(functions))
     if not tasks:
         return scores
+    calls = calls or RewardCalls(env, name)
     for k, function in enumerate(functions):
-        outcomes: list[Any] = _call_batched(env, name, function, tasks, replies) if function.batched else []
-        method = getattr(env, function.method)
-        for task, reply in zip(tasks, replies, strict=True) if not function.batched else ():
-            try:
-                outcomes.append(method(task, reply))
-            except UnavailableError:
-                raise
-            except Exception as error:  # whatever it is, it is the scorer's failure, not a reward
-                outcomes.append(error)
-        for i, outcome in enumerate(outcomes):
+        for i, outcome in enumerate(calls(function, tasks, replies)):
             if isinstance(outcome, Exception):
                 scores.applicable[i, k] = scores.failed[i, k] = True
                 scores.failures.append(
@@ -277,30 +282,6 @@ def score(
                 scores.raw[i, k] = _checked(outcome, function.spec, name, tasks[i])
     apply_gates(scores, [function.spec for function in functions])
     return scores
-
-
-def _call_batched(
-    env: TextEnv[Any], name: str, function: RewardFunction, tasks: Sequence[Task], replies: Sequence[Any]
-) -> list[Any]:
-    method = getattr(env, function.method)
-    try:
-        returned = method(tasks, replies)
-        single = not isinstance(returned, Iterable) or getattr(returned, "ndim", 1) == 0
-        outcomes = [] if single else list(returned)  # a generator may still fail here
-    except UnavailableError:
-        raise
-    except Exception as error:
-        if len(tasks) == 1:
-            return [error]
-        # One bad reply must not cost the others their reward: find out whose it is.
-        return [_call_batched(env, name, function, [t], [r])[0] for t, r in zip(tasks, replies, strict=True)]
-    if single or len(outcomes) != len(tasks):
-        raise RewardError(
-            f"{name}: batched reward {function.spec.name!r} must return one value a rollout: "
-            f"expected {len(tasks)}, got {f'a single {type(returned).__name__}' if single else len(outcomes)}. "
-            f"The first task is {tasks[0].id}."
-        )
-    return outcomes
 
 
 def _checked(value: Any, spec: RewardSpec, name: str, task: Task) -> float:

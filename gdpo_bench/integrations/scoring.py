@@ -6,12 +6,16 @@ and the task's id. Every process finds the same task again by them, as an id is 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+from gdpo_bench.core.calls import RewardCalls
 from gdpo_bench.core.env import TextEnv, tasks_of
 from gdpo_bench.core.errors import UnavailableError, UnknownNameError
 from gdpo_bench.core.registry import make_env, spec
@@ -20,6 +24,8 @@ from gdpo_bench.core.scoring import EpisodeBatch, Scores
 from gdpo_bench.core.task import Task, canonical_json
 from gdpo_bench.core.vector_env import check_replies
 from gdpo_bench.integrations.errors import IntegrationError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -35,11 +41,17 @@ class NamedRewards:
 
 
 class Scorer:
-    """The rewards of an environment, for replies to tasks that are named by id. Threads take turns."""
+    """The rewards of an environment, for replies to tasks that are named by id.
+
+    Threads that ask at once are served side by side; they take turns where the environment says that it is not safe for
+    threads, by `reward_workers = 1`.
+    """
 
     env_id: str
     reward_specs: tuple[RewardSpec, ...]
     """The K declarations, in the order of the reward vector."""
+    calls: RewardCalls
+    """What calls the reward functions."""
 
     def __init__(self, env_id: str, options: Mapping[str, Any] | None = None) -> None:
         """Make the environment; tasks are read when one is asked for.
@@ -50,26 +62,32 @@ class Scorer:
 
         Raises:
             UnknownNameError: No such id or option.
-            IntegrationError: The environment has several turns.
             UnavailableError: What its rewards need is not there on this machine.
         """
         self.env = make_env(env_id, **(options or {}))
         self.env_id = spec(env_id).id
         self.reward_specs = self.env.reward_specs
-        check_one_turn(self.env, self.env_id)
         if lacking := self.env.unavailable():
             raise UnavailableError(f"{self.env_id}: {lacking}")
         self._unread = list(self.env.splits)
         self._tasks: dict[str, Task] = {}
-        self._lock = threading.RLock()
+        self._reading = threading.Lock()
+        self.calls = RewardCalls(self.env, self.env_id)
+        self._turn = threading.Lock() if self.env.reward_workers == 1 else nullcontext()
 
     def task(self, task_id: str) -> Task:
         """The task with an id, of whichever split.
 
         Raises:
+            IntegrationError: The id is no text; None mostly stands for a prompt of another data set.
             UnknownNameError: No split has it.
         """
-        with self._lock:
+        if not isinstance(task_id, str):
+            raise IntegrationError(
+                f"{self.env_id} finds a task by its id, a text, and {task_id!r} came. Is that a prompt of another data "
+                "set? None of this environment's rewards is about it."
+            )
+        with self._reading:
             while task_id not in self._tasks and self._unread:
                 self._tasks.update((task.id, task) for task in tasks_of(self.env, self._unread.pop(0)))
         if task_id not in self._tasks:
@@ -90,12 +108,14 @@ class Scorer:
 
         Raises:
             UnknownNameError: A task id that the environment does not have.
+            IntegrationError: A task id that is no text.
             ReplyError: A reply that is not a text, or not one for each task.
             RewardError: A reward is not what its declaration allows.
         """
-        with self._lock:
-            episodes = EpisodeBatch(self.env, self.env_id, [self.task(task_id) for task_id in task_ids])
-            return episodes.play(check_replies(replies, len(task_ids), self.env_id))
+        replies = check_replies(replies, len(task_ids), self.env_id)
+        with self._turn:
+            tasks = [self.task(task_id) for task_id in task_ids]
+            return EpisodeBatch(self.env, self.env_id, tasks, calls=self.calls).play(replies)
 
     def named(self, task_id: str, reply: str) -> NamedRewards:
         """The rewards of one reply by name; raises what calling raises."""
@@ -137,6 +157,15 @@ def read_options(text: str) -> dict[str, Any]:
     return found
 
 
+_threads = ThreadPoolExecutor(256, "scoring")
+"""Of their own, as an event loop's have about one a core, and these mostly wait."""
+
+
+async def beside(function: Callable[..., T], *arguments: Any) -> T:
+    """What a function returns that scores a reply, without holding up the event loop or the others that it scores."""
+    return await asyncio.get_running_loop().run_in_executor(_threads, function, *arguments)
+
+
 _scorers: dict[tuple[str, str], Scorer] = {}
 _making = threading.Lock()
 
@@ -157,5 +186,7 @@ def scorer(env_id: str, options: Mapping[str, Any] | str | None = None) -> Score
     key = (env_id, canonical_json(found))
     with _making:
         if key not in _scorers:
-            _scorers[key] = Scorer(env_id, found)
+            made = Scorer(env_id, found)
+            check_one_turn(made.env, made.env_id)
+            _scorers[key] = made
         return _scorers[key]

@@ -1,8 +1,9 @@
-"""Environments that the checker is tried on: two that are fine, and others that break one rule each.
+"""Environments that the checker is tried on: three that are fine, and others that break one rule each.
 
 Processes that the checker starts must be able to import them, so tests put this folder on the path.
 """
 
+import asyncio
 import os
 import random
 import re
@@ -49,6 +50,20 @@ class Fine(TextEnv[NumberTask]):
         while True:
             task = rng.choice(tasks)
             yield task, rng.choice((f"{task.number}", f"well, {task.number}", "no idea", f"{task.number + 1}"))
+
+
+class FineAwaited(Fine):
+    """With rewards that are awaited."""
+
+    @reward(low=0, high=1, kind="binary", metric="accuracy")
+    async def right(self, task: NumberTask, reply: str) -> float:
+        await asyncio.sleep(0)
+        found = re.search(r"\d{1,9}", reply)
+        return float(found is not None and int(found[0]) == task.number)
+
+    @reward(low=0, high=1, gate=Gate(on="right", at_least=1), batched=True)
+    async def short(self, tasks: Sequence[NumberTask], replies: Sequence[str]) -> Any:
+        return [3 / max(3, len(reply)) for reply in replies]
 
 
 class MessageWithoutText(Fine):

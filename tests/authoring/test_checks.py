@@ -21,7 +21,7 @@ def by_status(results: list[CheckResult], status: str) -> dict[str, str]:
     return {result.check: result.detail for result in results if result.status == status}
 
 
-@pytest.mark.parametrize("name", ["Fine", "FineDialog"])
+@pytest.mark.parametrize("name", ["Fine", "FineAwaited", "FineDialog"])
 def test_what_is_fine_passes_every_check(name: str, registered: Register) -> None:
     results = check_env(registered(name))
     assert [result.check for result in results] == list(CHECKS)

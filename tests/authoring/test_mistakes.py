@@ -110,9 +110,9 @@ MISTAKES = {
         {"short": "@reward(low=0, high=1)\ndef short(self, task, reply, more):  # here\n    return 0"},
         r"must take \(self, task, reply\); it takes \(self, task, reply, more\)",
     ),
-    "coroutine": (
-        {"short": "@reward(low=0, high=1)\nasync def short(self, task, reply):  # here\n    return 0"},
-        r"'short' is a coroutine function.* @reward\(…, batched=True\)",
+    "asynchronous generator": (
+        {"short": "@reward(low=0, high=1)\nasync def short(self, task, reply):  # here\n    yield 0"},
+        r"'short' is an asynchronous generator.* `return` it",
     ),
     "name that is taken": (
         {"short": "@reward(low=0, high=1)\ndef messages(self, task, reply):  # here\n    return 0"},

@@ -70,10 +70,10 @@ def run_of(*outcomes: Outcome) -> ProgramRun:
 @pytest.fixture(autouse=True)
 def _forgotten() -> Iterator[None]:
     execution._verdicts.clear()
-    execution._passing.clear()
+    execution._passing.verdicts.clear()
     yield
     execution._verdicts.clear()
-    execution._passing.clear()
+    execution._passing.verdicts.clear()
 
 
 @pytest.fixture

@@ -1,13 +1,16 @@
 """Replies scored by task id."""
 
+import asyncio
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from gdpo_bench import Gate, Task, TextEnv, make_vec, register, reward
 from gdpo_bench.core import UnavailableError, UnknownNameError
 from gdpo_bench.integrations.errors import IntegrationError
-from gdpo_bench.integrations.scoring import scorer
+from gdpo_bench.integrations.scoring import beside, scorer
 
 
 @register("scoring-test/Judged-v0")
@@ -38,6 +41,48 @@ class Judged(TextEnv[Task]):
 class Elsewhere(Judged):
     def unavailable(self):
         return "no service answers; start one."
+
+
+@register("scoring-test/Waits-v0")
+class Waits(TextEnv[Task]):
+    """Its reward waits for others to ask."""
+
+    barrier: threading.Barrier
+
+    def tasks(self, split):
+        return [Task(split)]
+
+    @reward(low=0, high=100)
+    def waited(self, task, reply):
+        self.barrier.wait(20)
+        return int(reply)
+
+
+@register("scoring-test/WaitsElsewhere-v0")
+class WaitsElsewhere(Waits):
+    scored_elsewhere = True
+
+
+@register("scoring-test/Unsafe-v0")
+class Unsafe(TextEnv[Task]):
+    """Its second reward reads what the first one has left."""
+
+    reward_workers = 1
+    scored_elsewhere = True
+
+    def tasks(self, split):
+        return [Task(split)]
+
+    @reward(low=0, high=100)
+    def first(self, task, reply):
+        self.last = int(reply)
+        time.sleep(0.001)
+        return self.last
+
+    @reward(low=0, high=100)
+    def second(self, task, reply):
+        time.sleep(0.001)
+        return self.last
 
 
 def test_rewards_equal_those_of_the_vector_environment():
@@ -82,6 +127,37 @@ def test_threads_that_ask_at_once_get_the_same_rewards():
     for thread in threads:
         thread.join()
     assert found == {n: float(n % 2) for n in range(12)}
+
+
+@pytest.mark.parametrize("env_id", ["scoring-test/Waits-v0", "scoring-test/WaitsElsewhere-v0"])
+def test_calls_from_many_threads_are_inside_at_once(env_id):
+    waits = scorer(env_id)
+    waits.env.barrier = threading.Barrier(16)  # which lets nobody through before all are there
+    with ThreadPoolExecutor(16) as threads:
+        found = list(threads.map(lambda n: waits.named(Task("eval").id, str(n)).values["waited"], range(16)))
+    assert found == list(range(16))
+
+
+def test_an_event_loop_has_more_calls_inside_than_it_has_threads():
+    waits = scorer("scoring-test/Waits-v0")
+    waits.env.barrier = threading.Barrier(48)
+
+    async def ask():
+        return await asyncio.gather(*[beside(waits.named, Task("eval").id, str(n)) for n in range(48)])
+
+    assert [one.values["waited"] for one in asyncio.run(ask())] == list(range(48))
+
+
+def test_an_environment_that_is_not_safe_for_threads_is_asked_in_turn():
+    unsafe = scorer("scoring-test/Unsafe-v0")
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda n: unsafe.named(Task("eval").id, str(n)).values, range(40)))
+    assert found == [{"first": n, "second": n} for n in range(40)]
+
+
+def test_a_prompt_of_another_data_set_is_no_task():
+    with pytest.raises(IntegrationError, match="scoring-test/Judged-v0 finds a task by its id, a text, and None came"):
+        scorer("scoring-test/Judged-v0")([None], ["reply"])
 
 
 def test_an_unknown_task_is_named():

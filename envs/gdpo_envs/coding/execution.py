@@ -10,6 +10,7 @@ import atexit
 import json
 import os
 import re
+import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -66,9 +67,19 @@ _NO_PROGRAM = Verdict(0.0, no_bug=False)
 _Key = tuple[str, str, float, bool]
 """What tells runs apart: task, program, seconds of CPU, and whether there is numpy."""
 _verdicts: OrderedDict[_Key, Verdict] = OrderedDict()
-_passing: dict[_Key, Verdict | Exception] = {}
-"""Failures of the sandbox and programs that ran out of time in the last batch, until they are read: the next batch may
-well succeed."""
+
+
+class _Passing(threading.local):
+    """What a thread's last batch found and another run may not: each is read once more, by the batch's other reward."""
+
+    def __init__(self) -> None:
+        self.verdicts: dict[_Key, Verdict | Exception] = {}
+        """Failures of the sandbox, and programs that ran out of time."""
+
+
+_passing = _Passing()
+_lock = threading.Lock()
+"""Around what all threads share; programs run outside of it."""
 _pools: dict[tuple[int, Limits, bool], SandboxPool] = {}
 """By process, as containers must not be shared with a fork, by limits, and by whether there is numpy."""
 
@@ -93,25 +104,29 @@ def judge(
     keys = [_key(task, reply, cpu_s, numpy) for task, reply in zip(tasks, replies, strict=True)]
     known: dict[_Key | None, Verdict | Exception] = {None: _NO_PROGRAM}
     waiting: dict[_Key, CodeTask] = {}
-    for key, task in zip(keys, tasks, strict=True):
-        if key is None or key in known:
-            continue
-        if key in _verdicts:
-            _verdicts.move_to_end(key)
-            known[key] = _verdicts[key]
-        elif key in _passing:
-            known[key] = _passing.pop(key)
-        else:
-            waiting[key] = task
-    _passing.clear()
-    for key, verdict in _run(waiting, cpu_s, numpy).items():
-        known[key] = verdict
-        if isinstance(verdict, Verdict) and verdict.lasting:
-            _verdicts[key] = verdict
-        else:
-            _passing[key] = verdict
-    while len(_verdicts) > _REMEMBERED:
-        _verdicts.popitem(last=False)
+    passing = _passing.verdicts
+    with _lock:
+        for key, task in zip(keys, tasks, strict=True):
+            if key is None or key in known:
+                continue
+            if key in _verdicts:
+                _verdicts.move_to_end(key)
+                known[key] = _verdicts[key]
+            elif key in passing:
+                known[key] = passing.pop(key)
+            else:
+                waiting[key] = task
+    passing.clear()
+    new = _run(waiting, cpu_s, numpy)
+    with _lock:
+        for key, verdict in new.items():
+            known[key] = verdict
+            if isinstance(verdict, Verdict) and verdict.lasting:
+                _verdicts[key] = verdict
+            else:
+                passing[key] = verdict
+        while len(_verdicts) > _REMEMBERED:
+            _verdicts.popitem(last=False)
     return [known[key] for key in keys]
 
 
@@ -233,10 +248,11 @@ def _pool(limits: Limits, numpy: bool) -> SandboxPool:
     from gdpo_sandbox import SandboxPool  # noqa: PLC0415
 
     key = (os.getpid(), limits, numpy)
-    if key not in _pools:
-        _pools[key] = SandboxPool(_slots(), limits, numpy=numpy)
-        atexit.register(_pools[key].close)
-    return _pools[key]
+    with _lock:
+        if key not in _pools:
+            _pools[key] = SandboxPool(_slots(), limits, numpy=numpy)
+            atexit.register(_pools[key].close)
+        return _pools[key]
 
 
 def _slots() -> int:

@@ -37,7 +37,7 @@ class WorkerError(RuntimeError):
 
 
 class Pool:
-    """Scores answers on worker processes. Safe to use from several threads, which take turns."""
+    """Scores answers on worker processes. Safe to use from several threads, which share the workers."""
 
     def __init__(self, workers: int | None = None, wall_seconds: float = WALL_SECONDS) -> None:
         """Set the options; workers start when there is work for them.
@@ -52,6 +52,8 @@ class Pool:
         self._idle: list[subprocess.Popen[bytes]] = []
         self._known: dict[Question, bool] = {}
         self._lock = threading.Lock()
+        self._places: threading.Semaphore | None = None
+        """One for each worker that may run; counted at the first use, in the process that uses them."""
 
     @property
     def workers(self) -> int:
@@ -70,13 +72,15 @@ class Pool:
             answer that could not be scored, since its worker was killed from outside, or did not come back.
         """
         with self._lock:
-            new = [question for question in dict.fromkeys(questions) if question not in self._known]
+            self._places = self._places or threading.Semaphore(self.workers)
+            found = {question: self._known[question] for question in questions if question in self._known}
+        new = [question for question in dict.fromkeys(questions) if question not in found]
+        verdicts = dict(self._work_on(new, self._places))
+        with self._lock:
             if len(self._known) + len(new) > _REMEMBERED:
                 self._known.clear()
-                new = list(dict.fromkeys(questions))
-            verdicts = dict(self._work_on(new))
             self._known.update((question, v) for question, v in verdicts.items() if isinstance(v, bool))
-            return [verdicts[q] if q in verdicts else self._known[q] for q in questions]
+        return [verdicts[question] if question in verdicts else found[question] for question in questions]
 
     def close(self) -> None:
         """End the workers; they start again when they are needed."""
@@ -84,15 +88,21 @@ class Pool:
             while self._idle:
                 _kill(self._idle.pop())
 
-    def _work_on(self, questions: list[Question]) -> Iterable[tuple[Question, bool | WorkerError]]:
+    def _work_on(
+        self, questions: list[Question], places: threading.Semaphore
+    ) -> Iterable[tuple[Question, bool | WorkerError]]:
         waiting = questions[::-1]
         busy: dict[subprocess.Popen[bytes], tuple[Question, float]] = {}
         """Worker → its question, and when it must have answered."""
         with selectors.DefaultSelector() as answers:
             try:
                 while waiting or busy:
-                    while waiting and len(busy) < self.workers:
-                        worker = self._worker()
+                    while waiting and places.acquire(blocking=not busy):
+                        try:
+                            worker = self._worker()
+                        except OSError:
+                            places.release()
+                            raise
                         question = waiting.pop()
                         _ask(worker, question)
                         busy[worker] = (question, time.monotonic() + self.wall_seconds)
@@ -101,23 +111,28 @@ class Pool:
                     ready = {key.data for key, _ in answers.select(max(0.0, patience))}
                     late = {worker for worker, (_, due) in busy.items() if due <= time.monotonic()} - ready
                     for worker in ready | late:
-                        question, _ = busy.pop(worker)
                         answers.unregister(worker.stdout)  # type: ignore[arg-type]
                         verdict = self._verdict(worker, worker in late)
+                        question, _ = busy.pop(worker)
                         if not isinstance(verdict, WorkerError):
-                            self._idle.append(worker)
+                            with self._lock:
+                                self._idle.append(worker)
+                        places.release()
                         yield question, verdict
             finally:
                 for worker in busy:  # interrupted
                     _kill(worker)
+                    places.release()
 
     def _worker(self) -> subprocess.Popen[bytes]:
-        while self._idle:
-            worker = self._idle.pop()
+        while True:
+            with self._lock:
+                worker = self._idle.pop() if self._idle else None
+            if worker is None:
+                return _start()
             if worker.poll() is None:
                 return worker
             _kill(worker)  # it has died while it had nothing to do
-        return _start()
 
     def _verdict(self, worker: subprocess.Popen[bytes], late: bool) -> bool | WorkerError:
         if late:

@@ -7,7 +7,6 @@ Every row of the data names its environment, task and options, so one server ser
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from nemo_gym.base_resources_server import (
@@ -19,6 +18,7 @@ from nemo_gym.base_resources_server import (
 from pydantic import ConfigDict, Field
 
 from gdpo_bench.integrations.nemo_gym.contract import reply_text, verification
+from gdpo_bench.integrations.scoring import beside
 
 
 class VerifyRequest(BaseVerifyRequest):  # type: ignore[misc, unused-ignore]
@@ -43,5 +43,5 @@ class GdpoBenchServer(SimpleResourcesServer):  # type: ignore[misc, unused-ignor
     async def verify(self, body: VerifyRequest) -> VerifyResponse:
         """The rewards of a reply; see `contract` for what stands in which field."""
         reply = reply_text(body.response.output)
-        found = await asyncio.to_thread(verification, body.env, body.task_id, reply, body.options)
+        found = await beside(verification, body.env, body.task_id, reply, body.options)
         return VerifyResponse(**body.model_dump(), **found)
