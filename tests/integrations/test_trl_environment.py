@@ -10,7 +10,7 @@ import pytest
 from gdpo_bench import make_env, make_vec
 from gdpo_bench.core import UnknownNameError
 from gdpo_bench.integrations.errors import IntegrationError, MissingExtraError
-from gdpo_bench.integrations.trl import TRLEnvironment
+from gdpo_bench.integrations.trl import TRLEnvironment, TRLMixture
 
 IDS = ["gdpo/ToolCallingMini-v1", "gdpo/MathMini-v1"]
 
@@ -101,7 +101,7 @@ def test_the_data_are_the_tasks_as_the_environment_shows_them(env_id):
     env = TRLEnvironment(env_id)
     for split in ("train", "eval"):
         rows, tasks = env.dataset(split), env.env.tasks(split)
-        assert rows.column_names == ["prompt", "task_id"]
+        assert rows.column_names == ["prompt", "task_id", "env"]
         assert list(rows["task_id"]) == [task.id for task in tasks]
         assert list(rows["prompt"]) == [env.env.messages(task) for task in tasks]
     assert list(env.dataset()["task_id"]) == list(env.dataset("train")["task_id"])
@@ -119,9 +119,56 @@ def test_weights_by_name_come_in_the_order_of_the_reward_functions(moody):
         env.reward_weights({"gate": 1.0})
 
 
-def test_dialogues_are_refused():
-    with pytest.raises(IntegrationError, match=r"gdpo/ToolDialog-v0 is a dialogue of up to \d+ turns"):
-        TRLEnvironment("gdpo/ToolDialog-v0")
+def test_a_dialogue_that_nobody_plays_is_refused():
+    env = TRLEnvironment("gdpo/ToolDialog-v0")
+    (task_id,) = env.dataset().select([0])["task_id"]
+    with pytest.raises(IntegrationError, match=r"gdpo/ToolDialog-v0 is a dialogue of up to 6 turns.*rollout_func="):
+        env.reward_funcs[0](["?"], ["hello"], task_id=[task_id])
+
+
+def test_prompts_of_a_dialogue_name_their_task_for_what_plays_it():
+    env = TRLEnvironment("gdpo/ToolDialog-v0", signatures=False)
+    row, task = env.dataset()[0], env.env.tasks("train")[0]
+    assert row["prompt"][-1] == env.env.messages(task)[-1] | {"task_id": task.id, "env": env.source}
+    assert env.source == 'gdpo/ToolDialog-v0 {"signatures":false}'
+
+
+@pytest.fixture
+def mixture(moody):
+    return TRLMixture(TRLEnvironment("gdpo/MathMini-v1"), TRLEnvironment(moody))
+
+
+def test_in_a_mixture_rewards_of_others_are_none_and_have_not_failed(mixture):
+    sums, moods = mixture.envs
+    task = sums.env.tasks("train")[0]
+    even = next(one.id for one in moods.env.tasks("train") if int(one.prompt.split(":")[0]) % 2 == 0)
+    columns = {"env": [sums.source, moods.source, None, moods.source], "task_id": [task.id, even, None, even]}
+    replies = [sums.env.reference(task), "aaaaa", "of another data set", "b"]
+    found = {f.__name__: f(["?"] * 4, replies, **columns) for f in mixture.reward_funcs}
+    for spec, own in zip(sums.env.reward_specs, mixture.reward_funcs, strict=False):
+        assert found[f"MathMini_v1_{spec.name}"] == [spec.high, None, None, None]
+        assert own.last_failed.tolist() == [False] * 4
+    assert found["Moody_v0_size"] == [None, 5.0, None, 1.0]
+    assert found["Moody_v0_luck"] == [None, 5.0, None, None]
+    assert mixture.reward_funcs[-1].last_failed.tolist() == [False, False, False, True]
+
+
+def test_rewards_of_a_mixture_have_names_of_their_own_and_gates_follow(mixture):
+    gated = mixture.reward_funcs[-1].spec
+    assert (gated.name, gated.gate.on) == ("Moody_v0_gated", "Moody_v0_luck")
+    assert mixture.reward_weights({"Moody_v0_size": 2})[-3:] == [2, 1.0, 1.0]
+    assert set(mixture.dataset("eval")["env"]) == {"gdpo/MathMini-v1", "test/Moody-v0"}
+    assert mixture.rollout_func is None
+
+
+def test_a_batch_of_other_data_alone_has_no_rewards(mixture):
+    assert mixture.reward_funcs[0](["?"], ["5"], task_id=[None]) == [None]
+
+
+def test_a_mixture_of_one_environment_twice_is_refused():
+    with pytest.raises(IntegrationError, match="of different environments; got gdpo/MathMini-v1, gdpo/MathMini-v1"):
+        TRLMixture(TRLEnvironment("gdpo/MathMini-v1"), TRLEnvironment("gdpo/MathMini-v1"))
+    TRLMixture(TRLEnvironment("gdpo/MathMini-v1"), TRLEnvironment("gdpo/MathMini-v1", limit=7))
 
 
 def test_what_reward_functions_cannot_score_is_refused():

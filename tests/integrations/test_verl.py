@@ -1,5 +1,6 @@
 """What of the verl integration needs no verl: rewards, data, and errors."""
 
+import asyncio
 import json
 import math
 import subprocess
@@ -13,7 +14,13 @@ import pytest
 from gdpo_bench import make_env, make_vec
 from gdpo_bench.core import UnknownNameError
 from gdpo_bench.integrations.errors import IntegrationError
-from gdpo_bench.integrations.verl import compute_score, compute_scores, write_data
+from gdpo_bench.integrations.verl import (
+    compute_score,
+    compute_score_async,
+    compute_scores,
+    write_data,
+    write_mixed_data,
+)
 
 ENV = "gdpo/ToolCallingMini-v1"
 
@@ -86,6 +93,58 @@ def test_only_the_splits_that_are_named_are_written(tmp_path):
     assert write_data("gdpo/MathMini-v1", tmp_path, ["eval"]) == [tmp_path / "eval.parquet"]
     with pytest.raises(UnknownNameError, match="split"):
         write_data("gdpo/MathMini-v1", tmp_path, ["test"])
+
+
+def test_in_a_mixture_every_reply_has_all_keys_and_those_of_others_do_not_apply(tmp_path):
+    choices = [ENV, "gdpo/MathMini-v1:max_addends=3", "gdpo/MathMini-v1"]
+    (file,) = write_mixed_data(choices, tmp_path, ["eval"])
+    rows = pq.read_table(file).to_pylist()
+    firsts = [next(row for row in rows if row["data_source"] == ENV)]
+    firsts += [
+        next(row for row in rows if row["extra_info"]["options"] == options and row["data_source"] != ENV)
+        for options in ('{"max_addends":3}', "{}")
+    ]
+    replies = [make_env(choice).reference(make_env(choice).tasks("eval")[0]) for choice in choices]
+    found = compute_scores(
+        [row["data_source"] for row in firsts],
+        replies,
+        [row["reward_model"]["ground_truth"] for row in firsts],
+        [row["extra_info"] for row in firsts],
+        weights={"ToolCallingMini_v1_format": 3.0},
+    )
+    names = ["ToolCallingMini_v1", "MathMini_v1_1", "MathMini_v1_2"]
+    for n, (row, choice) in enumerate(zip(found, choices, strict=True)):
+        assert row.keys() == found[0].keys()
+        (alone,) = compute_scores(
+            [firsts[n]["data_source"]],
+            [replies[n]],
+            [firsts[n]["reward_model"]["ground_truth"]],
+            [{"options": firsts[n]["extra_info"]["options"]}],
+            weights={"format": 3.0} if n == 0 else None,
+        )
+        assert row["score"] == alone["score"] > 0, choice
+        for spec in make_env(choice).reward_specs:
+            for suffix in ("", "/applicable", "/failed"):
+                assert row[f"reward/{names[n]}_{spec.name}{suffix}"] == alone[f"reward/{spec.name}{suffix}"]
+        others = [key for key in row if "/" in key and not key.startswith(f"reward/{names[n]}_")]
+        assert others
+        assert all(row[key] == 0 for key in others)
+
+
+def test_a_mixture_of_one_environment_twice_is_refused(tmp_path):
+    with pytest.raises(IntegrationError, match="of different environments"):
+        write_mixed_data([ENV, ENV], tmp_path)
+
+
+def test_a_reply_to_no_task_is_a_clear_error():
+    with pytest.raises(IntegrationError, match="finds a task by its id, a text, and None came"):
+        compute_score(ENV, "a reply", None)
+
+
+def test_awaited_scores_are_those_that_are_called():
+    env, task = a_task(ENV)
+    found = asyncio.run(compute_score_async(ENV, env.reference(task), task.id, {"options": "{}"}, {"format": 3.0}))
+    assert found == compute_score(ENV, env.reference(task), task.id, {"options": "{}"}, {"format": 3.0})
 
 
 def test_a_dialogue_is_refused(tmp_path):

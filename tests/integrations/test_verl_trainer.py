@@ -34,6 +34,7 @@ from gdpo_bench.agent.policies.embedded import build_tokenizer
 from gdpo_bench.conformance import CLAIMED
 from gdpo_bench.core import UnknownNameError
 from gdpo_bench.integrations.errors import IntegrationError
+from gdpo_bench.integrations.mixture import read_mixture, write_mixture
 from gdpo_bench.integrations.verl import compute_score, compute_scores, estimators, write_data
 from gdpo_bench.integrations.verl.__main__ import CONFIG_DIR
 
@@ -270,6 +271,38 @@ def test_absent_and_failed_rewards_reach_the_normalizer_as_masks(moody):
     assert torch.equal(found, ours.float()[:, None].expand(6, 3))
 
 
+def test_a_batch_of_several_environments_has_a_column_for_each_reward(moody):
+    choices = [(ENV, "{}"), (moody, "{}")]
+    tasks = [make_env(env_id).tasks("train")[0] for env_id, _ in choices]
+    sources = [ENV] * 3 + [moody] * 3
+    replies = [make_env(ENV).reference(tasks[0]), "", "<think>", "aaaaa", "ab", "aaa"]
+    info = {"options": "{}", "environments": write_mixture(choices)}
+    ids = [tasks[i // 3].id for i in range(6)]
+    infos = compute_scores(sources, replies, ids, [info] * 6)
+    specs = [spec for own in read_mixture(info["environments"]).values() for spec in own]
+    rewards, applicable, failed = (
+        np.array([[row[f"reward/{spec.name}{suffix}"] for spec in specs] for row in infos])
+        for suffix in ("", "/applicable", "/failed")
+    )
+    first = len(make_env(ENV).reward_specs)
+    assert applicable[:3, :first].all()
+    assert applicable[:3, first:].sum() == applicable[3:, :first].sum() == 0
+    weights = {"Moody_v0_luck": 2.0}
+    ours = compute_advantages(
+        "gdpo", rewards, [0, 0, 0, 1, 1, 1], specs=specs, weights=weights, applicable=applicable > 0, failed=failed > 0
+    )
+    assert ours[:3].std() > 0
+    assert ours[3:].std() > 0
+    batch = TensorDict(
+        {"token_level_rewards": torch.zeros(6, 3), "response_mask": torch.ones(6, 3, dtype=torch.long)}, batch_size=6
+    )
+    columns = {key: np.array([row[key] for row in infos]) for key in infos[0]}
+    columns |= {"uid": np.array(list("aaabbb"), object), "data_source": np.array(sources, object)}
+    columns["extra_info"] = np.array([info] * 6, object)
+    found = verls_advantages(DataProto(batch, columns), settings(weights=weights))["advantages"]
+    assert torch.equal(found[:, 0], ours.float())
+
+
 def test_rewards_of_another_reward_function_can_be_normalized_too(scored, expected):
     columns = {f"reward/r{k}": expected[:, k] for k in range(expected.shape[1])}
     columns["uid"] = scored.non_tensor_batch["uid"]
@@ -305,7 +338,7 @@ def test_what_cannot_be_meant_is_refused(scored):
         verls_advantages(scored, settings(wieghts={}))
     mixed = dict(scored.non_tensor_batch)
     mixed["data_source"] = np.array([ENV] * 23 + ["gdpo/MathMini-v1"], object)
-    with pytest.raises(IntegrationError, match="A run has one environment"):
+    with pytest.raises(IntegrationError, match="Data of 2 environments were not written for one training"):
         verls_advantages(DataProto(scored.batch.clone(), mixed), settings())
 
 

@@ -11,19 +11,20 @@
         normalizer="gd2po:tau=0.2",
     )
 
+A dialogue is played by `rollout_func=env.rollout_func`; `TRLMixture` puts several environments into one training.
 Rewards and data need no TRL: `TRLEnvironment` serves TRL's own `GRPOTrainer` too. `NormalizerGRPOTrainer` is
 imported when it is first asked for: `pip install 'gdpo-bench[trl]'`.
 """
 
 from typing import TYPE_CHECKING, Any
 
-from gdpo_bench.integrations.trl.environment import TRLEnvironment
+from gdpo_bench.integrations.trl.environment import TRLEnvironment, TRLMixture
 from gdpo_bench.integrations.trl.rewards import RewardComponent
 
 if TYPE_CHECKING:
     from gdpo_bench.integrations.trl.trainer import NormalizerGRPOTrainer
 
-__all__ = ["NormalizerGRPOTrainer", "RewardComponent", "TRLEnvironment"]
+__all__ = ["NormalizerGRPOTrainer", "RewardComponent", "TRLEnvironment", "TRLMixture"]
 
 
 def __getattr__(name: str) -> Any:

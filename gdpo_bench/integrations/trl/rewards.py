@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,10 @@ from gdpo_bench.integrations.scoring import Scorer
 
 TASK_COLUMN = "task_id"
 """The column by which a reward function finds its tasks."""
+ENV_COLUMN = "env"
+"""Whose task it is; rewards of other environments are None there."""
+PLAYED_COLUMN = "gdpo_bench_played"
+"""Of a rollout that was played turn by turn: a `Played`."""
 _SHOWN_CHARACTERS = 500
 """Of a failure; the author's exception may quote the whole reply."""
 
@@ -25,16 +30,29 @@ Completion = str | Sequence[dict[str, Any]]
 """What TRL hands to reward functions: a text, or messages where prompts are messages."""
 
 
+@dataclass(frozen=True)
+class Played:
+    """A rollout of several turns, which were scored as they went on."""
+
+    scores: Scores
+    """Of all rollouts of its batch and environment."""
+    row: int
+    """Which of them it is."""
+    drawn: int
+    """Tokens that the policy drew."""
+
+
 class BatchScorer:
     """Scores a batch with all K rewards, and remembers the last one for the next reward function."""
 
-    def __init__(self, scorer: Scorer) -> None:
+    def __init__(self, scorer: Scorer, source: str) -> None:
         """Nothing is scored yet.
 
         Args:
             scorer: Of an environment.
+            source: What the data set calls it.
         """
-        self._scorer = scorer
+        self.scorer, self.source = scorer, source
         self._last: tuple[tuple[str, ...], tuple[str, ...]] | None = None
         self._scores = Scores.empty(0, len(scorer.reward_specs))
 
@@ -47,16 +65,34 @@ class BatchScorer:
         """
         batch = (tuple(task_ids), tuple(replies))
         if batch != self._last:
-            self._scores = self._scorer(task_ids, replies)
+            self._scores = self.scorer(task_ids, replies)
             self._last = batch
             self._announce(self._scores)
         return self._scores
+
+    def of_played(self, rollouts: Sequence[Played]) -> Scores:
+        """The rewards (N, K) of rollouts of one batch, which have been scored."""
+        scores = rollouts[0].scores
+        if scores is not self._scores:
+            self._scores, self._last = scores, None
+            self._announce(scores)
+        return scores.select(np.array([rollout.row for rollout in rollouts]))
+
+    def own_rows(self, columns: Mapping[str, Any], count: int) -> list[int]:
+        """The rows of a batch that are about tasks of this environment.
+
+        Args:
+            columns: The data set's, each of `count` values.
+            count: N.
+        """
+        sources = columns.get(ENV_COLUMN, [self.source] * count)
+        return [i for i, task in enumerate(columns[TASK_COLUMN]) if task is not None and sources[i] == self.source]
 
     def _announce(self, scores: Scores) -> None:
         if scores.failures:
             _log.warning(
                 "%s: %d of %d replies lack a reward because its scorer failed. The first: %s",
-                self._scorer.env_id,
+                self.scorer.env_id,
                 int(scores.failed.any(1).sum()),
                 len(scores.failed),
                 str(scores.failures[0])[:_SHOWN_CHARACTERS],
@@ -84,8 +120,16 @@ class RewardComponent:
         self._scorer, self._index = scorer, index
         self._failed: NDArray[np.bool_] = np.zeros(0, bool)
 
+    def renamed(self, spec: RewardSpec) -> RewardComponent:
+        """The same reward under another name.
+
+        Args:
+            spec: The declaration with that name.
+        """
+        return RewardComponent(self._scorer, self._index, spec)
+
     def __call__(self, prompts: Sequence[Any], completions: Sequence[Completion], **columns: Any) -> list[float | None]:
-        """Rewards (N,) with gates applied; None where not applicable or where the scorer failed.
+        """Rewards (N,) with gates applied; None where not applicable, of another data set, or where the scorer failed.
 
         Args:
             prompts: N prompts; a task is found by its id instead.
@@ -94,20 +138,36 @@ class RewardComponent:
                 `log_metric` among it the share of failed scorers is logged as `rewards/<name>/failed`.
 
         Raises:
-            IntegrationError: No column `task_id`, or replies that are not single texts.
+            IntegrationError: No column `task_id`, replies that are not single texts, or a dialogue that was not played.
         """
         if TASK_COLUMN not in columns:
             raise IntegrationError(
                 f"Reward function {self.__name__!r} finds its tasks by the column {TASK_COLUMN!r}, which is missing. "
                 "Take the data from TRLEnvironment.dataset(split) and keep remove_unused_columns=False."
             )
-        scores = self._scorer(columns[TASK_COLUMN], [reply_text(completion) for completion in completions])
-        self._failed = scores.failed[:, self._index]
+        own = self._scorer.own_rows(columns, len(completions))
+        self._failed = np.zeros(len(completions), bool)
+        found: list[float | None] = [None] * len(completions)
+        if own:
+            scores = self._scores(completions, columns, own)
+            self._failed[own] = scores.failed[:, self._index]
+            there = scores.applicable[:, self._index] & ~scores.failed[:, self._index]
+            for i, value, known in zip(own, scores.values[:, self._index].tolist(), there.tolist(), strict=True):
+                found[i] = value if known else None
         if "log_metric" in columns:
             columns["log_metric"](f"rewards/{self.__name__}/failed", float(self._failed.mean()))
-        there = scores.applicable[:, self._index] & ~self._failed
-        values = scores.values[:, self._index].tolist()
-        return [value if known else None for value, known in zip(values, there.tolist(), strict=True)]
+        return found
+
+    def _scores(self, completions: Sequence[Completion], columns: Mapping[str, Any], own: Sequence[int]) -> Scores:
+        env, env_id = self._scorer.scorer.env, self._scorer.scorer.env_id
+        if PLAYED_COLUMN in columns:
+            return self._scorer.of_played([columns[PLAYED_COLUMN][i] for i in own])
+        if env.max_turns > 1:
+            raise IntegrationError(
+                f"{env_id} is a dialogue of up to {env.max_turns} turns, and TRL drew single replies. Give the trainer "
+                "what plays it: rollout_func=env.rollout_func."
+            )
+        return self._scorer([columns[TASK_COLUMN][i] for i in own], [reply_text(completions[i]) for i in own])
 
     @property
     def last_failed(self) -> NDArray[np.bool_]:

@@ -29,7 +29,7 @@ from trl import GRPOTrainer
 from gdpo_bench.advantages import compute_advantages, diagnose
 from gdpo_bench.integrations.errors import IntegrationError
 from gdpo_bench.integrations.trl.extra import check_version
-from gdpo_bench.integrations.trl.rewards import RewardComponent
+from gdpo_bench.integrations.trl.rewards import PLAYED_COLUMN, RewardComponent
 from gdpo_bench.integrations.trl.settings import AnyNormalizer, check_settings, read_normalizer, weights_of
 
 _STATE_FILE = "normalizer.json"
@@ -89,7 +89,10 @@ class NormalizerGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
     ) -> Tensor:
         rewards: Tensor = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         extra = torch.zeros(len(completions), 1 + len(self.reward_funcs), device=self.accelerator.device)
-        extra[:, 0] = torch.tensor([float(len(ids)) for ids in completion_ids_list])
+        # Of a dialogue only what the policy drew counts.
+        drawn = [row[PLAYED_COLUMN].drawn if PLAYED_COLUMN in row else None for row in inputs]
+        lengths = [len(ids) if n is None else n for ids, n in zip(completion_ids_list, drawn, strict=True)]
+        extra[:, 0] = torch.tensor(lengths, dtype=torch.float32)
         for k, function in enumerate(self.reward_funcs):
             if isinstance(function, RewardComponent):
                 extra[:, 1 + k] = torch.from_numpy(function.last_failed).float()

@@ -11,6 +11,9 @@ FAILED = "/failed"
 OPTIONS = "options"
 """In `extra_info`: the environment's options as JSON, since parquet has one type a column."""
 
+MIXTURE = "environments"
+"""In `extra_info`, where data are of several environments: all of them, as `mixture.write_mixture` writes them."""
+
 
 def reward_names(columns: list[str]) -> list[str]:
     """The rewards that columns hold, sorted."""

@@ -1,19 +1,22 @@
-"""An environment's tasks as the parquet files that verl reads."""
+"""Tasks of environments as the parquet files that verl reads."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from gdpo_bench.core.choices import parse_choice
 from gdpo_bench.core.env import tasks_of
 from gdpo_bench.core.registry import make_env
 from gdpo_bench.core.task import canonical_json
+from gdpo_bench.integrations.errors import IntegrationError
+from gdpo_bench.integrations.mixture import write_mixture
 from gdpo_bench.integrations.scoring import check_one_turn
-from gdpo_bench.integrations.verl.columns import OPTIONS
+from gdpo_bench.integrations.verl.columns import MIXTURE, OPTIONS
 
 
-def rows(env_id: str, split: str, **options: Any) -> Iterator[dict[str, Any]]:
+def rows(env_id: str, split: str, mixture: str | None = None, **options: Any) -> Iterator[dict[str, Any]]:
     """The tasks of a split in verl's schema.
 
     `data_source` is the environment's id and `reward_model.ground_truth` the task's, by which
@@ -22,6 +25,7 @@ def rows(env_id: str, split: str, **options: Any) -> Iterator[dict[str, Any]]:
     Args:
         env_id: A registered id, or `module:namespace/Name-v0`.
         split: One of the environment's splits.
+        mixture: All environments of the training, where there are several.
         **options: The environment's own options.
 
     Raises:
@@ -31,13 +35,14 @@ def rows(env_id: str, split: str, **options: Any) -> Iterator[dict[str, Any]]:
     env = make_env(env_id, **options)
     check_one_turn(env, env_id)
     ability = env_id.rpartition("/")[2].rpartition("-v")[0]
+    of_mixture = {} if mixture is None else {MIXTURE: mixture}
     for index, task in enumerate(tasks_of(env, split)):
         yield {
             "data_source": env_id,
             "prompt": env.messages(task),
             "ability": ability,
             "reward_model": {"style": "rule", "ground_truth": task.id},
-            "extra_info": {"split": split, "index": index, OPTIONS: canonical_json(options)},
+            "extra_info": {"split": split, "index": index, OPTIONS: canonical_json(options), **of_mixture},
         }
 
 
@@ -57,13 +62,43 @@ def write_data(env_id: str, folder: Path, splits: Iterable[str] | None = None, *
         UnknownNameError: No such id, split or option.
         IntegrationError: The environment has several turns.
     """
+    wanted = splits or make_env(env_id, **options).splits
+    return [_write(folder, split, list(rows(env_id, split, **options))) for split in wanted]
+
+
+def write_mixed_data(choices: Sequence[str], folder: Path, splits: Iterable[str] | None = None) -> list[Path]:
+    """Write the tasks of several environments, for one training, as a parquet file for each split.
+
+    Args:
+        choices: Ids, with options as in a job: `gdpo/ToolCallingMini-v1:format_rate=0.04`.
+        folder: Where to; it is made if it is not there.
+        splits: Which; by default those that all of them have.
+
+    Returns:
+        The files `<split>.parquet`, in each the environments one after the other.
+
+    Raises:
+        UnknownNameError: No such id, split or option.
+        IntegrationError: An environment of several turns, or twice the same.
+    """
+    envs = [parse_choice(choice) for choice in choices]
+    sources = [(env_id, canonical_json(options)) for env_id, options in envs]
+    if len(set(sources)) != len(sources):
+        raise IntegrationError(f"A mixture is of different environments; got {', '.join(choices)}.")
+    common = [make_env(env_id, **options).splits for env_id, options in envs]
+    wanted = splits or [split for split in common[0] if all(split in others for others in common)]
+    mixture = write_mixture(sources)
+    return [
+        _write(folder, split, [row for env_id, options in envs for row in rows(env_id, split, mixture, **options)])
+        for split in wanted
+    ]
+
+
+def _write(folder: Path, split: str, found: list[dict[str, Any]]) -> Path:
     import pyarrow  # noqa: PLC0415 (comes with datasets; rewards alone do not need it)
     import pyarrow.parquet  # noqa: PLC0415
 
     folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for split in splits or make_env(env_id, **options).splits:
-        path = folder / f"{split}.parquet"
-        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(list(rows(env_id, split, **options))), path)
-        written.append(path)
-    return written
+    path = folder / f"{split}.parquet"
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(found), path)
+    return path

@@ -33,11 +33,11 @@ from gdpo_bench.advantages import Normalizer, OptionError, compute_advantages, l
 from gdpo_bench.advantages.choice import NormalizerChoice
 from gdpo_bench.core.errors import UnknownNameError
 from gdpo_bench.core.models import problems
-from gdpo_bench.core.registry import make_env, spec
+from gdpo_bench.core.registry import spec
 from gdpo_bench.core.rewards import RewardSpec
 from gdpo_bench.integrations.errors import IntegrationError, MissingExtraError
-from gdpo_bench.integrations.scoring import read_options
-from gdpo_bench.integrations.verl.columns import APPLICABLE, FAILED, OPTIONS, REWARD, reward_names
+from gdpo_bench.integrations.mixture import declared, read_mixture
+from gdpo_bench.integrations.verl.columns import APPLICABLE, FAILED, MIXTURE, OPTIONS, REWARD, reward_names
 from gdpo_bench.integrations.verl.rewards import score_weights
 
 PREFIX = "gdpo_bench"
@@ -142,27 +142,26 @@ def _specs(columns: Columns) -> tuple[RewardSpec, ...] | None:
     """The declarations of the rewards, or None where they are not of an environment of ours."""
     if "data_source" not in columns:
         return None
-    infos = columns.get("extra_info", [None] * len(columns["data_source"]))
+    infos = [info or {} for info in columns.get("extra_info", [None] * len(columns["data_source"]))]
+    mixtures = {str(info.get(MIXTURE) or "") for info in infos}
+    if len(mixtures) == 1 and (mixture := mixtures.pop()):
+        return tuple(spec for own in read_mixture(mixture).values() for spec in own)
     sources = {
-        (str(source), str((info or {}).get(OPTIONS) or "{}"))
+        (str(source), str(info.get(OPTIONS) or "{}"))
         for source, info in zip(columns["data_source"], infos, strict=True)
     }
     if len(sources) > 1:
         raise IntegrationError(
-            f"A run has one environment, whose rewards are normalized; this batch has {len(sources)}: "
-            f"{', '.join(' '.join(source) for source in sorted(sources))}."
+            f"Data of {len(sources)} environments were not written for one training: "
+            f"{', '.join(' '.join(source) for source in sorted(sources))}. Name them all in one call of python -m "
+            "gdpo_bench.integrations.verl, so that each reward has a column."
         )
-    env_id, options = sources.pop()
+    source = sources.pop()
     try:
-        spec(env_id)
+        spec(source[0])
     except UnknownNameError:
         return None
-    return _declared(env_id, options)
-
-
-@functools.lru_cache(maxsize=8)
-def _declared(env_id: str, options: str) -> tuple[RewardSpec, ...]:
-    return make_env(env_id, **read_options(options)).reward_specs
+    return declared(source)
 
 
 def _choice(name: str | None, settings: Any) -> tuple[Normalizer, dict[str, float]]:
