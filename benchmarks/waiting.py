@@ -97,9 +97,10 @@ def batch(env_id: str, calls: int, workers: int) -> None:
 ROWS: tuple[tuple[str, Callable[[str, int, int], None], str, int, int], ...] = (
     ("verl, `def`", verl, "waiting/Called-v0", 16, 16),
     ("verl, `reward_workers = 1`", verl, "waiting/Turns-v0", 16, 1),
-    ("NeMo Gym, `def`", nemo_gym, "waiting/Called-v0", 48, 48),
-    ("NeMo Gym, `async def`", nemo_gym, "waiting/Awaited-v0", 48, 48),
+    ("NeMo Gym, `def`", nemo_gym, "waiting/Called-v0", 32, 32),
+    ("NeMo Gym, `async def`", nemo_gym, "waiting/Awaited-v0", 32, 32),
     ("batch, `scored_elsewhere`", batch, "waiting/Elsewhere-v0", 64, 16),
+    ("batch, `scored_elsewhere`", batch, "waiting/Elsewhere-v0", 64, 32),
     ("batch, `scored_elsewhere`", batch, "waiting/Elsewhere-v0", 64, 64),
     ("batch, `async def`", batch, "waiting/Awaited-v0", 64, 64),
 )

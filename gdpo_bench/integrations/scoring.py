@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from gdpo_bench.core.calls import RewardCalls
-from gdpo_bench.core.env import TextEnv, tasks_of
+from gdpo_bench.core.env import TextEnv, reward_functions_of, tasks_of
 from gdpo_bench.core.errors import UnavailableError, UnknownNameError
 from gdpo_bench.core.registry import make_env, spec
 from gdpo_bench.core.rewards import RewardSpec
@@ -66,7 +66,8 @@ class Scorer:
         """
         self.env = make_env(env_id, **(options or {}))
         self.env_id = spec(env_id).id
-        self.reward_specs = self.env.reward_specs
+        self._functions = reward_functions_of(self.env)
+        self.reward_specs = tuple(function.spec for function in self._functions)
         if lacking := self.env.unavailable():
             raise UnavailableError(f"{self.env_id}: {lacking}")
         self._unread = list(self.env.splits)
@@ -115,7 +116,7 @@ class Scorer:
         replies = check_replies(replies, len(task_ids), self.env_id)
         with self._turn:
             tasks = [self.task(task_id) for task_id in task_ids]
-            return EpisodeBatch(self.env, self.env_id, tasks, calls=self.calls).play(replies)
+            return EpisodeBatch(self.env, self.env_id, tasks, self._functions, calls=self.calls).play(replies)
 
     def named(self, task_id: str, reply: str) -> NamedRewards:
         """The rewards of one reply by name; raises what calling raises."""
