@@ -207,7 +207,7 @@ def _rewards(env: TextEnv[Any]) -> Table:
     for function in reward_functions_of(env):
         spec = function.spec
         gate = f"{spec.gate.on} ≥ {spec.gate.at_least:g}" if spec.gate else ""
-        says = escape(first_paragraph(getattr(type(env), function.method)))
+        says = escape(first_paragraph(getattr(env, function.method)))
         table.add_row(spec.name, value_range(spec), spec.kind, f"{spec.weight:g}", spec.metric or "", gate, says)
     return table
 

@@ -134,7 +134,7 @@ def reward_table(env: TextEnv[Any], scores: Scores) -> Table:
     for k, function in enumerate(reward_functions_of(env)):
         spec = function.spec
         value = "–" if scores.failed[0, k] or not scores.applicable[0, k] else f"{scores.values[0, k]:g}"
-        why = f"{_remark(env, scores, k)}{first_paragraph(getattr(type(env), function.method))}"
+        why = f"{_remark(env, scores, k)}{first_paragraph(getattr(env, function.method))}"
         table.add_row(spec.name, value, escape(value_range(spec)), escape(why))
     return table
 

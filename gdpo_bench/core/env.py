@@ -95,8 +95,9 @@ class TextEnv(Generic[TaskT]):
     warm_starts_alone: ClassVar[bool] = False
     """Whether the embedded policy imitates this environment only before it is trained on it, and not the Mini ones too;
     then its options may decide what the policy can do at the start."""
-    reward_functions: ClassVar[tuple[RewardFunction, ...]] = ()
-    """The methods marked with `@reward`, as they were marked; `reward_functions_of` has an instance's."""
+    reward_functions: tuple[RewardFunction, ...] = ()
+    """The methods marked with `@reward`, as they were marked; `reward_functions_of` has an instance's. An instance
+    whose rewards follow from its options alone sets its own, and has their methods as attributes."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -329,8 +330,6 @@ def build_env(cls: type[TextEnv[Any]], env_id: str, options: dict[str, Any]) -> 
             of its declared type (checked for int, float, bool and str); or what the instance declares
             contradicts itself.
     """
-    if not cls.reward_functions:
-        raise DeclarationError(f"{env_id}: {cls.__name__} declares no reward; mark a method with @reward.")
     parameters = inspect.signature(cls).parameters
     own = {name: value for name, value in options.items() if name in parameters or name not in _OF_EVERY_ENV}
     of_every = {name: value for name, value in options.items() if name not in own}
@@ -349,6 +348,8 @@ def build_env(cls: type[TextEnv[Any]], env_id: str, options: dict[str, Any]) -> 
     except TypeError as error:
         raise DeclarationError(f"{env_id}: {error}.") from error
     env = cls(**options)
+    if not env.reward_functions:
+        raise DeclarationError(f"{env_id}: {cls.__name__} declares no reward; mark a method with @reward.")
     for name, value in of_every.items():
         setattr(env, name, value)
     _check_calls(env, env_id)

@@ -1,0 +1,1 @@
+"""Modules for the package verifiers (https://github.com/PrimeIntellect-ai/verifiers, MIT), if it is installed."""
