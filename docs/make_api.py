@@ -23,6 +23,8 @@ PACKAGES = {
     "gdpo_bench.integrations.trl": "TRL",
     "gdpo_bench.integrations.verl": "verl",
     "gdpo_bench.integrations.nemo_gym": "NeMo Gym",
+    "gdpo_bench.integrations.verifiers": "verifiers",
+    "gdpo_bench.integrations.openenv": "OpenEnv",
     "gdpo_sandbox": "Programs in Docker",
 }
 _HEAD = """# What is public

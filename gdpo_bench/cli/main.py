@@ -11,6 +11,7 @@ import gdpo_bench
 from gdpo_bench.cli.advise import advise
 from gdpo_bench.cli.envs import check, envs, new
 from gdpo_bench.cli.exits import run_cli
+from gdpo_bench.cli.export import export
 from gdpo_bench.cli.help import add_commands
 from gdpo_bench.cli.leaderboard import build_app as leaderboard_app
 from gdpo_bench.cli.normalizers import atlas, collapse, conformance, normalizers
@@ -31,7 +32,7 @@ def build_app() -> SubcommandApp:
     add_commands(app, run)
     leaderboard = "Check, compare, file and reproduce leaderboard entries."
     app.command(leaderboard_app(), name="leaderboard", help=leaderboard)
-    add_commands(app, envs, new, check, normalizers, policies, conformance, atlas, collapse, advise, simulate)
+    add_commands(app, envs, new, check, export, normalizers, policies, conformance, atlas, collapse, advise, simulate)
     app.command(sandbox_app(), name="sandbox", help="Run programs in Docker; build and test the sandbox.")
     return app
 

@@ -1,0 +1,103 @@
+"""What a module that we wrote for verifiers imports: our tasks as its tasks, our reward vector in its trace.
+
+- verifiers has a reward or has it not: one that is not applicable is left out, and one whose scorer failed raises,
+  which for verifiers is a failed trace. `trace.info["gdpo_bench"]` has the whole vector with its masks in any case.
+- `Trace.last_reply` is stripped, and our rewards judge every character: so the message itself is read, after what the
+  model thought, where the model server took that out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
+
+import verifiers.v1 as vf
+
+from gdpo_bench.core.env import tasks_of
+from gdpo_bench.core.registry import make_env
+from gdpo_bench.core.task import Message
+from gdpo_bench.integrations.scoring import scorer
+
+INFO = "gdpo_bench"
+"""Where in `trace.info` the vector stands."""
+
+
+class EnvData(vf.TaskData):  # type: ignore[misc, unused-ignore]
+    """A task by which it can be found again, in any process; `id` is ours."""
+
+    env: str
+    options: dict[str, Any]
+
+
+class EnvTask(vf.Task[EnvData]):  # type: ignore[misc, unused-ignore]
+    """Scored once, in a thread; `own_reward` then reads one value."""
+
+    async def score(self, trace: vf.Trace, runtime: vf.Runtime | None = None) -> None:
+        """Put the vector into the trace, and have the rewards read it."""
+        if not self.scoring_deferred:
+            trace.info[INFO] = await asyncio.to_thread(_vector, self.data, reply_of(trace))
+        await super().score(trace, runtime)
+
+
+class EnvConfig(vf.TasksetConfig):  # type: ignore[misc, unused-ignore]
+    """Options of the taskset."""
+
+    split: str = "train"
+    """Which of the environment's tasks: "train" or "eval", mostly."""
+
+
+TaskT = TypeVar("TaskT", bound=EnvTask)
+
+
+def env_tasks(task_class: type[TaskT], env_id: str, options: dict[str, Any], config: EnvConfig) -> Iterator[TaskT]:
+    """The tasks of a split.
+
+    Raises:
+        UnknownNameError: No such environment, option or split.
+    """
+    env = make_env(env_id, **options)
+    for task in tasks_of(env, config.split, env_id):
+        data = EnvData(id=task.id, env=env_id, options=options, **_shown(env.messages(task)))
+        yield task_class(data, config.task)
+
+
+def own_reward(trace: vf.Trace, name: str) -> dict[str, float]:
+    """One reward of a scored trace by its name; nothing where it is not applicable.
+
+    Raises:
+        RuntimeError: Its scorer failed.
+    """
+    vector = trace.info[INFO]
+    if vector["failed"][name]:
+        raise RuntimeError("; ".join(vector["failures"]))
+    return {name: vector["rewards"][name]} if vector["applicable"][name] else {}
+
+
+def reply_of(trace: vf.Trace) -> str:
+    """The whole reply, thoughts included."""
+    message = trace.assistant_messages[-1]
+    thought = f"<think>{message.reasoning_content}</think>" if message.reasoning_content else ""
+    return thought + (message.content or "")
+
+
+def _vector(data: EnvData, reply: str) -> dict[str, Any]:
+    score = scorer(data.env, data.options)
+    scores = score([data.id], [reply])
+    names = [spec.name for spec in score.reward_specs]
+    return {
+        "rewards": dict(zip(names, scores.values[0].tolist(), strict=True)),
+        "applicable": dict(zip(names, scores.applicable[0].tolist(), strict=True)),
+        "failed": dict(zip(names, scores.failed[0].tolist(), strict=True)),
+        "failures": [str(failure) for failure in scores.failures],
+    }
+
+
+def _shown(messages: Sequence[Message]) -> dict[str, Any]:
+    """The messages as verifiers keeps them: a system prompt, and a text or messages."""
+    (first, *rest) = messages
+    system = {"system_prompt": first["content"]} if first["role"] == "system" else {}
+    others = rest if system else list(messages)
+    (only, *more) = others
+    plain = not more and only["role"] == "user"
+    return {**system, "prompt": only["content"] if plain else [dict(message) for message in others]}

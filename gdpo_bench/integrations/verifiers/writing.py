@@ -1,0 +1,110 @@
+"""Write a module for verifiers: a taskset whose tasks have a reward for each of an environment's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from gdpo_bench.core.env import TextEnv, reward_functions_of
+from gdpo_bench.core.registry import make_env
+from gdpo_bench.core.rewards import RewardFunction
+from gdpo_bench.integrations.errors import IntegrationError
+from gdpo_bench.integrations.scoring import check_one_turn
+from gdpo_bench.integrations.written import class_name, module_name, write_files
+
+PINNED = "verifiers==0.4.0"
+_OF_A_TASK = {"config", "config_type", "data", "data_type", "defer_scoring", "finalize", "hash", "hooks", "key"}
+_OF_A_TASK |= {"plugged_judges", "runtime_env", "score", "scoring_deferred", "setup", "stage_verifier", "toolsets"}
+_OF_A_TASK |= {"validate", "with_data", "with_system_prompt"}
+"""What every task of verifiers has already."""
+_MODULE = '''\
+"""{env_id} of gdpo-bench for verifiers: a reward for each of its own, with its name and weight.
+
+The held-out tasks: `--env.taskset.split {held_out}`. What is not applicable to a task is left out of its trace.
+"""
+
+import verifiers.v1 as vf
+
+from gdpo_bench.integrations.verifiers.taskset import EnvConfig, EnvTask, env_tasks, own_reward
+
+
+class {name}Task(EnvTask):
+    """Its reply is scored once; each reward reads its own value."""
+{rewards}
+
+class {name}(vf.Taskset[{name}Task, EnvConfig]):
+    """Tasks of {env_id}."""
+
+    ranges = {{
+{ranges}    }}
+
+    def load(self):
+        return env_tasks({name}Task, "{env_id}", {options!r}, self.config)
+
+
+__all__ = ["{name}"]
+'''
+_REWARD = '''
+    @vf.reward(weight={weight!r})
+    async def {name}(self, trace: vf.Trace) -> dict[str, float]:
+        """{says}"""
+        return own_reward(trace, "{name}")
+'''
+_PROJECT = """\
+[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+
+[project]
+name = "{project}"
+version = "0.1.0"
+description = "{env_id} of gdpo-bench for verifiers"
+dependencies = ["gdpo-bench", "{pinned}"]
+
+[tool.hatch.build.targets.wheel]
+include = ["{module}.py"]
+"""
+
+
+def write_taskset(env_id: str, folder: Path, **options: Any) -> list[Path]:
+    """Write a module for verifiers, and what `pip install` needs to know of it.
+
+    Args:
+        env_id: A registered id, or `module:namespace/Name-v0`.
+        folder: A new folder.
+        **options: The environment's own options.
+
+    Returns:
+        What was written.
+
+    Raises:
+        UnknownNameError: No such id or option.
+        IntegrationError: An environment of several turns; a reward whose name verifiers needs itself; or the folder is
+            not empty.
+    """
+    env = make_env(env_id, **options)
+    check_one_turn(env, env_id)
+    functions = reward_functions_of(env)
+    if taken := sorted(_OF_A_TASK.intersection(function.spec.name for function in functions)):
+        raise IntegrationError(
+            f"{env_id} has a reward named {', '.join(map(repr, taken))}, which every task of verifiers has already; "
+            "rename the reward."
+        )
+    text = _MODULE.format(
+        env_id=env_id,
+        name=class_name(env_id),
+        held_out=env.splits[-1],
+        options=options,
+        rewards="".join(_reward(env, function) for function in functions),
+        ranges="".join(f'        "{one.spec.name}": ({one.spec.low!r}, {one.spec.high!r}),\n' for one in functions),
+    )
+    module = module_name(env_id)
+    project = _PROJECT.format(project=module.replace("_", "-"), env_id=env_id, pinned=PINNED, module=module)
+    return write_files(folder, {f"{module}.py": text, "pyproject.toml": project})
+
+
+def _reward(env: TextEnv[Any], function: RewardFunction) -> str:
+    spec = function.spec
+    first = (getattr(env, function.method).__doc__ or "").strip().partition("\n")[0]
+    says = f"{first} [{spec.low:g}, {spec.high:g}]".strip().replace("\\", "").replace('"', "'")
+    return _REWARD.format(weight=spec.weight, name=spec.name, says=says)
