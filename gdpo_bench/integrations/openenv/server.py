@@ -16,7 +16,6 @@ from functools import partial
 from random import Random
 from typing import Any
 
-from fastapi import FastAPI
 from openenv.core.env_server import Action, Environment, Observation, State, create_app
 from openenv.core.env_server.types import EnvironmentMetadata
 from pydantic import Field
@@ -159,8 +158,8 @@ class Played(Environment):  # type: ignore[misc, unused-ignore]
         return self.get_task_range(split)
 
 
-def make_app(env_id: str, options: Mapping[str, Any], weights: Mapping[str, float]) -> FastAPI:
-    """A server of OpenEnv for an environment.
+def make_app(env_id: str, options: Mapping[str, Any], weights: Mapping[str, float]) -> Any:
+    """A server of OpenEnv for an environment, as an application of FastAPI.
 
     Args:
         env_id: A registered id, or `module:namespace/Name-v0`.
