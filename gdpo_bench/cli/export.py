@@ -20,12 +20,12 @@ _NEXT = {
 def export(
     id: tyro.conf.Positional[str], folder: tyro.conf.Positional[Path], /, *, to: Literal["verifiers", "openenv"]
 ) -> None:
-    """Write an environment as a module for verifiers, or as a server of OpenEnv.
+    """Write an environment for verifiers or for OpenEnv.
 
     Args:
         id: The environment, with options: gdpo/ToolCallingMini-v1:format_rate=0.04.
         folder: A new folder.
-        to: For whom.
+        to: A module for verifiers, or a server of OpenEnv.
     """
     env_id, options = parse_id(id)
     written = (write_taskset if to == "verifiers" else write_server)(env_id, folder, **options)

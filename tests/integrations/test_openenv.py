@@ -2,9 +2,10 @@
 
 import os
 import re
-import socket
+import runpy
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -26,43 +27,33 @@ needs_package = pytest.mark.skipif(
     not IN_TOX and find_spec("openenv") is None, reason="openenv is not installed: tox -e openenv"
 )
 Serve = Callable[..., str]
-PATIENCE = 300
-"""Seconds that a server may take to start on a machine that is busy."""
+PATIENCE = 600
+"""Seconds that a process may take to start on a machine that is busy."""
 
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Serve]:
-    """Writes a server, starts it and gives its address."""
-    started = []
+    """Writes a server, runs its program in a thread and gives its address."""
+    started: list[tuple[Any, threading.Thread]] = []
 
     def serve(env_id: str, **options: Any) -> str:
-        folder = tmp_path / "served"
-        write_server(env_id, folder, **options)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        command = [sys.executable, "-m", "server.app", "--port", str(port)]
-        started.append(subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
-        wait_for(f"http://127.0.0.1:{port}")
-        return f"http://127.0.0.1:{port}"
+        import uvicorn
+
+        write_server(env_id, tmp_path / "served", **options)
+        app = runpy.run_path(str(tmp_path / "served/server/app.py"))["app"]
+        server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
+        thread = threading.Thread(target=server.run, daemon=True)
+        thread.start()
+        started.append((server, thread))
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.05)
+        return f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
 
     yield serve
-    for process in started:
-        process.terminate()
-        process.wait()
-
-
-def wait_for(url: str) -> None:
-    end = time.monotonic() + PATIENCE
-    while True:
-        try:
-            urllib.request.urlopen(f"{url}/health", timeout=5).close()
-        except OSError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.5)
-        else:
-            return
+    for server, thread in started:
+        server.should_exit = True
+        thread.join(30)
 
 
 def play_here(env_id: str, task: Any, replies: list[str]) -> list[tuple[dict[str, float], bool]]:

@@ -96,7 +96,7 @@ def _vector(data: EnvData, reply: str) -> dict[str, Any]:
 def _shown(messages: Sequence[Message]) -> dict[str, Any]:
     """The messages as verifiers keeps them: a system prompt, and a text or messages."""
     (first, *rest) = messages
-    system = {"system_prompt": first["content"]} if first["role"] == "system" else {}
+    system = {"system_prompt": first["content"]} if first["role"] == "system" and rest else {}
     others = rest if system else list(messages)
     (only, *more) = others
     plain = not more and only["role"] == "user"
