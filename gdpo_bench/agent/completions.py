@@ -1,6 +1,6 @@
 """Completions from a file, to be scored instead of sampled ones: `--policy replay:FILE`.
 
-The file is JSON lines, in UTF-8. A line holds the replies to one task:
+The file is JSON lines, in UTF-8, or parquet. A line holds the replies to one task:
 
     {"task_id": "…", "replies": ["…", "…"]}
     {"question": "…", "replies": ["…", "…"], "labels": [true, false]}
@@ -10,20 +10,29 @@ or is a line of GSM8K's published model completions, in which each model is a ke
 
     {"question": "…", "ground_truth": "…", "6b_finetuning": {"solution": "…", "is_correct": false}, …}
 
+or of somebody's log: a chat, whose replies follow the task's messages (or stand in `choices`); TRL's logged
+completions; verl's dumps, whose prompts a chat template has laid out; or any other, by a mapping.
+
+    {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}
+
 Several lines about one task are one group.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic
+from typing import Generic
 
-from gdpo_bench.core import DataError
+from gdpo_bench.agent.completion_records import CompletionRecord, completion_records
+from gdpo_bench.agent.matching import PromptMatcher
+from gdpo_bench.core import DataError, Message
 from gdpo_bench.core.env import Script
 from gdpo_bench.core.task import TaskT
+
+_NAMED = 3
+"""Lines about no task that are named."""
 
 
 @dataclass(frozen=True)
@@ -42,126 +51,97 @@ class Completions(Generic[TaskT]):
 
     groups: list[CompletionGroup[TaskT]]
     """A group for each task that occurs, in the order of the file."""
-    unmatched: int
-    """Lines about none of the tasks."""
+    unmatched: tuple[str, ...]
+    """Lines about none of the tasks, by their place and what they ask."""
+
+    def told_unmatched(self, path: str | Path, id: str) -> str:
+        """The unmatched lines, counted and the first of them named; nothing where there are none.
+
+        Args:
+            path: The file.
+            id: The environment's id.
+        """
+        if not self.unmatched:
+            return ""
+        count = len(self.unmatched)
+        more = f" and {count - _NAMED:,} more" if count > _NAMED else ""
+        lines = "line of {} is" if count == 1 else "lines of {} are"
+        return f"{count:,} {lines.format(path)} about no task of {id}: {', '.join(self.unmatched[:_NAMED])}{more}."
 
 
-@dataclass(frozen=True)
-class _Record:
-    """One line."""
-
-    task_id: str | None
-    question: str | None
-    replies: list[Script]
-    labels: list[bool | None]
+def as_user(task: TaskT) -> list[Message]:
+    """A task as an environment asks it that does not say otherwise."""
+    return [{"role": "user", "content": task.prompt}]
 
 
-def read_completions(path: str | Path, tasks: Sequence[TaskT]) -> Completions[TaskT]:
+def read_completions(
+    path: str | Path,
+    tasks: Sequence[TaskT],
+    messages: Callable[[TaskT], Sequence[Message]] = as_user,
+    mapping: Mapping[str, str] | None = None,
+) -> Completions[TaskT]:
     """Read completions and find out which tasks they are about.
 
-    A line belongs to the task with its `task_id`, or else to the task whose prompt is its
-    `question`, both without white space around them.
+    A line belongs to the task with its `task_id`, or else to the task whose prompt is its `question`, or whose messages
+    its chat begins with, all without white space around them.
 
     Args:
         path: The file.
         tasks: The tasks of one split.
+        messages: A task as the environment asks it, to match chats.
+        mapping: Of other lines, where they hold what; see `completion_records`.
 
     Returns:
-        The groups, and how many lines are about none of the tasks.
+        The groups, and which lines are about none of the tasks.
 
     Raises:
         DataError: The file cannot be read, a line has another form, or no line is about a task.
+        UnknownNameError: A mapping of something that no line holds.
     """
-    by_id = {task.id: task for task in tasks}
-    by_prompt: dict[str, list[TaskT]] = {}
-    for task in tasks:
-        by_prompt.setdefault(task.prompt.strip(), []).append(task)
+    records = list(completion_records(Path(path), mapping))
+    matcher = PromptMatcher(tasks, messages)
+    texts = [record.question for _, record in records if record.task_id is None and record.question is not None]
+    matcher.learn_layout(text for text in texts if not matcher.of_text(text))
     groups: dict[str, CompletionGroup[TaskT]] = {}
-    lines = unmatched = 0
-    for where, record in _records(Path(path)):
-        lines += 1
-        if record.task_id is not None:
-            found = [by_id[record.task_id]] if record.task_id in by_id else []
-        else:
-            found = by_prompt.get((record.question or "").strip(), [])
+    unmatched = []
+    for where, record in records:
+        found, replies = _found(matcher, record, where)
         if len(found) > 1:
             raise DataError(f"{where}: {len(found)} tasks have this question; name the one you mean by 'task_id'.")
         if found:
             group = groups.setdefault(found[0].id, CompletionGroup(found[0], [], []))
-            group.replies.extend(record.replies)
-            group.labels.extend(record.labels)
+            group.replies.extend(replies)
+            group.labels.extend(record.labels or [None] * len(replies))
         else:
-            unmatched += 1
+            unmatched.append(f"{where.rpartition(', ')[2]} ({record})")
     if not groups:
         raise DataError(
-            f"{path}: none of its {lines} lines is about one of the {len(tasks)} tasks. A line's 'task_id' must be a "
-            "task's id, or its 'question' the task's prompt. Is it the right environment and split?"
+            f"{path}: none of its {len(records)} lines is about one of the {len(tasks)} tasks. A line's 'task_id' must "
+            "be a task's id, its 'question' the task's prompt, or its chat begin with the task's messages. Is it the "
+            "right environment and split?" + (f" The first is {unmatched[0]}." if unmatched else "")
         )
-    return Completions(list(groups.values()), unmatched)
+    return Completions(list(groups.values()), tuple(unmatched))
 
 
-def check_completions(path: str | Path) -> None:
+def _found(matcher: PromptMatcher[TaskT], record: CompletionRecord, where: str) -> tuple[list[TaskT], Sequence[Script]]:
+    """The tasks that a line may be about, and its replies."""
+    if record.task_id is not None:
+        return [matcher.by_id[record.task_id]] if record.task_id in matcher.by_id else [], record.replies
+    if record.chat is None:
+        return matcher.of_text(record.question or ""), record.replies
+    found, after = matcher.of_chat(record.chat)
+    turns = [message["content"] for message in after if message["role"] == "assistant"]
+    if found and not turns and not record.replies:
+        raise DataError(f"{where}: nothing is replied behind the prompt.")
+    return found, record.replies or [turns[0] if len(turns) == 1 else turns]
+
+
+def check_completions(path: str | Path, mapping: Mapping[str, str] | None = None) -> None:
     """Read a whole file, whatever tasks it is about.
 
     Raises:
         DataError: It cannot be read, or a line has another form.
+        UnknownNameError: A mapping of something that no line holds.
     """
-    for _ in _records(Path(path)):
+    for _ in completion_records(Path(path), mapping):
         pass
-
-
-def _records(path: Path) -> Iterator[tuple[str, _Record]]:
-    """Each line's place and content; blank lines are passed over."""
-    number = 0
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    where = f"{path}, line {number}"
-                    yield where, _record(_parsed(line, where), where)
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}, after line {number}: expected UTF-8 text; {error.reason}.") from error
-    except OSError as error:
-        raise DataError(f"Cannot read completions from {path}: {error.strerror or error}.") from error
-
-
-def _parsed(line: str, where: str) -> dict[str, Any]:
-    try:
-        content = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{where}: expected a JSON object; {error}.") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{where}: expected a JSON object; got {type(content).__name__} {line.strip():.60}")
-    return content
-
-
-def _record(content: dict[str, Any], where: str) -> _Record:
-    task_id, question = content.get("task_id"), content.get("question")
-    for key, value in (("task_id", task_id), ("question", question)):
-        if value is not None and not isinstance(value, str):
-            raise DataError(f"{where}: {key!r} must be a text; got {value!r:.60}.")
-    if task_id is None and question is None:
-        raise DataError(f"{where}: needs 'task_id' or 'question'; its keys are {', '.join(content) or 'none'}.")
-    if "replies" in content:
-        replies, labels = content["replies"], content.get("labels")
-    else:
-        models = [value for value in content.values() if isinstance(value, dict) and "solution" in value]
-        replies, labels = [model["solution"] for model in models], [model.get("is_correct") for model in models]
-    if not isinstance(replies, list) or not replies or not all(map(_is_script, replies)):
-        raise DataError(
-            f"{where}: needs 'replies', a list of one or more texts (or a key for each model, with its 'solution'); "
-            f"got {replies!r:.60}."
-        )
-    if labels is None:
-        labels = [None] * len(replies)
-    if not isinstance(labels, list) or not all(label is None or isinstance(label, bool) for label in labels):
-        raise DataError(f"{where}: labels must be true, false or null; got {labels!r:.60}.")
-    if len(labels) != len(replies):
-        raise DataError(f"{where}: has {len(replies)} replies but {len(labels)} labels.")
-    return _Record(task_id, question, replies, labels)
-
-
-def _is_script(reply: Any) -> bool:
-    return isinstance(reply, str) or (
-        isinstance(reply, list) and bool(reply) and all(isinstance(turn, str) for turn in reply)
-    )

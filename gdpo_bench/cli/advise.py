@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import tyro
 from rich.console import Console
 
-from gdpo_bench.cli.terminal import make_console
+from gdpo_bench.cli.terminal import make_console, say
 from gdpo_bench.core.choices import parse_assignments, split_words
 from gdpo_bench.core.errors import GdpoBenchError, UnknownNameError
 from gdpo_bench.core.measurements import RewardVectors
@@ -40,14 +41,16 @@ def advise(
 
     Args:
         files: Logs with a reward vector for each rollout: {"group": …, "rewards": {NAME: number or null}} a line; TRL's
-            logged completions (parquet); verl's rollout dumps; replies for --env; or entries of the leaderboard.
+            logged completions (parquet); verl's rollout dumps; chats ({"messages": …, "rewards": …}); any of them, or
+            replies, for --env; or entries of the leaderboard.
         normalizers: Whom to compare; by default all that are registered and need no
             option to be given.
         using: The normalizer that your run uses, for which help is looked for.
         rewards: Which of the recorded rewards; by default all.
         weights: Their weights: format=2; by default 1.
         ranges: Lowest and highest value: format=0,1; by default those that occur, or that the environment declares.
-        map: Where other JSON lines hold group and rewards: group=prompt_id correct=scores.accuracy.
+        map: Where other JSON lines hold group and rewards: group=prompt_id correct=scores.accuracy; for --env, where
+            they hold what was asked and replied: question=prompt reply=text.
         env: Environment that scores replies (the lines of --policy replay:FILE).
         split: Which of its tasks the replies are about; by default the one that evaluation uses.
         step: Of an entry, the last step whose evaluations are read; 0 is before training.
@@ -64,7 +67,7 @@ def advise(
     console = make_console()
     mapping = {name: str(key) for name, key in parse_assignments(map).items()} or None
     if env is not None:
-        parts = [_scored(file, env, split, console) for file in files]
+        parts = [_scored(file, env, split, mapping, console) for file in files]
     else:
         parts = [part for file in files for part in _read(file, mapping, step)]
     chosen = split_words(rewards)
@@ -122,7 +125,9 @@ def _of_entry(path: Path, step: int) -> list[RecordedRewards]:
     return [recorded_evaluation(entry, one) for one in found]
 
 
-def _scored(path: Path, id: str, split: str | None, console: Console) -> RecordedRewards:
+def _scored(
+    path: Path, id: str, split: str | None, mapping: dict[str, str] | None, console: Console
+) -> RecordedRewards:
     from gdpo_bench.advice import RecordedRewards  # noqa: PLC0415
     from gdpo_bench.agent.completions import read_completions  # noqa: PLC0415
     from gdpo_bench.core import make_env  # noqa: PLC0415
@@ -130,9 +135,10 @@ def _scored(path: Path, id: str, split: str | None, console: Console) -> Recorde
     from gdpo_bench.jobs.replay import FrozenRollouts, score_rollouts  # noqa: PLC0415
 
     env = make_env(id)
-    completions = read_completions(path, tasks_of(env, split or env.splits[-1], id))
-    if completions.unmatched:
-        console.print(f"{completions.unmatched} lines of {path} are about no task of {id}.", markup=False)
+    tasks = tasks_of(env, split or env.splits[-1], id)
+    completions = read_completions(path, tasks, env.messages, mapping)
+    if told := completions.told_unmatched(path, id):
+        say(told, sys.stderr)  # what --json prints stays JSON
     rollouts = FrozenRollouts.of(completions)
     scores = score_rollouts(env, id, rollouts, console)
     return RecordedRewards(

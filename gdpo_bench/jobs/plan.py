@@ -162,7 +162,7 @@ def plan(job: Job) -> Plan:
     if policy.trained:
         check_loggers(job.runtime.loggers)
     if policy.file is not None:
-        check_completions(policy.file)  # before data are loaded
+        check_completions(policy.file, policy.mapping)  # before data are loaded
     pretrained = None
     if isinstance(policy.config, PretrainedConfig):
         pretrained = check_pretrained(policy.config)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal
 
 from gdpo_bench.agent.backends.vllm_options import VLLMOptions
+from gdpo_bench.agent.completion_records import MAPPED
 from gdpo_bench.agent.options import EMBEDDED_CONFIGS, EmbeddedConfig, PretrainedConfig
 from gdpo_bench.agent.policies.packaged import PACKAGED
 from gdpo_bench.agent.policies.pretrained import choose_device
@@ -21,6 +23,11 @@ FROZEN_POLICIES = ("oracle", "demonstrations", "replay")
 TRAIN_SPLIT, EVAL_SPLIT = "train", "eval"
 
 
+_PAIR = rf"(?:{'|'.join(MAPPED)})=[^,:]+"
+_MAPPING = re.compile(rf":({_PAIR}(?:,{_PAIR})*)$")
+"""A mapping behind the name of a file."""
+
+
 @dataclass(frozen=True)
 class PolicyChoice:
     """Who replies."""
@@ -30,6 +37,8 @@ class PolicyChoice:
     """As it stands in the job, without options."""
     config: EmbeddedConfig | PretrainedConfig | None = None
     file: str | None = None
+    mapping: dict[str, str] | None = None
+    """Where the lines of the file hold what, where they are none of the known ones."""
 
     @property
     def trained(self) -> bool:
@@ -63,7 +72,8 @@ class PolicyChoice:
 def parse_policy(text: str) -> PolicyChoice:
     """Read `mini`, `smollm2`, `hf:MODEL`, `gguf:FILE`, each with `:option=value`, or who is not trained.
 
-    These are `oracle`, `demonstrations` and `replay:FILE`. Further options of a pretrained model are those of its chat
+    These are `oracle`, `demonstrations` and `replay:FILE`, or `replay:FILE:question=KEY,reply=KEY` for lines of another
+    form. Further options of a pretrained model are those of its chat
     template.
 
     Raises:
@@ -71,7 +81,8 @@ def parse_policy(text: str) -> PolicyChoice:
         JobError: An option that the policy does not have, or of the wrong type.
     """
     if text.startswith("replay:"):
-        return PolicyChoice("replay", "replay", file=text.removeprefix("replay:"))
+        file, mapping = _file_and_mapping(text.removeprefix("replay:"))
+        return PolicyChoice("replay", "replay", file=file, mapping=mapping)
     name, options = parse_choice(text)
     if name in ("oracle", "demonstrations"):
         if options:
@@ -90,6 +101,14 @@ def parse_policy(text: str) -> PolicyChoice:
         raise UnknownNameError("policy", name, [*trained, "oracle", "demonstrations", "replay:FILE"])
     values = dataclasses.asdict(EMBEDDED_CONFIGS[name]) | options
     return PolicyChoice("embedded", name, read_options(EmbeddedConfig, what, values))
+
+
+def _file_and_mapping(text: str) -> tuple[str, dict[str, str] | None]:
+    """`FILE` or `FILE:question=key,reply=key`; a file's name may hold colons and equals signs too."""
+    found = _MAPPING.search(text)
+    if found is None:
+        return text, None
+    return text[: found.start()], dict(pair.split("=", 1) for pair in found[1].split(","))
 
 
 def parse_rollout(text: str) -> VLLMOptions | None:

@@ -200,10 +200,9 @@ def _demonstrated(env: PlannedEnv) -> FrozenRollouts:
 
 def _replayed(plan: Plan, env: PlannedEnv, console: Console) -> FrozenRollouts:
     assert plan.policy.file is not None
-    completions = read_completions(plan.policy.file, env.tasks)
-    if completions.unmatched:
-        text = f"{completions.unmatched} lines of {plan.policy.file} are about no task of {env.choice.id}."
-        console.print(text, markup=False)
+    completions = read_completions(plan.policy.file, env.tasks, env.env.messages, plan.policy.mapping)
+    if told := completions.told_unmatched(plan.policy.file, env.choice.id):
+        console.print(told, markup=False)
     return FrozenRollouts.of(completions)
 
 

@@ -146,6 +146,22 @@ def test_replies_are_scored_by_the_environment_that_is_named(log: Path, capsys: 
     assert "--env ID" in capsys.readouterr().err
 
 
+def test_chats_are_scored_and_those_about_no_task_are_named(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    env = gdpo_bench.make_env("gdpo/MathMini-v1")
+    records = [
+        {"messages": [*env.messages(task), {"role": "assistant", "content": reply}]}
+        for task in env.tasks("eval")[:3]
+        for reply in (env.reference(task), "no answer")
+    ]
+    records.append({"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "I"}]})
+    log.write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert main(["advise", str(log), "--env", "gdpo/MathMini-v1", "--normalizers", "gdpo", "--json"]) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["rewards"].keys() == {spec.name for spec in env.reward_specs}
+    told = " ".join(shown.err.split())
+    assert f"1 line of {log} is about no task of gdpo/MathMini-v1: line 7 ('Who?')." in told
+
+
 def test_an_entry_tells_what_its_policy_earned_before_training(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (path, *_) = entry_files(BOARD / "training" / "gdpo" / "ToolCallingMini-v1")
     rewards = printed(capsys, str(path), "--normalizers", "grpo", "gdpo")["rewards"]

@@ -152,3 +152,32 @@ def test_ranges_of_rewards_that_never_varied_hold_them() -> None:
     recorded = RecordedRewards(("a", "b", "c", "d"), values, np.zeros(2, dtype=np.int64))
     lows, highs = recorded.scale
     assert list(zip(lows.tolist(), highs.tolist(), strict=True)) == [(0, 1), (4, 5), (-2, -1), (0, 1)]
+
+
+CHATS: list[dict[str, Any]] = [
+    {"messages": [*asked, {"role": "assistant", "content": text}], "rewards": {"correct": right, "short": 1 - right}}
+    for asked in (
+        [{"role": "system", "content": "Add."}, {"role": "user", "content": "1+1=?"}],
+        [{"role": "system", "content": "Add."}, {"role": "user", "content": [{"type": "text", "text": "1+2=?"}]}],
+    )
+    for text, right in (("2", 1), ("3", 0))
+]
+
+
+def test_chats_that_ask_the_same_are_a_group(tmp_path: Path) -> None:
+    recorded = read_log(write(tmp_path / "chats.jsonl", lines(CHATS)))
+    assert recorded.names == ("correct", "short")
+    assert recorded.groups.tolist() == [0, 0, 1, 1]
+    assert recorded.values.tolist() == [[1, 0], [0, 1]] * 2
+    named = [chat | {"group": n} for chat, n in zip(CHATS, (5, 6, 5, 6), strict=True)]
+    assert read_log(write(tmp_path / "chats.jsonl", lines(named))).groups.tolist() == [0, 1, 0, 1]
+
+
+def test_rewards_of_chats_may_stand_elsewhere(tmp_path: Path) -> None:
+    logged = [{"messages": chat["messages"], "eval": {"acc": chat["rewards"]["correct"]}, "id": 1} for chat in CHATS]
+    path = write(tmp_path / "chats.jsonl", lines(logged))
+    recorded = read_log(path, {"correct": "eval.acc"})
+    assert (recorded.names, recorded.groups.tolist()) == (("correct",), [0, 0, 1, 1])
+    assert read_log(path, {"group": "id", "correct": "eval.acc"}).groups.tolist() == [0, 0, 0, 0]
+    with pytest.raises(DataError, match=r"line 1: a chat without rewards; .*--map .*--env ID"):
+        read_log(path)

@@ -24,7 +24,7 @@ def test_replies_belong_to_the_task_with_the_id_or_the_question(file: Path) -> N
     found = read_completions(file, TASKS)
     assert [(group.task, group.replies) for group in found.groups] == [(TWO, ["2", "3"]), (ONE, ["1"])]
     assert [group.labels for group in found.groups] == [[None, None], [None]]
-    assert found.unmatched == 0
+    assert found.unmatched == ()
 
 
 def test_id_decides_where_both_are_given(file: Path) -> None:
@@ -51,7 +51,10 @@ def test_lines_about_other_tasks_are_counted(file: Path) -> None:
         {"question": "?", "replies": ["a"]},
         {"question": ONE.prompt, "replies": ["1"]},
     )
-    assert read_completions(file, TASKS).unmatched == 2
+    found = read_completions(file, TASKS)
+    assert found.unmatched == (f"line 1 (task_id '{'0' * 16}')", "line 2 ('?')")
+    told = found.told_unmatched("log.jsonl", "acme/Some-v0")
+    assert told == f"2 lines of log.jsonl are about no task of acme/Some-v0: {', '.join(found.unmatched)}."
 
 
 def test_blank_lines_are_passed_over(file: Path) -> None:
@@ -113,7 +116,7 @@ def test_file_that_is_not_text_is_named(file: Path) -> None:
 
 def test_missing_file_and_folder_are_named(tmp_path: Path) -> None:
     for path in (tmp_path / "none.jsonl", tmp_path):
-        with pytest.raises(DataError, match="Cannot read completions from"):
+        with pytest.raises(DataError, match="Cannot read"):
             read_completions(path, TASKS)
 
 
@@ -140,7 +143,7 @@ def test_question_of_several_tasks_is_ambiguous_and_their_ids_are_not(file: Path
 def test_correctness_on_published_gsm8k_completions_agrees_with_all_labels(data_dir: Path) -> None:
     env = make_env("gdpo/GSM8K-v0", data_dir=str(data_dir))
     found = read_completions(data_dir / "gsm8k/example_model_solutions.jsonl", env.tasks("eval"))
-    assert (len(found.groups), found.unmatched) == (1319, 0)
+    assert (len(found.groups), found.unmatched) == (1319, ())
     correct = next(function.method for function in env.reward_functions if function.spec.metric == "accuracy")
     ours = [[getattr(env, correct)(group.task, reply) for reply in group.replies] for group in found.groups]
     assert ours == [group.labels for group in found.groups]
