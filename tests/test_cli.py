@@ -143,7 +143,7 @@ def test_misuse_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture
         ([*ORACLE, "--out", "file"], "Cannot make the run folder"),
         (["run", "--policy", "orcale"], "Did you mean 'oracle'"),
         (["run", "--policy", "mini:warm_steps=3"], "Did you mean 'warm_start_"),
-        (["run", "--policy", "replay:missing.jsonl"], "Cannot read completions from missing.jsonl: No such file"),
+        (["run", "--policy", "replay:missing.jsonl"], "Cannot read missing.jsonl: No such file"),
         (["run", "--policy", "replay:file", "--envs", ENV], "none of its 0 lines is about one of the"),
         (["run", "--policy", "oracle", "--envs", "gdpo/GSM8K-v0", "--data-dir", "nowhere"], "nowhere is not a folder"),
     ],
@@ -287,8 +287,8 @@ def test_replay_scores_given_replies_by_task_id_and_by_question(
     assert (result.diagnostics["labels"], result.diagnostics["label_agreement"]) == (4, 0.75)
     assert entry.policy.details["rollouts"] == 6
     printed = re.sub(r"\s+", " ", capsys.readouterr().out)
-    assert "1 lines of" in printed
-    assert "[my] replies.jsonl are about no task" in printed
+    assert "1 line of" in printed
+    assert "[my] replies.jsonl is about no task" in printed
 
 
 def test_replay_scores_whole_dialogues_and_names_the_task_whose_replies_stop_too_early(

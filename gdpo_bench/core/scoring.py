@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from gdpo_bench.core.calls import RewardCalls
 from gdpo_bench.core.env import TextEnv, Turn, reward_functions_of
-from gdpo_bench.core.errors import RewardError
+from gdpo_bench.core.errors import RewardError, UnavailableError
 from gdpo_bench.core.foreign import raised_at, summary
 from gdpo_bench.core.rewards import RewardFunction, RewardSpec
 from gdpo_bench.core.task import Message, Task
@@ -269,9 +270,20 @@ def score(
     scores = Scores.empty(len(tasks), len(functions))
     if not tasks:
         return scores
-    calls = calls or RewardCalls(env, name)
     for k, function in enumerate(functions):
-        for i, outcome in enumerate(calls(function, tasks, replies)):
+        outcomes: list[Any] = []
+        method = getattr(env, function.method)
+        if function.batched or _may_wait(env, method):
+            calls = calls or RewardCalls(env, name)
+            outcomes = calls(function, tasks, replies)
+        for task, reply in zip(tasks, replies, strict=True) if not outcomes else ():
+            try:
+                outcomes.append(method(task, reply))
+            except UnavailableError:
+                raise
+            except Exception as error:  # whatever it is, it is the scorer's failure, not a reward
+                outcomes.append(error)
+        for i, outcome in enumerate(outcomes):
             if isinstance(outcome, Exception):
                 scores.applicable[i, k] = scores.failed[i, k] = True
                 scores.failures.append(
@@ -282,6 +294,11 @@ def score(
                 scores.raw[i, k] = _checked(outcome, function.spec, name, tasks[i])
     apply_gates(scores, [function.spec for function in functions])
     return scores
+
+
+def _may_wait(env: TextEnv[Any], method: Callable[..., Any]) -> bool:
+    """Whether calls of a method go side by side, are awaited, or have a time limit."""
+    return env.scored_elsewhere or env.reward_timeout is not None or inspect.iscoroutinefunction(method)
 
 
 def _checked(value: Any, spec: RewardSpec, name: str, task: Task) -> float:

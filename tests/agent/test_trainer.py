@@ -153,7 +153,7 @@ def test_scoring_beside_training_changes_no_number(imitator: Policy, vec: Vec) -
     options = TINY.model_copy(update={"kl_coefficient": 0.1, "eval_every": 2, "steps": 5})
     here, its_weights = run(imitator, vec, options=options)
     elsewhere, other_weights = run(imitator, vec, Elsewhere, options=options)
-    assert Elsewhere.threads == {"scorer_0", "MainThread"}  # held-out replies are scored when they are drawn
+    assert Elsewhere.threads == {"reward"}  # neither training nor its scorer calls them itself
     assert elsewhere.vectors == here.vectors
     assert (elsewhere.evaluations, elsewhere.diagnostics) == (here.evaluations, here.diagnostics)
     assert all(torch.equal(its_weights[name], other_weights[name]) for name in its_weights)

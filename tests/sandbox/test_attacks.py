@@ -93,7 +93,7 @@ def test_the_judge_finds_what_an_attack_has_left(slot: SandboxPool) -> None:
             run = super().run(program)
             self.programs += 1
             (test, *rest) = run.tests
-            left = replace(test, stdout=test.stdout.replace("'files': []", "'files': ['left']"))
+            left = replace(test, stdout=test.stdout.replace('"files": []', '"files": ["left"]'))
             return run if self.programs == 1 else replace(run, tests=(left, *rest))
 
     harmless = Attack("made", "up", "", "def f(n): return 0")
