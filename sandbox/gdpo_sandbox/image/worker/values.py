@@ -96,6 +96,8 @@ class _Encoder:
     def __init__(self, max_items: int, strict: bool) -> None:
         self._items_left = max_items
         self._strict = strict
+        self._containers_left = max_items if strict else min(max_items, MAX_BRACKETS)
+        """Each has a bracket at least, so that what has more need not be written to be refused."""
 
     def plain(self, value: Any, depth: int) -> Any:
         kind = type(value)
@@ -109,6 +111,9 @@ class _Encoder:
             return scalar(value)
         for base, unpack in _CONTAINERS:
             if issubclass(kind, base):
+                self._containers_left -= 1
+                if self._containers_left < 0:
+                    raise TooLargeError(f"more than {MAX_BRACKETS} containers")
                 tag, items = unpack(value)
                 if tag == "d":
                     return {tag: [[self.plain(key, depth + 1), self.plain(item, depth + 1)] for key, item in items]}
