@@ -10,18 +10,24 @@ from __future__ import annotations
 
 import ast
 from threading import RLock
-from typing import Any, Literal
+from typing import Any
 
 _ONE_AT_A_TIME = RLock()
 """May be entered again: the collector can run a finalizer that parses."""
 
 
-def parse(source: str, mode: Literal["exec", "eval"] = "exec") -> Any:
-    """As `ast.parse`: an `ast.Module`, or an `ast.Expression` for mode `eval`."""
+def statements(source: str) -> list[ast.stmt]:
+    """The statements of a program; raises what `ast.parse` raises."""
     with _ONE_AT_A_TIME:
-        return ast.parse(source, mode=mode)
+        return ast.parse(source).body
+
+
+def expression(source: str) -> ast.expr:
+    """A single expression; raises what `ast.parse` raises."""
+    with _ONE_AT_A_TIME:
+        return ast.parse(source, mode="eval").body
 
 
 def literal(text: str) -> Any:
     """As `ast.literal_eval`."""
-    return ast.literal_eval(parse(text.lstrip(" \t"), "eval"))
+    return ast.literal_eval(expression(text.lstrip(" \t")))

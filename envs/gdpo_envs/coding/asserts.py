@@ -33,8 +33,7 @@ def parse(source: str, column: str) -> list[ast.stmt]:
     """
     try:
         with warnings.catch_warnings(action="ignore"):  # about escapes and comparisons that nobody will mend
-            body: list[ast.stmt] = python_source.parse(source).body
-            return body
+            return python_source.statements(source)
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         raise UnusableRowError(f"{column!r} is not Python: {error}") from error
 

@@ -194,7 +194,7 @@ def calculate(expression: str) -> float:
         ToolError: It is no such expression, or has no finite value.
     """
     try:
-        value = _value(python_source.parse(expression.strip(), "eval").body)
+        value = _value(python_source.expression(expression.strip()))
     except (SyntaxError, ValueError, ArithmeticError, RecursionError, MemoryError) as error:
         raise ToolError(f"calculate: {error}") from error
     if not math.isfinite(value):
