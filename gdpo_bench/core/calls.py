@@ -1,23 +1,23 @@
 """Calls of reward functions: one after the other or side by side, each within its time, outcomes always in order.
 
 A function that computes runs in the caller's thread. One that waits for others, in an environment with
-`scored_elsewhere`, runs in threads of its own; coroutine functions run in one event loop, which lasts as long as the
-process, so that a client that a coroutine opened serves the next batch too. Where a time is set, nothing runs in the
-caller's thread, as Python cannot end a call: one that is late goes on in its thread, and what it returns is dropped.
+`scored_elsewhere`, runs in threads of its own; coroutine functions run in the process's `event_loop`. Where a time is
+set, nothing runs in the caller's thread, as Python cannot end a call: one that is late goes on in its thread, and what
+it returns is dropped.
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-import os
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from gdpo_bench.core.env import TextEnv
 from gdpo_bench.core.errors import RewardError, RewardTimeoutError, UnavailableError
+from gdpo_bench.core.event_loop import awaited
 from gdpo_bench.core.rewards import RewardFunction
 from gdpo_bench.core.task import Task
 
@@ -85,7 +85,7 @@ class RewardCalls:
         """Outcomes in the order of the arguments."""
         beside = self._env.scored_elsewhere
         if inspect.iscoroutinefunction(method):
-            outcomes = _in_loop(self._gathered(method, arguments))
+            outcomes = awaited(self._gathered(method, arguments))
         elif self._seconds is None and not beside:
             return [_outcome(method, one) for one in arguments]
         elif self._seconds is None and len(arguments) == 1:
@@ -228,26 +228,3 @@ class _Round:
             row = self._waiting.pop()
             self._due[row] = time.monotonic() + (self._seconds or 0)
             return row
-
-
-_loops: dict[int, asyncio.AbstractEventLoop] = {}
-"""By process, as a fork has none of its parent's threads."""
-_starting = threading.Lock()
-
-
-def _in_loop(coroutine: Coroutine[Any, Any, list[Any]]) -> list[Any]:
-    """What a coroutine gives in the process's event loop, where the caller may have another one running."""
-    future = asyncio.run_coroutine_threadsafe(coroutine, _loop())
-    try:
-        return future.result()
-    except BaseException:
-        future.cancel()
-        raise
-
-
-def _loop() -> asyncio.AbstractEventLoop:
-    with _starting:
-        if os.getpid() not in _loops:
-            loop = _loops[os.getpid()] = asyncio.new_event_loop()
-            threading.Thread(target=loop.run_forever, name="rewards", daemon=True).start()
-        return _loops[os.getpid()]

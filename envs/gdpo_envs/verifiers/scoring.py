@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import importlib
-import os
-import threading
-from collections.abc import Coroutine, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
+from gdpo_bench.core.event_loop import awaited
 from gdpo_envs.verifiers.taskset import package
 
-ResultT = TypeVar("ResultT")
 Outcome = dict[str, float | Exception | None]
 """Reward → its value, what it raised, or None where it was not recorded."""
 
@@ -90,28 +87,3 @@ async def _each(task: Any, trace: Any) -> Outcome:
         except SystemExit as error:
             found[name] = _exits(error)
     return found
-
-
-def awaited(work: Coroutine[Any, Any, ResultT]) -> ResultT:
-    """The result of a coroutine, wherever this is called from.
-
-    One loop a process serves all calls, since what rewards keep (clients, locks) belongs to the loop that made it. A
-    process that was forked has no thread of its parent's, hence a loop of its own.
-    """
-    return asyncio.run_coroutine_threadsafe(work, _loop(os.getpid())).result()
-
-
-@functools.cache
-def _loop(process: int) -> asyncio.AbstractEventLoop:
-    loop = asyncio.new_event_loop()
-    threading.Thread(target=_keep_running, args=[loop], name="verifiers", daemon=True).start()
-    return loop
-
-
-def _keep_running(loop: asyncio.AbstractEventLoop) -> None:
-    """Run a loop for ever; a reward that exits the process would otherwise end it, and its callers wait in vain."""
-    while True:
-        try:
-            loop.run_forever()
-        except SystemExit:
-            continue
