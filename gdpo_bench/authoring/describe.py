@@ -180,17 +180,22 @@ def describe(id: str, **options: Any) -> RenderableType:
         _splits(env),
         Text(f"\nData: {_data(env, 1000)}"),
         Text(f"Training: {_training(env)}"),
-        *_gaming(env, found.id, found.options_with(options)),
+        *_gaming(env, found.id, options, found.options_with(options)),
         *([Text("Programs of replies are run, in Docker and nowhere else.")] if _overrides(env, _RUNS) else []),
         *([Text(f"Replies cannot be scored here: {lacking}")] if (lacking := env.unavailable()) else []),
     )
 
 
-def _gaming(env: TextEnv[Any], id: str, options: dict[str, Any]) -> list[RenderableType]:
-    """What replies that ignore their task earn, as it was measured; nothing is scored here."""
-    again = (
-        f"gdpo-bench check {id}{options_suffix(options)} --gaming measures what replies that ignore their task earn."
-    )
+def _gaming(env: TextEnv[Any], id: str, given: dict[str, Any], options: dict[str, Any]) -> list[RenderableType]:
+    """What replies that ignore their task earn, as it was measured; nothing is scored here.
+
+    Args:
+        env: The environment.
+        id: Its id, which may state options.
+        given: Options beside the id.
+        options: All of them.
+    """
+    again = f"gdpo-bench check {id}{options_suffix(given)} --gaming measures what replies that ignore their task earn."
     found = read_certificate(id)
     if found is None:
         return [Text(f"Gaming: {again}")]

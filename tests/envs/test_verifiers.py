@@ -1,6 +1,7 @@
 """Modules for verifiers as environments: what verifiers records is what our reward vector holds."""
 
 import asyncio
+import io
 import os
 import pickle
 import re
@@ -14,8 +15,10 @@ from random import Random
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 import gdpo_bench
+from gdpo_bench.authoring.describe import describe
 from gdpo_bench.core import DeclarationError, RegistrationError, RewardError, UnknownNameError, make_env, spec
 from gdpo_bench.core.scoring import score
 
@@ -324,6 +327,22 @@ def test_references_and_demonstrations_come_from_the_task_class(write: Write) ->
     without: Any = make_env(write(ECHO, ("def reference", "def referenced")))
     assert without.reference(without.tasks("train")[0]) is None
     assert list(without.demonstrations(Random(0))) == []
+
+
+@needs_package
+def test_a_split_without_tasks_is_a_sentence_that_says_what_to_do(write: Write) -> None:
+    id = write(ECHO)
+    assert len(make_env(id, words=1, eval_share=1).tasks("eval")) == 1
+    with pytest.raises(DeclarationError, match=r"none of its 1 tasks is in the split 'train'.*eval_share=1"):
+        make_env(id, words=1, eval_share=1).tasks("train")
+
+
+@needs_package
+def test_its_page_names_the_command_that_measures_gaming_with_the_options_that_were_given(write: Write) -> None:
+    id = write(ECHO)
+    console = Console(width=1000, record=True, file=io.StringIO())
+    console.print(describe(id, words=9))
+    assert f"gdpo-bench check {id}:words=9 --gaming measures" in console.export_text()
 
 
 @needs_package

@@ -113,8 +113,18 @@ class Verifiers(TextEnv[Item]):
             ]
 
     def tasks(self, split: str) -> Sequence[Item]:
-        """The tasks of the split, in the taskset's order."""
-        return split_by_content(self._items, split, self.eval_share, lambda item: item.prompt, repeated=True)
+        """The tasks of the split, in the taskset's order.
+
+        Raises:
+            DeclarationError: There are so few tasks that none is in it.
+        """
+        found = split_by_content(self._items, split, self.eval_share, lambda item: item.prompt, repeated=True)
+        if not found:
+            raise DeclarationError(
+                f"{self._id}: none of its {len(self._items)} tasks is in the split {split!r}; a hash of the prompt "
+                f"decides. Say another share than eval_share={self.eval_share:g}, or write more tasks."
+            )
+        return found
 
     def messages(self, task: Item) -> list[Message]:
         """The taskset's own, a system prompt first."""
