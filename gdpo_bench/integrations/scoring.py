@@ -10,8 +10,9 @@ import asyncio
 import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -38,6 +39,24 @@ class NamedRewards:
     """Whether the reward says something of the task."""
     failed: dict[str, bool]
     """Whether the reward function raised."""
+    failures: list[str]
+    """What went wrong, in words."""
+
+    @classmethod
+    def of(cls, scores: Scores, specs: Sequence[RewardSpec]) -> NamedRewards:
+        """Those of a single rollout, whose K rewards are declared so."""
+        values, applicable, failed = (
+            dict(zip((spec.name for spec in specs), rows[0].tolist(), strict=True))
+            for rows in (scores.values, scores.applicable, scores.failed)
+        )
+        return cls(values, applicable, failed, [str(failure) for failure in scores.failures])
+
+    def known(self) -> dict[str, float | None]:
+        """The values; None where not applicable or failed."""
+        return {
+            name: value if self.applicable[name] and not self.failed[name] else None
+            for name, value in self.values.items()
+        }
 
 
 class Scorer:
@@ -50,8 +69,8 @@ class Scorer:
     env_id: str
     reward_specs: tuple[RewardSpec, ...]
     """The K declarations, in the order of the reward vector."""
-    calls: RewardCalls
-    """What calls the reward functions."""
+    turn: AbstractContextManager[Any]
+    """Entered by whoever plays replies: a lock where the environment is not safe for threads."""
 
     def __init__(self, env_id: str, options: Mapping[str, Any] | None = None) -> None:
         """Make the environment; tasks are read when one is asked for.
@@ -73,8 +92,8 @@ class Scorer:
         self._unread = list(self.env.splits)
         self._tasks: dict[str, Task] = {}
         self._reading = threading.Lock()
-        self.calls = RewardCalls(self.env, self.env_id)
-        self._turn = threading.Lock() if self.env.reward_workers == 1 else nullcontext()
+        self._calls = RewardCalls(self.env, self.env_id)
+        self.turn = threading.Lock() if self.env.reward_workers == 1 else nullcontext()
 
     def task(self, task_id: str) -> Task:
         """The task with an id, of whichever split.
@@ -100,6 +119,16 @@ class Scorer:
             )
         return self._tasks[task_id]
 
+    def begin(self, task_ids: Sequence[str]) -> EpisodeBatch:
+        """Episodes of tasks, (N,), whose rewards are called by what all episodes share; to be played in its `turn`.
+
+        Raises:
+            UnknownNameError: A task id that the environment does not have.
+            IntegrationError: A task id that is no text.
+        """
+        tasks = [self.task(task_id) for task_id in task_ids]
+        return EpisodeBatch(self.env, self.env_id, tasks, self._functions, calls=self._calls)
+
     def __call__(self, task_ids: Sequence[str], replies: Sequence[str]) -> Scores:
         """The rewards of N replies, (N, K).
 
@@ -114,20 +143,12 @@ class Scorer:
             RewardError: A reward is not what its declaration allows.
         """
         replies = check_replies(replies, len(task_ids), self.env_id)
-        with self._turn:
-            tasks = [self.task(task_id) for task_id in task_ids]
-            return EpisodeBatch(self.env, self.env_id, tasks, self._functions, calls=self.calls).play(replies)
+        with self.turn:
+            return self.begin(task_ids).play(replies)
 
     def named(self, task_id: str, reply: str) -> NamedRewards:
         """The rewards of one reply by name; raises what calling raises."""
-        scores = self([task_id], [reply])
-        names = [spec.name for spec in self.reward_specs]
-        return NamedRewards(
-            *(
-                dict(zip(names, rows[0].tolist(), strict=True))
-                for rows in (scores.values, scores.applicable, scores.failed)
-            )
-        )
+        return NamedRewards.of(self([task_id], [reply]), self.reward_specs)
 
 
 def check_one_turn(env: TextEnv[Any], env_id: str) -> None:
@@ -141,6 +162,42 @@ def check_one_turn(env: TextEnv[Any], env_id: str) -> None:
             f"{env_id} is a dialogue of up to {env.max_turns} turns, and this trainer's rewards see single replies. "
             f"Choose an environment of one turn, or train with `python -m gdpo_bench.run --envs {env_id}`."
         )
+
+
+def refuse_names(env_id: str, specs: Sequence[RewardSpec], taken: AbstractSet[str], what: str) -> None:
+    """Refuse rewards that are called like something of the other library's.
+
+    Args:
+        env_id: The environment's id.
+        specs: Its rewards.
+        taken: The names.
+        what: What has them, in words.
+
+    Raises:
+        IntegrationError: A reward has such a name.
+    """
+    if found := sorted(taken & {spec.name for spec in specs}):
+        raise IntegrationError(
+            f"{env_id} has a reward named {', '.join(map(repr, found))}, which {what}; rename the reward."
+        )
+
+
+def weights_in_order(of: str, specs: Sequence[RewardSpec], weights: Mapping[str, float] | None) -> list[float]:
+    """The K weights in the order of the specs: declared ones, but for those given by name.
+
+    Args:
+        of: Whose rewards they are, for messages.
+        specs: The K rewards.
+        weights: Reward → weight.
+
+    Raises:
+        UnknownNameError: A weight for a reward that does not exist.
+    """
+    known = {spec.name: spec.weight for spec in specs}
+    for name in weights or {}:
+        if name not in known:
+            raise UnknownNameError(f"reward of {of} in weights", name, known)
+    return [float(weight) for weight in (known | dict(weights or {})).values()]
 
 
 def read_options(text: str) -> dict[str, Any]:

@@ -10,11 +10,38 @@ from gdpo_bench.core.rewards import RewardSpec
 from gdpo_bench.integrations.errors import IntegrationError
 
 _VERSION = re.compile(r"_v\d+$")
+_PROJECT = """\
+[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+
+[project]
+name = "{name}"
+version = "0.1.0"
+description = "{description}"
+dependencies = ["gdpo-bench", "{pinned}"]
+"""
 
 
 def module_name(env_id: str) -> str:
     """What Python can import: `gdpo_mathmini_v1` of `gdpo/MathMini-v1`."""
     return re.sub(r"\W+", "_", env_id).strip("_").lower()
+
+
+def project_name(env_id: str) -> str:
+    """What pip calls it: `gdpo-mathmini-v1` of `gdpo/MathMini-v1`."""
+    return module_name(env_id).replace("_", "-")
+
+
+def project_text(name: str, description: str, pinned: str) -> str:
+    """The beginning of a `pyproject.toml`, up to what is packed.
+
+    Args:
+        name: Of the project.
+        description: In a line.
+        pinned: The other library, with its version.
+    """
+    return _PROJECT.format(name=name, description=description, pinned=pinned)
 
 
 def class_name(env_id: str) -> str:

@@ -22,14 +22,14 @@ from pathlib import Path
 from typing import Any
 
 from gdpo_bench.core.env import tasks_of
-from gdpo_bench.core.errors import UnknownNameError
 from gdpo_bench.core.registry import make_env
 from gdpo_bench.integrations.errors import IntegrationError
-from gdpo_bench.integrations.scoring import check_one_turn, scorer
+from gdpo_bench.integrations.scoring import check_one_turn, refuse_names, scorer, weights_in_order
 
 RESERVED = {"responses_create_params", "response", "reward", "reward_components", "capture_rollout_id"}
 RESERVED |= {"mask_sample", "failure_kind", "failure_reason", "env", "task_id", "options"}
 """Top-level names of a response that a reward cannot have."""
+_WHAT = "is a field of the verify response of NeMo Gym"
 FAILURE_KIND = "gdpo_bench:scorer"
 
 
@@ -53,18 +53,16 @@ def verification(
         UnavailableError: What the rewards need is not there on this machine.
     """
     score = scorer(env_id, options)
-    _check_names(env_id, [spec.name for spec in score.reward_specs])
-    scores = score([task_id], [reply])
-    there = scores.applicable[0] & ~scores.failed[0]
-    columns = {spec.name: k for k, spec in enumerate(score.reward_specs)}
-    components = {name: float(scores.values[0, columns[name]]) for name in sorted(columns)}
+    refuse_names(env_id, score.reward_specs, RESERVED, _WHAT)
+    found = score.named(task_id, reply)
+    components = {name: found.values[name] for name in sorted(found.values)}
     return {
         "reward": sum(components.values()),
         "reward_components": components,
-        "mask_sample": bool(scores.failed.any()),
-        "failure_kind": FAILURE_KIND if scores.failures else None,
-        "failure_reason": str(scores.failures[0]) if scores.failures else None,
-        **{name: components[name] if there[k] else None for name, k in columns.items()},
+        "mask_sample": any(found.failed.values()),
+        "failure_kind": FAILURE_KIND if found.failures else None,
+        "failure_reason": found.failures[0] if found.failures else None,
+        **found.known(),
     }
 
 
@@ -79,11 +77,8 @@ def reward_weights(env_id: str, weights: Mapping[str, float] | None = None, **op
     Raises:
         UnknownNameError: No such environment or option, or a weight for a reward that does not exist.
     """
-    known = {spec.name: spec.weight for spec in make_env(env_id, **options).reward_specs}
-    for name in weights or {}:
-        if name not in known:
-            raise UnknownNameError(f"reward of {env_id} in weights", name, known)
-    return [float((known | dict(weights or {}))[name]) for name in sorted(known)]
+    specs = make_env(env_id, **options).reward_specs
+    return weights_in_order(env_id, sorted(specs, key=lambda spec: spec.name), weights)
 
 
 def reply_text(output: Sequence[Any]) -> str:
@@ -133,7 +128,7 @@ def write_server(env_id: str, folder: Path, **options: Any) -> list[Path]:
     """
     env = make_env(env_id, **options)
     check_one_turn(env, env_id)
-    _check_names(env_id, [spec.name for spec in env.reward_specs])
+    refuse_names(env_id, env.reward_specs, RESERVED, _WHAT)
     (folder / "data").mkdir(parents=True, exist_ok=True)
     (folder / "configs").mkdir(exist_ok=True)
     config = folder / "configs" / f"{folder.name}.yaml"
@@ -156,14 +151,6 @@ def write_server(env_id: str, folder: Path, **options: Any) -> list[Path]:
                 lines.write(json.dumps(row, ensure_ascii=False) + "\n")
         written.append(path)
     return written
-
-
-def _check_names(env_id: str, names: Sequence[str]) -> None:
-    if taken := sorted(RESERVED.intersection(names)):
-        raise IntegrationError(
-            f"{env_id} has a reward named {', '.join(map(repr, taken))}, which is a field of the verify response of "
-            "NeMo Gym; rename the reward."
-        )
 
 
 def _field(item: Any, name: str) -> Any:

@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import threading
 import uuid
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -21,13 +20,13 @@ from openenv.core.env_server.types import EnvironmentMetadata
 from pydantic import Field
 
 import gdpo_bench
-from gdpo_bench.core.env import TextEnv, tasks_of
-from gdpo_bench.core.errors import ReplyError, UnavailableError, UnknownNameError
-from gdpo_bench.core.registry import make_env
+from gdpo_bench.core.env import tasks_of
+from gdpo_bench.core.errors import ReplyError, UnknownNameError
 from gdpo_bench.core.scoring import EpisodeBatch
 from gdpo_bench.core.task import Task
 from gdpo_bench.core.vector_env import check_replies
 from gdpo_bench.integrations.errors import IntegrationError
+from gdpo_bench.integrations.scoring import NamedRewards, Scorer
 
 SESSIONS = 64
 """Episodes that are played side by side."""
@@ -46,24 +45,20 @@ class Shown(Observation):  # type: ignore[misc, unused-ignore]
 
 
 class Played(Environment):  # type: ignore[misc, unused-ignore]
-    """One session: an episode at a time of an environment that all sessions share."""
+    """One session: an episode at a time of an environment that all sessions share, and play side by side."""
 
     SUPPORTS_CONCURRENT_SESSIONS = True
 
-    def __init__(
-        self, env: TextEnv[Any], env_id: str, weights: Mapping[str, float], turns: threading.Lock | None = None
-    ) -> None:
+    def __init__(self, scorer: Scorer, weights: Mapping[str, float]) -> None:
         """Wait for a reset.
 
         Args:
-            env: The environment.
-            env_id: Its id.
+            scorer: Of the environment.
             weights: Reward → weight in the sum.
-            turns: Held while a reply is scored: an environment need not be fit for several threads.
         """
         super().__init__()
-        self._env, self._env_id, self._weights = env, env_id, weights
-        self._turns = turns or threading.Lock()
+        self._scorer, self._weights = scorer, weights
+        self._env, self._env_id = scorer.env, scorer.env_id
         self._batch: EpisodeBatch | None = None
         self._state = State()
 
@@ -89,7 +84,7 @@ class Played(Environment):  # type: ignore[misc, unused-ignore]
         """
         tasks = tasks_of(self._env, split or self._env.splits[0], self._env_id)
         task = _chosen(tasks, seed, index, task_id)
-        self._batch = EpisodeBatch(self._env, self._env_id, [task])
+        self._batch = self._scorer.begin([task.id])
         self._state = State(episode_id=episode_id or uuid.uuid4().hex, task_id=task.id)
         return self._shown(metadata={"task_id": task.id})
 
@@ -102,15 +97,10 @@ class Played(Environment):  # type: ignore[misc, unused-ignore]
         """
         if self._batch is None or self._batch.episodes[0].over:
             raise ReplyError(f"{self._env_id}: call reset() first; no episode has begun, or it is over.")
-        with self._turns:
+        with self._scorer.turn:
             scores = self._batch.play(check_replies([action.reply], 1, self._env_id))
         self._state = State(**{**self._state.model_dump(), "step_count": self._state.step_count + 1})
-        there = (scores.applicable & ~scores.failed)[0].tolist()
-        names = [spec.name for spec in self._env.reward_specs]
-        rewards = {
-            name: value if counts else None
-            for name, value, counts in zip(names, scores.values[0].tolist(), there, strict=True)
-        }
+        rewards = NamedRewards.of(scores, self._scorer.reward_specs).known()
         return self._shown(
             reward=sum(self._weights[name] * value for name, value in rewards.items() if value is not None),
             metadata={
@@ -171,16 +161,14 @@ def make_app(env_id: str, options: Mapping[str, Any], weights: Mapping[str, floa
         IntegrationError: A reward without a weight.
         UnavailableError: What the rewards need is not there on this machine.
     """
-    env = make_env(env_id, **options)
-    names = [spec.name for spec in env.reward_specs]
+    scorer = Scorer(env_id, options)
+    names = [spec.name for spec in scorer.reward_specs]
     for name in weights:
         if name not in names:
             raise UnknownNameError(f"reward of {env_id} in WEIGHTS", name, names)
     if lacking := [name for name in names if name not in weights]:
         raise IntegrationError(f"{env_id}: WEIGHTS must name every reward; {', '.join(lacking)} is missing.")
-    if reason := env.unavailable():
-        raise UnavailableError(f"{env_id}: {reason}")
-    make = partial(Played, env, env_id, weights, threading.Lock())
+    make = partial(Played, scorer, weights)
     return create_app(make, Reply, Shown, env_name=env_id, max_concurrent_envs=SESSIONS)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gdpo_bench.core.registry import make_env
-from gdpo_bench.integrations.written import module_name, span, write_files
+from gdpo_bench.integrations.written import module_name, project_name, project_text, span, write_files
 
 PINNED = "openenv==0.10.0"
 _APP = '''\
@@ -43,17 +43,7 @@ validation:
   reward:
     range: [{low!r}, {high!r}]
 """
-_PROJECT = """\
-[build-system]
-requires = ["hatchling"]
-build-backend = "hatchling.build"
-
-[project]
-name = "openenv-{project}"
-version = "0.1.0"
-description = "{env_id} of gdpo-bench as a server of OpenEnv"
-dependencies = ["gdpo-bench", "{pinned}"]
-
+_PARTS = """
 [project.scripts]
 server = "server.app:main"
 
@@ -79,14 +69,14 @@ def write_server(env_id: str, folder: Path, **options: Any) -> list[Path]:
     """
     specs = make_env(env_id, **options).reward_specs
     low, high = span(specs)
-    module = module_name(env_id)
     weights = ", ".join(f'"{spec.name}": {spec.weight!r}' for spec in specs)
     app = _APP.format(env_id=env_id, options=options, weights=weights)
+    project = project_text(f"openenv-{project_name(env_id)}", f"{env_id} of gdpo-bench as a server of OpenEnv", PINNED)
     return write_files(
         folder,
         {
-            "openenv.yaml": _MANIFEST.format(module=module, low=low, high=high),
-            "pyproject.toml": _PROJECT.format(project=module.replace("_", "-"), env_id=env_id, pinned=PINNED),
+            "openenv.yaml": _MANIFEST.format(module=module_name(env_id), low=low, high=high),
+            "pyproject.toml": project + _PARTS,
             "server/__init__.py": "",
             "server/app.py": app,
         },

@@ -17,7 +17,7 @@ from typing import Any
 
 from gdpo_bench.agent.policy import Policy
 from gdpo_bench.agent.rollouts import check_room
-from gdpo_bench.core.scoring import EpisodeBatch, Scores
+from gdpo_bench.core.scoring import Scores
 from gdpo_bench.core.task import Message
 from gdpo_bench.integrations.errors import IntegrationError
 from gdpo_bench.integrations.scoring import Scorer
@@ -72,7 +72,7 @@ def _plain(prompt: Sequence[Mapping[str, Any]]) -> list[Message]:
 
 def _play(scorer: Scorer, task_ids: Sequence[str], rows: list[_Row], policy: Policy, trainer: Any) -> list[_Row]:
     """Rollouts of one environment, their turns in step."""
-    episodes = EpisodeBatch(scorer.env, scorer.env_id, [scorer.task(id) for id in task_ids], calls=scorer.calls)
+    episodes = scorer.begin(task_ids)
     copies = trainer.num_generations if trainer.model.training else trainer.num_generations_eval
     scores = Scores.empty(len(rows), len(scorer.reward_specs))
     live = list(range(len(rows)))

@@ -7,12 +7,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gdpo_bench.core.env import tasks_of
-from gdpo_bench.core.errors import UnknownNameError
 from gdpo_bench.core.rewards import RewardSpec
 from gdpo_bench.core.task import Message, Task, canonical_json
 from gdpo_bench.integrations.errors import IntegrationError
 from gdpo_bench.integrations.mixture import prefixed, prefixes
-from gdpo_bench.integrations.scoring import Scorer
+from gdpo_bench.integrations.scoring import Scorer, weights_in_order
 from gdpo_bench.integrations.trl.extra import import_trl
 from gdpo_bench.integrations.trl.rewards import ENV_COLUMN, TASK_COLUMN, BatchScorer, RewardComponent
 
@@ -92,7 +91,7 @@ class TRLEnvironment:
         Raises:
             UnknownNameError: A weight for a reward that does not exist.
         """
-        return _by_position(self.env_id, self.env.reward_specs, weights)
+        return weights_in_order(self.env_id, self.env.reward_specs, weights)
 
     def config(self, output_dir: str, *, weights: Mapping[str, float] | None = None, **settings: Any) -> GRPOConfig:
         """A `GRPOConfig` in which what the environment decides is set.
@@ -163,7 +162,7 @@ class TRLMixture:
 
     def reward_weights(self, weights: Mapping[str, float] | None = None) -> list[float]:
         """See `TRLEnvironment.reward_weights`; names are those of `reward_funcs`."""
-        return _by_position("the mixture", [function.spec for function in self.reward_funcs], weights)
+        return weights_in_order("the mixture", [function.spec for function in self.reward_funcs], weights)
 
     def config(self, output_dir: str, *, weights: Mapping[str, float] | None = None, **settings: Any) -> GRPOConfig:
         """See `TRLEnvironment.config`."""
@@ -181,14 +180,6 @@ def _dataset(rows: list[dict[str, Any]]) -> Dataset:
     from datasets import Dataset  # noqa: PLC0415 — takes a second, and rewards alone do not need it
 
     return Dataset.from_list(rows)
-
-
-def _by_position(name: str, specs: Sequence[RewardSpec], weights: Mapping[str, float] | None) -> list[float]:
-    known = {reward.name: reward.weight for reward in specs}
-    for weight in weights or {}:
-        if weight not in known:
-            raise UnknownNameError(f"reward of {name} in weights", weight, known)
-    return list((known | dict(weights or {})).values())
 
 
 def _config(

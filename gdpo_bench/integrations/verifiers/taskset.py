@@ -8,8 +8,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any, TypeVar
 
 import verifiers.v1 as vf
@@ -17,7 +17,7 @@ import verifiers.v1 as vf
 from gdpo_bench.core.env import tasks_of
 from gdpo_bench.core.registry import make_env
 from gdpo_bench.core.task import Message
-from gdpo_bench.integrations.scoring import scorer
+from gdpo_bench.integrations.scoring import beside, scorer
 
 INFO = "gdpo_bench"
 """Where in `trace.info` the vector stands."""
@@ -36,7 +36,7 @@ class EnvTask(vf.Task[EnvData]):  # type: ignore[misc, unused-ignore]
     async def score(self, trace: vf.Trace, runtime: vf.Runtime | None = None) -> None:
         """Put the vector into the trace, and have the rewards read it."""
         if not self.scoring_deferred:
-            trace.info[INFO] = await asyncio.to_thread(_vector, self.data, reply_of(trace))
+            trace.info[INFO] = await beside(_vector, self.data, reply_of(trace))
         await super().score(trace, runtime)
 
 
@@ -82,15 +82,8 @@ def reply_of(trace: vf.Trace) -> str:
 
 
 def _vector(data: EnvData, reply: str) -> dict[str, Any]:
-    score = scorer(data.env, data.options)
-    scores = score([data.id], [reply])
-    names = [spec.name for spec in score.reward_specs]
-    return {
-        "rewards": dict(zip(names, scores.values[0].tolist(), strict=True)),
-        "applicable": dict(zip(names, scores.applicable[0].tolist(), strict=True)),
-        "failed": dict(zip(names, scores.failed[0].tolist(), strict=True)),
-        "failures": [str(failure) for failure in scores.failures],
-    }
+    found = asdict(scorer(data.env, data.options).named(data.id, reply))
+    return {"rewards": found.pop("values"), **found}
 
 
 def _shown(messages: Sequence[Message]) -> dict[str, Any]:

@@ -8,9 +8,8 @@ from typing import Any
 from gdpo_bench.core.env import TextEnv, reward_functions_of
 from gdpo_bench.core.registry import make_env
 from gdpo_bench.core.rewards import RewardFunction
-from gdpo_bench.integrations.errors import IntegrationError
-from gdpo_bench.integrations.scoring import check_one_turn
-from gdpo_bench.integrations.written import class_name, module_name, write_files
+from gdpo_bench.integrations.scoring import check_one_turn, refuse_names
+from gdpo_bench.integrations.written import class_name, module_name, project_name, project_text, write_files
 
 PINNED = "verifiers==0.4.0"
 _OF_A_TASK = {"config", "config_type", "data", "data_type", "defer_scoring", "finalize", "hash", "hooks", "key"}
@@ -50,20 +49,6 @@ _REWARD = '''
         """{says}"""
         return own_reward(trace, "{name}")
 '''
-_PROJECT = """\
-[build-system]
-requires = ["hatchling"]
-build-backend = "hatchling.build"
-
-[project]
-name = "{project}"
-version = "0.1.0"
-description = "{env_id} of gdpo-bench for verifiers"
-dependencies = ["gdpo-bench", "{pinned}"]
-
-[tool.hatch.build.targets.wheel]
-include = ["{module}.py"]
-"""
 
 
 def write_taskset(env_id: str, folder: Path, **options: Any) -> list[Path]:
@@ -85,11 +70,7 @@ def write_taskset(env_id: str, folder: Path, **options: Any) -> list[Path]:
     env = make_env(env_id, **options)
     check_one_turn(env, env_id)
     functions = reward_functions_of(env)
-    if taken := sorted(_OF_A_TASK.intersection(function.spec.name for function in functions)):
-        raise IntegrationError(
-            f"{env_id} has a reward named {', '.join(map(repr, taken))}, which every task of verifiers has already; "
-            "rename the reward."
-        )
+    refuse_names(env_id, env.reward_specs, _OF_A_TASK, "every task of verifiers has already")
     text = _MODULE.format(
         env_id=env_id,
         name=class_name(env_id),
@@ -99,7 +80,8 @@ def write_taskset(env_id: str, folder: Path, **options: Any) -> list[Path]:
         ranges="".join(f'        "{one.spec.name}": ({one.spec.low!r}, {one.spec.high!r}),\n' for one in functions),
     )
     module = module_name(env_id)
-    project = _PROJECT.format(project=module.replace("_", "-"), env_id=env_id, pinned=PINNED, module=module)
+    project = project_text(project_name(env_id), f"{env_id} of gdpo-bench for verifiers", PINNED)
+    project += f'\n[tool.hatch.build.targets.wheel]\ninclude = ["{module}.py"]\n'
     return write_files(folder, {f"{module}.py": text, "pyproject.toml": project})
 
 

@@ -37,8 +37,8 @@ from gdpo_bench.core.registry import spec
 from gdpo_bench.core.rewards import RewardSpec
 from gdpo_bench.integrations.errors import IntegrationError, MissingExtraError
 from gdpo_bench.integrations.mixture import declared, read_mixture
+from gdpo_bench.integrations.scoring import weights_in_order
 from gdpo_bench.integrations.verl.columns import APPLICABLE, FAILED, MIXTURE, OPTIONS, REWARD, reward_names
-from gdpo_bench.integrations.verl.rewards import score_weights
 
 PREFIX = "gdpo_bench"
 
@@ -105,9 +105,9 @@ def advantages(
     specs = _specs(columns)
     names = [spec.name for spec in specs] if specs else reward_names(list(columns))
     if specs:
-        factors = score_weights(str(columns["data_source"][0]), specs, weights)
+        factors = weights_in_order(str(columns["data_source"][0]), specs, weights)
     else:
-        factors = score_weights("this batch", [RewardSpec(name, 0, 1) for name in names], weights)
+        factors = weights_in_order("this batch", [RewardSpec(name, 0, 1) for name in names], weights)
     numbers = {uid: number for number, uid in enumerate(dict.fromkeys(index.tolist()))}
     found = compute_advantages(
         normalizer,

@@ -17,12 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gdpo_bench.core.errors import UnknownNameError
-from gdpo_bench.core.rewards import RewardSpec
 from gdpo_bench.core.scoring import ScoringFailure
 from gdpo_bench.integrations.errors import IntegrationError
 from gdpo_bench.integrations.mixture import Source, read_mixture
-from gdpo_bench.integrations.scoring import beside, scorer
+from gdpo_bench.integrations.scoring import beside, scorer, weights_in_order
 from gdpo_bench.integrations.verl.columns import APPLICABLE, FAILED, MIXTURE, OPTIONS, REWARD
 
 _SHOWN_CHARACTERS = 500
@@ -95,7 +93,7 @@ def compute_scores(
         if source not in specs:
             raise IntegrationError(f"{' '.join(source)} is none of the environments of its data: {mixture}.")
         every = [spec for declared in specs.values() for spec in declared]
-        factors = score_weights(score.env_id, every, weights)
+        factors = weights_in_order(score.env_id, every, weights)
         scores = score([ground_truths[i] for i in rows], [solution_strs[i] for i in rows])
         _announce(scores.failures)
         place = (every.index(specs[source][0]), len(every))
@@ -120,16 +118,3 @@ def _announce(failures: Sequence[ScoringFailure]) -> None:
         if (failure.environment, failure.reward) not in _announced:
             _announced.add((failure.environment, failure.reward))
             _log.warning("%s (said once a reward and process)", str(failure)[:_SHOWN_CHARACTERS])
-
-
-def score_weights(env_id: str, specs: Sequence[RewardSpec], weights: Mapping[str, float] | None) -> list[float]:
-    """The K weights in the order of the specs: declared ones, but for those given by name.
-
-    Raises:
-        UnknownNameError: A weight for a reward that does not exist.
-    """
-    known = {spec.name: spec.weight for spec in specs}
-    for name in weights or {}:
-        if name not in known:
-            raise UnknownNameError(f"reward of {env_id} in weights", name, known)
-    return [float(weight) for weight in (known | dict(weights or {})).values()]
