@@ -7,7 +7,7 @@ and any others, by a mapping.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,12 @@ def completion_records(path: Path, mapping: Mapping[str, str] | None = None) -> 
         yield where, _record(content if mapping is None else _as_mapped(content, mapping, where), where)
 
 
+def script_of(messages: Sequence[Message]) -> Script:
+    """The replies among messages: a text, or the texts of several turns."""
+    turns = [message["content"] for message in messages if message["role"] == "assistant"]
+    return turns[0] if len(turns) == 1 else turns
+
+
 def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for number, row in enumerate(parquet_table(path).to_pylist(), start=1):
         yield f"{path}, row {number}", row
@@ -122,8 +128,7 @@ def _pair(prompt: Any, reply: Any, where: str) -> CompletionRecord:
     replied = [{"role": "assistant", "content": reply}] if isinstance(reply, str) else reply
     after = read_messages(replied, where)
     if isinstance(prompt, str):
-        turns = [message["content"] for message in after if message["role"] == "assistant"]
-        return CompletionRecord([turns[0] if len(turns) == 1 else turns], question=prompt)
+        return CompletionRecord([script_of(after)], question=prompt)
     return CompletionRecord([], chat=read_messages(prompt, where) + after)
 
 

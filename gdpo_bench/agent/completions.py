@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic
 
-from gdpo_bench.agent.completion_records import CompletionRecord, completion_records
+from gdpo_bench.agent.completion_records import CompletionRecord, completion_records, script_of
 from gdpo_bench.agent.matching import PromptMatcher
 from gdpo_bench.core import DataError, Message
 from gdpo_bench.core.env import Script
@@ -130,10 +130,10 @@ def _found(matcher: PromptMatcher[TaskT], record: CompletionRecord, where: str) 
     if record.chat is None:
         return matcher.of_text(record.question or ""), record.replies
     found, after = matcher.of_chat(record.chat)
-    turns = [message["content"] for message in after if message["role"] == "assistant"]
-    if found and not turns and not record.replies:
+    replied = script_of(after)
+    if found and replied == [] and not record.replies:
         raise DataError(f"{where}: nothing is replied behind the prompt.")
-    return found, record.replies or [turns[0] if len(turns) == 1 else turns]
+    return found, record.replies or [replied]
 
 
 def check_completions(path: str | Path, mapping: Mapping[str, str] | None = None) -> None:

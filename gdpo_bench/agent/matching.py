@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Generic
 
 from gdpo_bench.core import Message
+from gdpo_bench.core.chat_logs import prompt_of
 from gdpo_bench.core.task import TaskT
 
 _EXAMPLES = 20
@@ -72,8 +73,8 @@ class PromptMatcher(Generic[TaskT]):
         for length in self._lengths:
             if found := self._by_messages.get(key[:length]):
                 return found, chat[length:]
-        end = len(chat) - (chat[-1]["role"] == "assistant")
-        return (self._by_prompt.get(chat[end - 1]["content"].strip(), []) if end else []), chat[end:]
+        asked = prompt_of(chat)
+        return (self._by_prompt.get(asked[-1]["content"].strip(), []) if asked else []), chat[len(asked) :]
 
 
 def _key(messages: Sequence[Message]) -> _Key:
