@@ -17,6 +17,7 @@ from gdpo_bench.authoring.probes import (
     play,
     play_alone,
     reference_probes,
+    spread,
 )
 from gdpo_bench.authoring.processes import Report, in_processes
 from gdpo_bench.core.env import TextEnv, build_env, tasks_of
@@ -68,7 +69,7 @@ class EnvUnderCheck:
             if lacking := self.env.unavailable():
                 raise GdpoBenchError(f"{self.name}: {lacking}")
             self.tasks, self.missing = _splits(self.env, self.name)
-        self.sample = [task for split in self.tasks.values() for task in _spread(split, tasks)]
+        self.sample = [task for split in self.tasks.values() for task in spread(split, tasks)]
 
     @property
     def names(self) -> list[str]:
@@ -110,7 +111,7 @@ class EnvUnderCheck:
     @cached_property
     def probes(self) -> list[Probe]:
         """Good, imperfect and odd replies; the odd ones last."""
-        chosen = _spread(self.references, _CORRUPTED)
+        chosen = spread(self.references, _CORRUPTED)
         reference = self.references[0].replies[-1] if self.references else ""
         return [
             *chosen,
@@ -199,10 +200,3 @@ def _splits(env: TextEnv[Any], name: str) -> tuple[dict[str, Sequence[Task]], di
 def _same(env: TextEnv[Any]) -> TextEnv[Any]:
     """An instance as a recipe of itself; in another process, a copy."""
     return env
-
-
-def _spread(items: Sequence[Any], count: int) -> list[Any]:
-    """At most `count` items, evenly from the whole sequence."""
-    if len(items) <= count:
-        return list(items)
-    return [items[i * len(items) // count] for i in range(count)]

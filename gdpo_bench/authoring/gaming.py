@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gdpo_bench.authoring.gaming_policies import Policy, Replies, Seen, gaming_policies
-from gdpo_bench.authoring.probes import Probe, demonstration_probes, played, reference_probes
+from gdpo_bench.authoring.probes import Probe, demonstration_probes, played, reference_probes, spread
 from gdpo_bench.core.env import TextEnv, tasks_of
 from gdpo_bench.core.errors import DataError, GdpoBenchError, UnknownNameError
 from gdpo_bench.core.foreign import blaming
@@ -66,11 +66,11 @@ def _certify(env: TextEnv[Any], name: str, options: dict[str, Any], count: int, 
     known, seen = _known(env, name, seed)
     asked: Sequence[Task] = held_out
     if not known and len(held_out) > 1:
-        known, asked = reference_probes(env, _spread(held_out[::2], _SEEN)), held_out[1::2]
+        known, asked = reference_probes(env, spread(held_out[::2], _SEEN)), held_out[1::2]
         seen = f"{len(known)} references of {split!r}, of tasks that were not replied to"
     if not known:
         seen = "no replies, since there are neither demonstrations nor references"
-    chosen = _spread(asked, count)
+    chosen = spread(asked, count)
     references = reference_probes(env, chosen)
     chosen = [probe.task for probe in references] or chosen
     policies = _policies(env, name, known, rng)
@@ -108,7 +108,7 @@ def _known(env: TextEnv[Any], name: str, seed: int) -> tuple[list[Probe], str]:
         demonstrations = demonstration_probes(env, name, _SEEN, seed)
         tasks = {probe.task.id: probe.task for probe in demonstrations}
         if not tasks and "train" in env.splits and env.splits[-1] != "train":
-            tasks = {task.id: task for task in _spread(tasks_of(env, "train", name), _SEEN)}
+            tasks = {task.id: task for task in spread(tasks_of(env, "train", name), _SEEN)}
     except DataError:  # of the training split; what is held out may be there
         return [], ""
     references = reference_probes(env, list(tasks.values()))
@@ -142,8 +142,8 @@ def _form(env: TextEnv[Any], scores: Scores) -> NDArray[np.float64]:
 
 def _constants(env: TextEnv[Any], name: str, known: Sequence[Probe]) -> list[Policy]:
     """The constant replies that earn most in one reward, or are most often all right, on tasks of the known replies."""
-    candidates = _spread(list(dict.fromkeys(probe.replies for probe in known)), _CANDIDATES)
-    tasks = _spread(list({probe.task.id: probe.task for probe in known}.values()), _TRIED_ON)
+    candidates = spread(list(dict.fromkeys(probe.replies for probe in known)), _CANDIDATES)
+    tasks = spread(list({probe.task.id: probe.task for probe in known}.values()), _TRIED_ON)
     if not candidates:
         return []
     tried = [_means(env, name, [Probe(task, replies, "a constant") for task in tasks]) for replies in candidates]
@@ -170,10 +170,3 @@ def _scores(env: TextEnv[Any], name: str, probes: Sequence[Probe]) -> Scores:
     if not probes:
         return Scores.empty(0, len(env.reward_specs))
     return played(env, name, probes)[1]
-
-
-def _spread(items: Sequence[Any], count: int) -> list[Any]:
-    """At most `count` items, evenly from the whole sequence."""
-    if len(items) <= count:
-        return list(items)
-    return [items[i * len(items) // count] for i in range(count)]

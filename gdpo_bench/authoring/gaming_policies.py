@@ -57,8 +57,8 @@ def gaming_policies(seen: Seen, rng: Random) -> list[Policy]:
     if not seen.replies:
         return found
     frame = Frame.of(seen.well_formed[0][-1])
-    longest = max((reply for replies in seen.replies for reply in replies), key=len)
     every = list(dict.fromkeys(reply for replies in seen.replies for reply in replies))
+    longest = max(every, key=len)
     contents = list(dict.fromkeys(Frame.of(reply).content for reply in every))
     repeated = longest * (1 + _LONG // max(1, len(longest)))
     return [

@@ -183,3 +183,10 @@ def odd_probes(task: Task, reference: str) -> Iterator[Probe]:
         yield Probe(task, (reply,), what)
     if reference:
         yield Probe(task, (reference * (_MEGABYTE // len(reference) + 1),), "1 MB of the reference")
+
+
+def spread(items: Sequence[Any], count: int) -> list[Any]:
+    """At most `count` items, evenly from the whole sequence."""
+    if len(items) <= count:
+        return list(items)
+    return [items[i * len(items) // count] for i in range(count)]
