@@ -271,18 +271,19 @@ def score(
     if not tasks:
         return scores
     for k, function in enumerate(functions):
-        outcomes: list[Any] = []
         method = getattr(env, function.method)
         if function.batched or _may_wait(env, method):
             calls = calls or RewardCalls(env, name)
             outcomes = calls(function, tasks, replies)
-        for task, reply in zip(tasks, replies, strict=True) if not outcomes else ():
-            try:
-                outcomes.append(method(task, reply))
-            except UnavailableError:
-                raise
-            except Exception as error:  # whatever it is, it is the scorer's failure, not a reward
-                outcomes.append(error)
+        else:  # as most are: called here, for whoever reads from a training step down to them
+            outcomes = []
+            for task, reply in zip(tasks, replies, strict=True):
+                try:
+                    outcomes.append(method(task, reply))
+                except UnavailableError:
+                    raise
+                except Exception as error:  # whatever it is, it is the scorer's failure, not a reward
+                    outcomes.append(error)
         for i, outcome in enumerate(outcomes):
             if isinstance(outcome, Exception):
                 scores.applicable[i, k] = scores.failed[i, k] = True

@@ -28,6 +28,7 @@ from gdpo_bench.agent.step import TrainingStep
 from gdpo_bench.agent.trainer import RunResult, Trainer
 from gdpo_bench.conformance import CLAIMED
 from gdpo_bench.core import DataError, GroupVectorEnv, RewardError, Task, TextEnv, reward
+from gdpo_bench.core.env import Turn
 from gdpo_bench.core.measurements import Evaluation, unpack
 
 Vec = Callable[..., GroupVectorEnv]
@@ -63,8 +64,11 @@ class Elsewhere(Letters):
 
     @reward(low=0, high=1, kind="binary")
     def wanted(self, task: Task, reply: str) -> bool:
-        self.threads.add(threading.current_thread().name)
         return reply == "a"
+
+    def scored(self, turn: Turn[Any]) -> Any:
+        self.threads.add(threading.current_thread().name)
+        return super().scored(turn)
 
 
 class LyingElsewhere(Elsewhere):
@@ -153,7 +157,7 @@ def test_scoring_beside_training_changes_no_number(imitator: Policy, vec: Vec) -
     options = TINY.model_copy(update={"kl_coefficient": 0.1, "eval_every": 2, "steps": 5})
     here, its_weights = run(imitator, vec, options=options)
     elsewhere, other_weights = run(imitator, vec, Elsewhere, options=options)
-    assert Elsewhere.threads == {"reward"}  # neither training nor its scorer calls them itself
+    assert Elsewhere.threads == {"scorer_0", "MainThread"}  # held-out replies are scored when they are drawn
     assert elsewhere.vectors == here.vectors
     assert (elsewhere.evaluations, elsewhere.diagnostics) == (here.evaluations, here.diagnostics)
     assert all(torch.equal(its_weights[name], other_weights[name]) for name in its_weights)
