@@ -13,16 +13,15 @@ is timed on as many rollouts in even groups. `floor` is the time to read the rew
 from __future__ import annotations
 
 import argparse
+import itertools
 import multiprocessing
-import os
-import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
-from measuring import resident_bytes
+from measuring import measured_on, report, resident_bytes
 from torch import Tensor
 
 from gdpo_bench.advantages import compute_advantages, make_normalizer
@@ -116,9 +115,10 @@ def ratio(turns: dict[str, list[float]], name: str) -> str:
     return f"{statistics.median(ratios):,.3g} ({low:,.3g}–{high:,.3g})"
 
 
-def estimators_table(n: int) -> list[str]:
+def estimators_table(n: int) -> Iterator[str]:
     """CPU time of every estimator beside gdpo's, in turns, at n × 3; medians of ratios."""
-    lines = [f"| estimator, {n:,} × 3 | even groups / `gdpo` | uneven groups / `gdpo` |", "|---|---:|---:|"]
+    yield f"| estimator, {n:,} × 3 | even groups / `gdpo` | uneven groups / `gdpo` |"
+    yield "|---|---:|---:|"
     specs = [RewardSpec(name, 0, 1) for name in ("a", "b", "c")]
     for name, options in CLAIMED.items():
         cells = []
@@ -135,9 +135,7 @@ def estimators_table(n: int) -> list[str]:
                     spent.append(time.process_time() - start)
                 ratios.append(spent[1] / spent[0])
             cells.append(f"{statistics.median(ratios):.2f}")
-        lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
-        print(lines[-1], flush=True)
-    return lines
+        yield f"| `{name}` | " + " | ".join(cells) + " |"
 
 
 def peak_memory(n: int, k: int) -> float:
@@ -155,6 +153,22 @@ def _peak_memory(n: int, k: int) -> float:
     return (resident_bytes("VmHWM") - before + rewards.nbytes) / (n * k * 8)
 
 
+def frameworks_table(shapes: Sequence[tuple[int, int]]) -> Iterator[str]:
+    """Times of a call beside those of TRL's formula and of verl, for each shape; and the largest one's memory."""
+    verl = verl_function()
+    yield "| rollouts | rewards | groups | ours, ms | × floor | TRL's formula / ours | verl / ours |"
+    yield "|---:|---:|---|---:|---:|---:|---:|"
+    for (n, k), even in itertools.product(shapes, (True, False)):
+        turns = measure(n, k, even, verl)
+        ours, floor = statistics.median(turns["ours"]), statistics.median(turns["floor"])
+        cells = [f"{n:,}", f"{k}", "even" if even else "uneven, shuffled", f"{1e3 * ours:.2f}"]
+        cells += [f"{ours / floor:.0f}", ratio(turns, "TRL"), ratio(turns, "verl")]
+        yield "| " + " | ".join(cells) + " |"
+    n, k = max(shapes)
+    yield ""
+    yield f"Peak memory at {n:,} × {k}: {peak_memory(n, k):.1f} times a float64 input, input included."
+
+
 def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -165,38 +179,12 @@ def main() -> None:
     parser.add_argument("--estimators", type=int, metavar="N", help="instead: every estimator beside gdpo, N rollouts")
     options = parser.parse_args()
     if options.estimators:
-        text = "\n".join(estimators_table(options.estimators))
-        if options.markdown:
-            from gdpo_bench.conformance.report import write_section  # noqa: PLC0415
-
-            write_section(options.markdown, f"estimators-{options.estimators}", text)
-        return
-    verl = verl_function()
-    lines = [
-        f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}; "
-        f"load average {os.getloadavg()[0]:.1f} before the run.",
-        "",
-        "| rollouts | rewards | groups | ours, ms | × floor | TRL's formula / ours | verl / ours |",
-        "|---:|---:|---|---:|---:|---:|---:|",
-    ]
-    shapes = [(int(n), int(k)) for n, _, k in (shape.partition("x") for shape in options.shapes)]
-    for n, k in shapes:
-        for even in (True, False):
-            turns = measure(n, k, even, verl)
-            ours, floor = statistics.median(turns["ours"]), statistics.median(turns["floor"])
-            cells = [f"{n:,}", f"{k}", "even" if even else "uneven, shuffled", f"{1e3 * ours:.2f}"]
-            cells += [f"{ours / floor:.0f}", ratio(turns, "TRL"), ratio(turns, "verl")]
-            lines.append("| " + " | ".join(cells) + " |")
-            print(lines[-1], flush=True)
-    n, k = max(shapes)
-    memory = peak_memory(n, k)
-    lines += ["", f"Peak memory at {n:,} × {k}: {memory:.1f} times a float64 input, input included."]
-    text = "\n".join(lines)
-    print("\n" + text)
-    if options.markdown:
-        from gdpo_bench.conformance.report import write_section  # noqa: PLC0415
-
-        write_section(options.markdown, "table", text)
+        lines, section = estimators_table(options.estimators), f"estimators-{options.estimators}"
+    else:
+        lines = frameworks_table([(int(n), int(k)) for n, _, k in (shape.partition("x") for shape in options.shapes)])
+        section = "table"
+    torch_version = f"{torch.get_num_threads()} threads, torch {torch.__version__}"
+    report(itertools.chain([f"{measured_on(torch_version)}.", ""], lines), section, options.markdown)
 
 
 if __name__ == "__main__":

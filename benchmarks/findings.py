@@ -10,21 +10,19 @@ these names; `normalizers` and one for each sweep those of the `-v0` Minis.
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import answers
 import answers_picture
 import bits
-from tables import Cell, absolute, against, markdown, table
+from tables import Cell, absolute, against, filled, markdown, table
 
 from gdpo_bench.advantages.collapse import count_kinds
 from gdpo_bench.agent.options import TrainingOptions
-from gdpo_bench.conformance.report import write_section
+from gdpo_bench.core.files import write_atomically
 from gdpo_bench.leaderboard.compare.board import changed_weights
 from gdpo_bench.leaderboard.compare.tuning import tested
 from gdpo_bench.leaderboard.files.all_right import completed_from
@@ -210,21 +208,17 @@ def main() -> int:
     results = Results(chosen.root)
     trials = answers.trials(results.entries)
     picture = chosen.markdown.parent / "images" / "answers.png"
-    with TemporaryDirectory() as folder:
-        document = Path(shutil.copy(chosen.markdown, folder))
-        for name, make in SECTIONS.items():
-            write_section(document, name, make(results))
-        for name, tell in answers.SECTIONS.items():
-            write_section(document, name, tell(trials))
-        if not chosen.check:
-            shutil.copy(document, chosen.markdown)
-            answers_picture.draw(trials, picture)
-        elif document.read_bytes() != chosen.markdown.read_bytes():
-            print(f"The tables of {chosen.markdown} do not follow from the entries.", file=sys.stderr)
-            return 1
-        elif not answers_picture.drawn_from(trials, picture):
-            print(f"{picture} was not drawn from the entries.", file=sys.stderr)
-            return 1
+    told = {name: make(results) for name, make in SECTIONS.items()}
+    document = filled(chosen.markdown, told | {name: tell(trials) for name, tell in answers.SECTIONS.items()})
+    if not chosen.check:
+        write_atomically(chosen.markdown, document)
+        answers_picture.draw(trials, picture)
+    elif document != chosen.markdown.read_bytes():
+        print(f"The tables of {chosen.markdown} do not follow from the entries.", file=sys.stderr)
+        return 1
+    elif not answers_picture.drawn_from(trials, picture):
+        print(f"{picture} was not drawn from the entries.", file=sys.stderr)
+        return 1
     return 0
 
 

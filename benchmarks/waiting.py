@@ -12,16 +12,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
-import platform
+import itertools
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
-from measuring import spread
+from measuring import in_turns, report, spread
 
 from gdpo_bench import Task, TextEnv, make_vec, register, reward
 from gdpo_bench.integrations.nemo_gym import verification
@@ -128,18 +126,8 @@ def main() -> None:
     parser.add_argument("--markdown", type=Path, help="write the table into this file's section `waiting`")
     parser.add_argument("--turns", type=int, default=7)
     options = parser.parse_args()
-    lines: list[Any] = [
-        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}; load average "
-        f"{os.getloadavg()[0]:.1f} before the run; medians and quartiles of {options.turns} turns.",
-        "",
-    ]
-    for line in table(options.turns):
-        lines.append(line)
-        print(line, flush=True)
-    if options.markdown:
-        from gdpo_bench.conformance.report import write_section  # noqa: PLC0415
-
-        write_section(options.markdown, "waiting", "\n".join(lines))
+    lines = itertools.chain([in_turns(options.turns), ""], table(options.turns))
+    report(lines, "waiting", options.markdown)
 
 
 if __name__ == "__main__":

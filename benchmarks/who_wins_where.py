@@ -18,18 +18,15 @@ import csv
 import gzip
 import io
 import json
-import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import who_wins_where_picture
-from tables import markdown
+from tables import filled, markdown
 
-from gdpo_bench.conformance.report import write_section
 from gdpo_bench.core.files import write_atomically
 from gdpo_bench.leaderboard.compare.sign_flips import corrected
 from gdpo_bench.worlds.summary import Count
@@ -293,18 +290,15 @@ def main() -> int:
     if chosen.simulations:
         keep(chosen.simulations)
     runs = kept_runs()
-    with TemporaryDirectory() as folder:
-        page = Path(shutil.copy(chosen.markdown, folder))
-        for name, text in sections(runs).items():
-            write_section(page, name, text)
-        if not chosen.check:
-            shutil.copy(page, chosen.markdown)
-            if "estimators" in runs:
-                seen = everywhere(runs["estimators"], tuned=True)
-                who_wins_where_picture.draw(seen, chosen.markdown.parent / "images" / "who-wins-where.png")
-        elif page.read_bytes() != chosen.markdown.read_bytes():
-            print(f"The tables of {chosen.markdown} do not follow from the runs that are kept.", file=sys.stderr)
-            return 1
+    page = filled(chosen.markdown, sections(runs))
+    if not chosen.check:
+        write_atomically(chosen.markdown, page)
+        if "estimators" in runs:
+            seen = everywhere(runs["estimators"], tuned=True)
+            who_wins_where_picture.draw(seen, chosen.markdown.parent / "images" / "who-wins-where.png")
+    elif page != chosen.markdown.read_bytes():
+        print(f"The tables of {chosen.markdown} do not follow from the runs that are kept.", file=sys.stderr)
+        return 1
     return 0
 
 

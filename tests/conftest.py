@@ -1,11 +1,15 @@
 """Fixtures that several test folders share."""
 
+import importlib
 import os
 import signal
+import subprocess
+import sys
 import sysconfig
 import venv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
@@ -101,3 +105,43 @@ def author_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (packages,) = folder.glob("lib/*/site-packages")
     (packages / "ours.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
     return folder / "bin" / "python"
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """Imports a script of benchmarks/ by its name, as it imports its neighbours when it is run."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    return importlib.import_module
+
+
+@pytest.fixture
+def typed(tmp_path: Path) -> Callable[[str], str]:
+    """What commands print that somebody types into bash, in an empty folder, with this Python's environment active."""
+
+    def run(commands: str) -> str:
+        # The command may not be installed, where the package is only on the path.
+        script = 'set -e\ngdpo-bench() { python -m gdpo_bench "$@"; }\n' + commands
+        environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+        done = subprocess.run(
+            ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture
+def refused_without() -> Callable[[str, str], str]:
+    """How an environment's id is refused where a package is missing."""
+
+    def refusal(package: str, env_id: str) -> str:
+        program = (
+            f"import sys; sys.modules[{package!r}] = None\n"
+            "from gdpo_bench.core import GdpoBenchError, make_env\nimport gdpo_bench\n"
+            f"try: make_env({env_id!r})\n"
+            "except GdpoBenchError as error: print(error)"
+        )
+        return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+
+    return refusal

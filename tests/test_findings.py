@@ -1,8 +1,8 @@
 """docs/findings.md says what the committed entries say."""
 
-import importlib
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -16,10 +16,9 @@ SCRIPT = ROOT / "benchmarks/findings.py"
 
 
 @pytest.fixture
-def tables(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def tables(benchmark: Callable[[str], ModuleType]) -> ModuleType:
     """What the tables are made of."""
-    monkeypatch.syspath_prepend(str(SCRIPT.parent))
-    return importlib.import_module("tables")
+    return benchmark("tables")
 
 
 def test_tables_follow_from_the_entries() -> None:

@@ -17,6 +17,19 @@ Source = tuple[str, str]
 """An environment's id, and its options as canonical JSON."""
 
 
+def refuse_repeated(sources: Sequence[str]) -> None:
+    """Refuse what is no mixture.
+
+    Args:
+        sources: What tells its environments apart.
+
+    Raises:
+        IntegrationError: There is none, or one comes twice.
+    """
+    if not sources or len(set(sources)) != len(sources):
+        raise IntegrationError(f"A mixture is of different environments; got {', '.join(sources) or 'none'}.")
+
+
 def prefixes(env_ids: Sequence[str]) -> list[str]:
     """What stands before the rewards' names of each environment: `MathMini_v1`; with a number where an id stands twice.
 

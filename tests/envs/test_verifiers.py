@@ -5,8 +5,6 @@ import io
 import os
 import pickle
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from itertools import islice
@@ -352,29 +350,19 @@ def test_it_passes_the_checker(write: Write) -> None:
     assert {result.check for result in results if result.status != "passed"} <= {"pickle", "hash-seed"}
 
 
-def test_a_missing_package_is_a_sentence_that_says_how_to_install_it() -> None:
-    program = (
-        "import sys; sys.modules['verifiers'] = None\n"
-        "from gdpo_bench.core import GdpoBenchError, make_env\nimport gdpo_bench\n"
-        "try: make_env('verifiers:anything')\n"
-        "except GdpoBenchError as error: print(error)"
-    )
-    printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+def test_a_missing_package_is_a_sentence_that_says_how_to_install_it(
+    refused_without: Callable[[str, str], str],
+) -> None:
+    printed = refused_without("verifiers", "verifiers:anything")
     assert printed == "verifiers:… needs a package: pip install verifiers==0.4.0\n"
 
 
 @needs_package
 @pytest.mark.slow
-def test_blocks_of_the_page_run_as_they_are_printed(tmp_path: Path) -> None:
+def test_blocks_of_the_page_run_as_they_are_printed(tmp_path: Path, typed: Callable[[str], str]) -> None:
     text = (Path(__file__).parents[2] / "docs/from-verifiers.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```(python|bash)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     assert [language for language, _ in blocks] == ["python", "bash"]
     (tmp_path / "capitals.py").write_text(blocks[0][1], encoding="utf-8")
-    commands = 'set -e\ngdpo-bench() { python -m gdpo_bench "$@"; }\n' + blocks[1][1]
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    done = subprocess.run(
-        ["bash", "-c", commands], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "1 for an empty reply, and less the longer it is." in done.stdout
+    assert "1 for an empty reply, and less the longer it is." in typed(blocks[1][1])
     assert list((tmp_path / "runs").iterdir())

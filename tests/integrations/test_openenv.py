@@ -3,8 +3,6 @@
 import os
 import re
 import runpy
-import subprocess
-import sys
 import threading
 import time
 import urllib.request
@@ -127,19 +125,13 @@ def test_sessions_have_episodes_of_their_own_and_mistakes_are_sentences(serve: S
 
 @needs_package
 @pytest.mark.slow
-def test_blocks_of_the_page_run_as_they_are_printed(tmp_path: Path) -> None:
+def test_blocks_of_the_page_run_as_they_are_printed(tmp_path: Path, typed: Callable[[str], str]) -> None:
     text = (Path(__file__).parents[2] / "docs/to-openenv.md").read_text(encoding="utf-8")
     bash, python = re.findall(r"^```(?:bash|python)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     (tmp_path / "play.py").write_text(python, encoding="utf-8")
     wait = f"for i in $(seq {PATIENCE}); do curl -sf http://127.0.0.1:8123/health && break; sleep 1; done\n"
-    prelude = 'set -e\ngdpo-bench() { python -m gdpo_bench "$@"; }\ntrap "kill %1" EXIT\n'
-    commands = prelude + bash + wait + "python ../play.py\n"
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    done = subprocess.run(
-        ["bash", "-c", commands], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"^-?[\d.]+ (True|False) \{'", done.stdout, re.MULTILINE)
+    printed = typed('trap "kill %1" EXIT\n' + bash + wait + "python ../play.py\n")
+    assert re.search(r"^-?[\d.]+ (True|False) \{'", printed, re.MULTILINE)
 
 
 def test_what_is_written_is_small_and_declares_the_sum(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,8 +1,5 @@
 """Tables of the job `answers`: tuned by some seeds, measured by others, at both horizons and all learning rates."""
 
-import importlib
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -29,14 +26,13 @@ FINAL = {
 
 
 @pytest.fixture
-def answers(monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
-    return importlib.import_module("answers")
+def answers(benchmark):
+    return benchmark("answers")
 
 
 @pytest.fixture
-def drawing(answers):
-    return importlib.import_module("answers_picture")
+def drawing(benchmark):
+    return benchmark("answers_picture")
 
 
 @pytest.fixture

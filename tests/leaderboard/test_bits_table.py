@@ -1,8 +1,5 @@
 """The table of the job `bits`: each corner's normalizers, and what one has over the other."""
 
-import importlib
-from pathlib import Path
-
 import pytest
 
 from gdpo_bench import RewardSpec
@@ -13,9 +10,8 @@ KEPT = ("track", "normalizer", "policy", "training", "provenance")
 
 
 @pytest.fixture
-def bits(monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
-    return importlib.import_module("bits")
+def bits(benchmark):
+    return benchmark("bits")
 
 
 @pytest.fixture

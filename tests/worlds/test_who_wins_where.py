@@ -1,6 +1,5 @@
 """Who wins where: rates chosen by other seeds, ties that stay ties, a page that follows from the runs that are kept."""
 
-import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +12,8 @@ HEADER = "scale,conflict,normalizer,learning_rate,seed,all_right,area,right.larg
 
 
 @pytest.fixture
-def wins(monkeypatch):
-    monkeypatch.syspath_prepend(str(SCRIPT.parent))
-    return importlib.import_module("who_wins_where")
+def wins(benchmark):
+    return benchmark("who_wins_where")
 
 
 def table(of, seeds=10):

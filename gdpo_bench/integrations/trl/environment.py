@@ -10,7 +10,7 @@ from gdpo_bench.core.env import tasks_of
 from gdpo_bench.core.rewards import RewardSpec
 from gdpo_bench.core.task import Message, Task, canonical_json
 from gdpo_bench.integrations.errors import IntegrationError
-from gdpo_bench.integrations.mixture import prefixed, prefixes
+from gdpo_bench.integrations.mixture import prefixed, prefixes, refuse_repeated
 from gdpo_bench.integrations.scoring import Scorer, weights_in_order
 from gdpo_bench.integrations.trl.extra import import_trl
 from gdpo_bench.integrations.trl.rewards import ENV_COLUMN, TASK_COLUMN, BatchScorer, RewardComponent
@@ -130,9 +130,7 @@ class TRLMixture:
         Raises:
             IntegrationError: None, or the same one twice.
         """
-        sources = [env.source for env in envs]
-        if not envs or len(set(sources)) != len(sources):
-            raise IntegrationError(f"A mixture is of different environments; got {', '.join(sources) or 'none'}.")
+        refuse_repeated([env.source for env in envs])
         self.envs = envs
         self.reward_funcs = [
             function.renamed(prefixed(function.spec, prefix))

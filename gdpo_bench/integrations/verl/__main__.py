@@ -40,10 +40,10 @@ def main(
         return
     if not envs:
         raise GdpoBenchError("Name an environment, such as gdpo/MathMini-v1, or ask for --config-dir.")
-    env_id, options = parse_choice(envs[0])
     if len(envs) > 1:
         written = write_mixed_data(envs, out, splits or None)
     else:
+        env_id, options = parse_choice(envs[0])
         written = write_data(env_id, out, splits or None, **options)
     for path in written:
         print(path)

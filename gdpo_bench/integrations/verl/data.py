@@ -10,8 +10,7 @@ from gdpo_bench.core.choices import parse_choice
 from gdpo_bench.core.env import tasks_of
 from gdpo_bench.core.registry import make_env
 from gdpo_bench.core.task import canonical_json
-from gdpo_bench.integrations.errors import IntegrationError
-from gdpo_bench.integrations.mixture import write_mixture
+from gdpo_bench.integrations.mixture import refuse_repeated, write_mixture
 from gdpo_bench.integrations.scoring import check_one_turn
 from gdpo_bench.integrations.verl.columns import MIXTURE, OPTIONS
 
@@ -83,8 +82,7 @@ def write_mixed_data(choices: Sequence[str], folder: Path, splits: Iterable[str]
     """
     envs = [parse_choice(choice) for choice in choices]
     sources = [(env_id, canonical_json(options)) for env_id, options in envs]
-    if len(set(sources)) != len(sources):
-        raise IntegrationError(f"A mixture is of different environments; got {', '.join(choices)}.")
+    refuse_repeated([" ".join(source) for source in sources])
     common = [make_env(env_id, **options).splits for env_id, options in envs]
     wanted = splits or [split for split in common[0] if all(split in others for others in common)]
     mixture = write_mixture(sources)
