@@ -183,6 +183,8 @@ class RuntimeOptions(StrictModel):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where policies live. `auto`: a GPU where there is one, but the CPU for `mini`, which is faster there and
     reproducible."""
+    runs_per_gpu: PositiveInt | None = None
+    """Runs that share a GPU; by default as many as its memory and the cores hold, and one where vLLM draws."""
     checkpoint_every: NonNegativeInt = 0
     """Training steps between checkpoints, from which --resume goes on; 0: none, an interrupted run starts again."""
     keep_checkpoints: PositiveInt = 2

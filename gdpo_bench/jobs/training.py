@@ -23,6 +23,7 @@ from gdpo_bench.jobs.engines.choice import EngineChoice
 from gdpo_bench.jobs.engines.local import LocalEngine
 from gdpo_bench.jobs.engines.torchrun import TorchrunEngine
 from gdpo_bench.jobs.folder import RunFolder
+from gdpo_bench.jobs.gpus import runs_per_gpu
 from gdpo_bench.jobs.job import JobError, SeedPair
 from gdpo_bench.jobs.plan import Plan, PlannedEnv, PlannedNormalizer
 from gdpo_bench.jobs.progress import show_failure, watch
@@ -132,9 +133,17 @@ def _start(choice: EngineChoice, plan: Plan) -> Engine:
     runs = len(plan.pairs) * len(plan.job.all_seeds)
     if plan.device == "cuda":
         gpus = visible_gpus()
-        return LocalEngine(min(len(gpus), runs), gpus)
+        return LocalEngine(min(len(gpus) * runs_per_gpu(plan), runs), gpus)
     # One worker for the warm start would do, but the others may import torch meanwhile.
     return LocalEngine(min(usable_cores(), runs), pins=arithmetic_pins(bfloat16=plan.policy.in_bfloat16))
+
+
+def _gpus_of_a_run(plan: Plan) -> float:
+    """One for each process of a run, or a share of one."""
+    if plan.device != "cuda":
+        return 0
+    processes = current_world().size
+    return processes if processes > 1 else 1 / runs_per_gpu(plan)
 
 
 def _check_shares(choice: EngineChoice, plan: Plan, processes: int) -> None:
@@ -244,7 +253,7 @@ def _entries(plan: Plan, folder: RunFolder, runs: list[PlannedRun], command: str
                 wall_s=sum(record.wall_s for record in finished),
                 tokens=sum(record.tokens for record in finished),
                 engine=rollout_engine("transformers" if plan.vllm is None else "vllm", plan.device),
-                gpus=current_world().size if plan.device == "cuda" else 0,
+                gpus=_gpus_of_a_run(plan),
                 arithmetic=finished[0].arithmetic or None,
                 programs=env.env.runs_programs_with(),
             ),

@@ -71,19 +71,30 @@ def build_policy(config: EmbeddedConfig, corpus: Iterable[str], seed: int) -> Po
     """
     tokenizer = build_tokenizer(corpus, config.vocabulary)
     torch.manual_seed(seed)
-    model = Qwen2ForCausalLM(
-        Qwen2Config(
-            vocab_size=len(tokenizer),
-            hidden_size=config.hidden_size,
-            num_hidden_layers=config.layers,
-            num_attention_heads=config.heads,
-            num_key_value_heads=config.key_value_heads,
-            intermediate_size=config.intermediate_size,
-            max_position_embeddings=config.positions,
-            tie_word_embeddings=True,
-            bos_token_id=None,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
+    architecture = _architecture(config, len(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id)
+    return Policy(Qwen2ForCausalLM(architecture), tokenizer)
+
+
+def sizes(config: EmbeddedConfig) -> tuple[int, int]:
+    """How many weights a policy has, and how many tokens its vocabulary, at most; nothing is made."""
+    with torch.device("meta"):
+        outline = Qwen2ForCausalLM(_architecture(config, config.vocabulary))
+    return outline.num_parameters(), config.vocabulary
+
+
+def _architecture(
+    config: EmbeddedConfig, vocabulary: int, end: int | None = None, padding: int | None = None
+) -> Qwen2Config:
+    return Qwen2Config(
+        vocab_size=vocabulary,
+        hidden_size=config.hidden_size,
+        num_hidden_layers=config.layers,
+        num_attention_heads=config.heads,
+        num_key_value_heads=config.key_value_heads,
+        intermediate_size=config.intermediate_size,
+        max_position_embeddings=config.positions,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=end,
+        pad_token_id=padding,
     )
-    return Policy(model, tokenizer)

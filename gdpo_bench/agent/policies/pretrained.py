@@ -83,6 +83,19 @@ def check_pretrained(config: PretrainedConfig) -> tuple[Chat, int | None]:
     return chat, context_of(found)
 
 
+def sizes(config: PretrainedConfig) -> tuple[int, int]:
+    """How many weights a model has, and how many tokens its vocabulary; they are not loaded.
+
+    Raises:
+        DataError: There is no such model.
+    """
+    with _explained(config):
+        found = AutoConfig.from_pretrained(_place(config), revision=config.revision, trust_remote_code=False)
+        with torch.device("meta"):
+            outline = AutoModelForCausalLM.from_config(found)
+    return outline.num_parameters(), found.get_text_config().vocab_size
+
+
 def load_pretrained(config: PretrainedConfig, device: str) -> Policy:
     """Load a model for training.
 

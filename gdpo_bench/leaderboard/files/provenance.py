@@ -30,7 +30,7 @@ def collect_provenance(
     tokens: int | None = None,
     author: str | None = None,
     engine: RolloutEngine | None = None,
-    gpus: int = 0,
+    gpus: float = 0,
     arithmetic: dict[str, str] | None = None,
     programs: dict[str, str] | None = None,
 ) -> Provenance:
@@ -43,7 +43,7 @@ def collect_provenance(
         author: Who answers for it; `$GDPO_BENCH_AUTHOR` or "anonymous" if absent. Never guessed
             from the account, since entries are published.
         engine: What drew the replies.
-        gpus: How many GPUs were used for that time.
+        gpus: How many GPUs were used for that time; less than one where runs shared it.
         arithmetic: What decided the last bits in the processes that computed, see `core.processor.arithmetic`.
         programs: What ran programs from replies, see `TextEnv.runs_programs_with`.
     """
