@@ -56,6 +56,9 @@ class CausalLM(Protocol):
     def named_parameters(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
         """Its weights with their names."""
 
+    def buffers(self) -> Iterator[torch.Tensor]:
+        """Its tensors that are no weights."""
+
     def named_modules(self) -> Iterator[tuple[str, torch.nn.Module]]:
         """Its parts with their names."""
 

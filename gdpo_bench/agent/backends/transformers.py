@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,8 +20,23 @@ import torch.nn.functional as F
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from gdpo_bench.agent.backends.protocol import Completion, Sampling
+from gdpo_bench.agent.backends.rounded import round_again, rounded
 from gdpo_bench.agent.errors import OutOfMemoryError
+from gdpo_bench.agent.language_model import CausalLM
 from gdpo_bench.agent.policy import Policy
+
+
+@dataclass(frozen=True)
+class Prefilled:
+    """P prompts that a model has read, padded on the left."""
+
+    cache: DynamicCache
+    logits: torch.Tensor
+    """(P, V) of the token that follows."""
+    attended: torch.Tensor
+    """(P, width) bool, False where a prompt is padded."""
+    position: torch.Tensor
+    """(P, 1) of the last token."""
 
 
 class _PreallocatedLayer(DynamicLayer):
@@ -66,12 +82,13 @@ class TransformersBackend:
     exact = True
 
     def __init__(self, policy: Policy) -> None:
-        """Sample from a policy; updates of its weights are seen at once.
+        """Sample from a policy; under mixed precision its weights are those of the last `update_weights`.
 
         Args:
             policy: The policy.
         """
         self._policy = policy
+        self._rounded: CausalLM | None = None
         self._prompts: int | None = None
         """Prompts that fit into memory at once, known after it ran out; None before."""
 
@@ -105,24 +122,43 @@ class TransformersBackend:
     def _generate(
         self, prompts: Sequence[Sequence[int]], n: int, sampling: Sampling, rng: torch.Generator
     ) -> list[Completion]:
-        model, ends = self._policy.model, self._policy.end_tokens
-        model.eval()
-        ids, attended = _left_padded(prompts, model.device)
-        width, rollouts, steps = ids.shape[1], len(prompts) * n, sampling.max_new_tokens
+        self._policy.model.eval()
+        tokens, log_probs = self._decode(self._prefill(prompts), n, sampling, rng)
+        return _completions(tokens.tolist(), log_probs.tolist(), self._policy.end_tokens)
+
+    @property
+    def _model(self) -> CausalLM:
+        """What draws; several processes change the weights' places with each update, so these are not copied."""
+        model = self._policy.model
+        if not self._policy.mixed_precision or is_sharded(model):
+            return model
+        self._rounded = self._rounded or rounded(model)
+        return self._rounded
+
+    def _prefill(self, prompts: Sequence[Sequence[int]]) -> Prefilled:
+        ids, attended = _left_padded(prompts, self._policy.model.device)
         positions = (attended.long().cumsum(-1) - 1).clamp(min=0)
         cache = DynamicCache()
-        output = model(
+        output = self._model(
             input_ids=ids,
             attention_mask=attended.long(),
             position_ids=positions,
             past_key_values=cache,
             logits_to_keep=1,
         )
+        return Prefilled(cache, output.logits[:, -1], attended, positions[:, -1:])
+
+    def _decode(
+        self, prefilled: Prefilled, n: int, sampling: Sampling, rng: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens (P·n, T) and their log-probabilities (P·n, T); anything behind the first end token."""
+        model, ends, cache = self._model, self._policy.end_tokens, prefilled.cache
+        width, rollouts, steps = prefilled.attended.shape[1], len(prefilled.logits) * n, sampling.max_new_tokens
         layers: list[Any] = [_PreallocatedLayer(layer, n, steps) for layer in cache.layers]
         cache.layers = layers
-        logits = output.logits[:, -1].repeat_interleave(n, 0)
-        position = positions[:, -1:].repeat_interleave(n, 0)
-        mask = F.pad(attended.repeat_interleave(n, 0), (0, steps), value=True)[:, None, None]
+        logits = prefilled.logits.repeat_interleave(n, 0)
+        position = prefilled.position.repeat_interleave(n, 0)
+        mask = F.pad(prefilled.attended.repeat_interleave(n, 0), (0, steps), value=True)[:, None, None]
 
         tokens = torch.full((rollouts, steps), ends[0], device=model.device)
         log_probs = torch.zeros(rollouts, steps, device=model.device)
@@ -132,7 +168,7 @@ class TransformersBackend:
             token, log_prob = _sample(logits.float(), sampling, rng)
             token = token.where(~done, ends[0])
             tokens[rows, step], log_probs[rows, step] = token, log_prob
-            done |= _is_any_of(token, ends)
+            done |= is_any_of(token, ends)
             left = len(done) - int(done.sum())
             if step == steps - 1 or not left:
                 break
@@ -148,16 +184,23 @@ class TransformersBackend:
                 position_ids=position,
                 past_key_values=cache,
             ).logits[:, -1]
-        return _completions(tokens[:, : step + 1].tolist(), log_probs[:, : step + 1].tolist(), ends)
+        return tokens[:, : step + 1], log_probs[:, : step + 1]
 
     def sleep(self) -> None:
         """Nothing to free: the model is the trainer's."""
 
     def update_weights(self, policy: Policy) -> None:
-        """Nothing to do: the model that is trained is the one that draws."""
+        """Round the weights again under mixed precision; otherwise the model that is trained is the one that draws."""
+        if self._rounded:
+            round_again(self._rounded, self._policy.model)
 
     def close(self) -> None:
         """Nothing to do."""
+
+
+def is_sharded(model: CausalLM) -> bool:
+    """Whether FSDP2 spreads its weights over several processes."""
+    return hasattr(model, "unshard")
 
 
 def _left_padded(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
@@ -171,7 +214,7 @@ def _left_padded(prompts: Sequence[Sequence[int]], device: torch.device) -> tupl
     return ids.to(device), attended.to(device)
 
 
-def _is_any_of(token: torch.Tensor, ends: Sequence[int]) -> torch.Tensor:
+def is_any_of(token: torch.Tensor, ends: Sequence[int]) -> torch.Tensor:
     """Which tokens (N,) end a completion."""
     found = token == ends[0]
     for end in ends[1:]:
@@ -181,14 +224,25 @@ def _is_any_of(token: torch.Tensor, ends: Sequence[int]) -> torch.Tensor:
 
 def _sample(logits: torch.Tensor, sampling: Sampling, rng: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     """One token a row (N,) and its log-probability (N,)."""
+    return pick(logits, sampling, noise_for((len(logits), 1), sampling, rng).to(logits.device))
+
+
+def noise_for(shape: tuple[int, int], sampling: Sampling, rng: torch.Generator) -> torch.Tensor:
+    """Numbers in [0, 1), drawn where the generator lives, so that a seed means the same on every device."""
+    if sampling.temperature == 0:
+        return torch.zeros(shape)
+    return torch.rand(shape, generator=rng, device=rng.device)
+
+
+def pick(logits: torch.Tensor, sampling: Sampling, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The tokens (N,) where noise (N, 1) falls in the distributions with logits (N, V), and their log-probabilities."""
     if sampling.temperature == 0:
         log_probs = F.log_softmax(logits, -1)
         token = log_probs.argmax(-1)
     else:
         log_probs = _truncated(F.log_softmax(logits / sampling.temperature, -1), sampling)
         cumulative = log_probs.exp().cumsum(-1)
-        # Drawn where the generator lives, so that a seed means the same on every device.
-        drawn = torch.rand(len(logits), 1, generator=rng, device=rng.device).to(logits.device) * cumulative[:, -1:]
+        drawn = noise * cumulative[:, -1:]
         token = torch.searchsorted(cumulative, drawn, right=True).squeeze(1).clamp(max=logits.shape[1] - 1)
     return token, log_probs.gather(1, token[:, None]).squeeze(1)
 
