@@ -28,8 +28,8 @@ import torch
 
 import gdpo_bench
 from gdpo_bench.advantages import make_normalizer
+from gdpo_bench.agent.backends.decoding import backend_for
 from gdpo_bench.agent.backends.protocol import Sampling
-from gdpo_bench.agent.backends.transformers import TransformersBackend
 from gdpo_bench.agent.options import EmbeddedConfig, PretrainedConfig, TrainingOptions
 from gdpo_bench.agent.policies.embedded import build_policy, conversation_text
 from gdpo_bench.agent.policies.gguf import gguf_folder
@@ -85,7 +85,7 @@ def rollout(policy: Policy, sizes: Sizes, device: str) -> tuple[float, float]:
     vec = gdpo_bench.make_vec(ENV, sizes.prompts, sizes.group_size)
     _, info = vec.reset(seed=0)
     prompts = [policy.encode(messages) for messages in info["messages"][:: sizes.group_size]]
-    backend, sampling = TransformersBackend(policy), Sampling(sizes.tokens)
+    backend, sampling = backend_for(policy), Sampling(sizes.tokens)
     inputs = policy.tokenizer.pad([{"input_ids": ids} for ids in prompts], return_tensors="pt", padding_side="left")
     model: Any = policy.model
 

@@ -24,8 +24,8 @@ from gdpo_bench.advantages.state import (
     normalizer_state,
     what_it_holds,
 )
+from gdpo_bench.agent.backends.decoding import backend_for
 from gdpo_bench.agent.backends.protocol import RolloutBackend
-from gdpo_bench.agent.backends.transformers import TransformersBackend
 from gdpo_bench.agent.checkpoint import Checkpoint, Checkpoints, restore_step, snapshot_step
 from gdpo_bench.agent.evaluation import draw_held_out
 from gdpo_bench.agent.metrics import MetricsLog, evaluation_measures, signal_measures, step_measures, told_apart
@@ -113,7 +113,7 @@ class Trainer:
         self.options, self.seed = options, seed
         if (limit := options.max_prompt_tokens) is not None:
             self.env.keep_tasks(lambda task: len(policy.encode(env.text_env.messages(task))) <= limit)
-        self.backend = backend or TransformersBackend(policy)
+        self.backend = backend or backend_for(policy)
         self.checkpoints, self.checkpoint_every, self.open_log = checkpoints, checkpoint_every, open_log
         self.result = RunResult()
         make = partial(SharedStep, world) if world.size > 1 else TrainingStep

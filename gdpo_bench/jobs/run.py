@@ -12,8 +12,8 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from gdpo_bench.advantages.choice import NormalizerChoice
+from gdpo_bench.agent.backends.decoding import backend_for
 from gdpo_bench.agent.backends.protocol import RolloutBackend
-from gdpo_bench.agent.backends.transformers import TransformersBackend
 from gdpo_bench.agent.backends.vllm_options import VLLMOptions
 from gdpo_bench.agent.checkpoint import Checkpoints
 from gdpo_bench.agent.errors import DivergedError
@@ -149,7 +149,7 @@ def _train(task: TrainingTask, report: Report) -> RunRecord:
 
 def _backend(vllm: VLLMOptions | None, policy: Policy) -> RolloutBackend:
     if vllm is None:
-        return TransformersBackend(policy)
+        return backend_for(policy)
     from gdpo_bench.agent.backends.vllm import VLLMBackend  # noqa: PLC0415 (an engine that need not be there)
 
     return VLLMBackend(policy, vllm)

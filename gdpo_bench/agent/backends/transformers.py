@@ -230,7 +230,7 @@ def _sample(logits: torch.Tensor, sampling: Sampling, rng: torch.Generator) -> t
 def noise_for(shape: tuple[int, int], sampling: Sampling, rng: torch.Generator) -> torch.Tensor:
     """Numbers in [0, 1), drawn where the generator lives, so that a seed means the same on every device."""
     if sampling.temperature == 0:
-        return torch.zeros(shape)
+        return torch.zeros(shape, device=rng.device)
     return torch.rand(shape, generator=rng, device=rng.device)
 
 
