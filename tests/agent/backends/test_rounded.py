@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import torch
 
+from gdpo_bench.agent.backends.decoding import StaticBackend
 from gdpo_bench.agent.backends.protocol import Completion, Sampling
 from gdpo_bench.agent.backends.rounded import rounded
 from gdpo_bench.agent.backends.transformers import TransformersBackend
@@ -54,3 +55,13 @@ def test_without_mixed_precision_nothing_is_copied(small_policy: Policy) -> None
     drawn(backend)
     backend.update_weights(small_policy)
     assert backend._rounded is None
+
+
+def test_weights_that_several_processes_spread_are_not_copied(small_policy: Policy) -> None:
+    mixed = replace(small_policy, mixed_precision=True)
+    expected = drawn(TransformersBackend(mixed))
+    mixed.model.unshard = None  # type: ignore[attr-defined]  # as FSDP2 adds it
+    backend = StaticBackend(mixed, lambda: lambda step, rehearse: step)
+    assert drawn(backend) == expected
+    assert backend._rounded is None
+    assert not backend._decoders
