@@ -82,7 +82,8 @@ class StaticBackend(TransformersBackend):
             return held
         if held:
             rows, length = max(rows, held.rows), max(length, held.length)
-        self._decoders.pop(sampling, held := None)  # before the larger one is allocated
+        held = None
+        self._decoders.pop(sampling, None)  # free before the larger one is allocated
         policy, record = self._policy, self._recorder()
         decoder = StaticDecoder(policy, model, sampling, prefilled, rows=rows, length=length, record=record)
         return self._decoders.setdefault(sampling, decoder)
