@@ -11,7 +11,7 @@ import pytest
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "gpu.py"
 
 
-@pytest.mark.slow
+@pytest.mark.seldom
 @pytest.mark.skipif(not SCRIPT.exists(), reason="benchmarks are not part of the source distribution")
 def test_the_table_is_printed_without_a_gpu() -> None:
     command = [sys.executable, str(SCRIPT), "--device", "cpu", "--tiny"]

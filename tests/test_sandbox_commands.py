@@ -35,7 +35,7 @@ def test_run_fails_where_the_program_does(program: Path, capsys: Any) -> None:
     assert "timeout" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.seldom
 @pytest.mark.skipif(shutil.which("apt-get") is None, reason="numpy's image is made of Debian packages")
 @pytest.mark.usefixtures("engine")
 def test_with_numpy_commands_use_its_image(program: Path, capsys: Any) -> None:

@@ -336,7 +336,7 @@ def test_programs_run_where_the_prompt_says_that_they_do(monkeypatch: pytest.Mon
     assert asked == [not numpy, numpy], "what is known of a program without numpy says nothing of it with numpy"
 
 
-@pytest.mark.slow
+@pytest.mark.seldom
 @pytest.mark.skipif(shutil.which("apt-get") is None, reason="numpy's image is made of Debian packages")
 @pytest.mark.usefixtures("engine")
 def test_with_numpy_a_program_may_import_it_and_without_that_is_a_bug() -> None:

@@ -141,38 +141,38 @@ def pooled_coverage(clusters, runs, joint, experiments=500):
     return hits / experiments
 
 
-@pytest.mark.slow
+@pytest.mark.seldom
 @pytest.mark.parametrize("n", UNITS)
 def test_intervals_of_graded_means_cover_as_often_as_they_claim(n):
     assert 0.93 <= coverage("graded", n)[0] <= 0.97
 
 
-@pytest.mark.slow
+@pytest.mark.seldom
 @pytest.mark.parametrize("n", UNITS)
 def test_skewed_means_cover_less_but_not_far_less(n):
     assert coverage("skewed", n)[0] >= (0.85 if n < 10 else 0.89)
 
 
-@pytest.mark.slow
+@pytest.mark.seldom
 @pytest.mark.parametrize("n", [8, 10, 14, 20])
 def test_counts_cover_at_least_what_they_claim(n):
     assert coverage("learned or lost", n)[1] >= 0.94
 
 
-@pytest.mark.slow
+@pytest.mark.seldom
 def test_means_of_success_and_failure_would_not():
     assert mean_where_nine_of_ten_learn(5) < 0.5
     assert mean_where_nine_of_ten_learn(10) < 0.75
 
 
-@pytest.mark.slow
+@pytest.mark.seldom
 @pytest.mark.parametrize("n", UNITS)
 @pytest.mark.parametrize(("outcome", "least"), [("graded", 0.93), ("learned or lost", 0.93), ("skewed", 0.91)])
 def test_intervals_of_differences_cover(outcome, least, n):
     assert difference_coverage(outcome, n) >= least
 
 
-@pytest.mark.slow
+@pytest.mark.seldom
 @pytest.mark.parametrize("n", UNITS)
 @pytest.mark.parametrize("outcome", OUTCOMES)
 def test_of_equals_at_most_one_in_twenty_is_marked(outcome, n):
@@ -180,20 +180,20 @@ def test_of_equals_at_most_one_in_twenty_is_marked(outcome, n):
     assert marked(outcome, n) <= 0.05 + 0.014
 
 
-@pytest.mark.slow
+@pytest.mark.seldom
 @pytest.mark.parametrize("n", [5, 6, 10, 14])
 @pytest.mark.parametrize("outcome", OUTCOMES)
 def test_in_a_table_of_equals_at_most_one_in_twenty_has_any_mark(outcome, n):
     assert marked(outcome, n, rows=ROWS, experiments=400) <= 0.05 + 0.022
 
 
-@pytest.mark.slow
+@pytest.mark.seldom
 @pytest.mark.parametrize(("n", "runs"), [(6, 3), (10, 2)])
 def test_runs_of_a_warm_start_do_not_count_as_units(n, runs):
     assert marked("graded", n, rows=3, runs=runs, experiments=400) <= 0.05 + 0.022
 
 
-@pytest.mark.slow
+@pytest.mark.seldom
 def test_five_units_find_nothing_and_ten_find_what_is_large():
     assert marked("graded", 5, 0.4, experiments=200) == 0
     assert marked("graded", 10, 0.3, experiments=200) > 0.95
@@ -201,7 +201,7 @@ def test_five_units_find_nothing_and_ten_find_what_is_large():
     assert marked("learned or lost", 20, -0.6, experiments=200) > 0.9
 
 
-@pytest.mark.slow
+@pytest.mark.seldom
 @pytest.mark.parametrize("joint", [False, True])
 @pytest.mark.parametrize(("clusters", "runs"), [(3, 1), (3, 3), (10, 1), (10, 3)])
 def test_pooled_intervals_cover(clusters, runs, joint):

@@ -29,7 +29,7 @@ def numpy_pool(engine: docker.DockerClient) -> Iterator[SandboxPool]:
         yield pool
 
 
-@pytest.mark.slow
+@pytest.mark.seldom
 @needs_debian
 def test_an_image_is_built_of_packages_anew(engine: docker.DockerClient) -> None:
     lines: list[str] = []
@@ -40,7 +40,7 @@ def test_an_image_is_built_of_packages_anew(engine: docker.DockerClient) -> None
     assert output == b"[[0.5]]\n"
 
 
-@pytest.mark.slow
+@pytest.mark.seldom
 @needs_debian
 def test_numpy_computes_within_the_limits_on_one_thread(numpy_pool: SandboxPool) -> None:
     (outcome,) = numpy_pool.run(Program(COMPUTE, [""])).tests
@@ -48,7 +48,7 @@ def test_numpy_computes_within_the_limits_on_one_thread(numpy_pool: SandboxPool)
     assert outcome.stdout.splitlines() == ["[1.0, 1.0]", "15.0 10.0", "True 500000.0", "1"]
 
 
-@pytest.mark.slow
+@pytest.mark.seldom
 @needs_debian
 def test_what_numpy_takes_counts(numpy_pool: SandboxPool) -> None:
     hoard = "import numpy as np\nx = [np.ones(1 << 17) for _ in range(1000)]"
@@ -58,7 +58,7 @@ def test_what_numpy_takes_counts(numpy_pool: SandboxPool) -> None:
         assert outcome.status is status
 
 
-@pytest.mark.slow
+@pytest.mark.seldom
 @needs_debian
 def test_each_program_imports_numpy_anew(numpy_pool: SandboxPool) -> None:
     spoil = "import numpy as np\nnp.sum = None\nnp.random.seed(1)\nprint(np.random.random())"
@@ -70,7 +70,7 @@ def test_each_program_imports_numpy_anew(numpy_pool: SandboxPool) -> None:
     assert first[1] != second[1]
 
 
-@pytest.mark.slow
+@pytest.mark.seldom
 @needs_debian
 def test_numbers_of_numpy_come_back_as_numbers(numpy_pool: SandboxPool) -> None:
     source = "import numpy as np\ndef f(name): return {np.int8(1): [getattr(np, name)(3)]}"
