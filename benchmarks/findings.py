@@ -3,8 +3,9 @@
     python benchmarks/findings.py --markdown docs/findings.md     # writes them, and images/answers.png beside it
     python benchmarks/findings.py --markdown docs/findings.md --check
 
-Bundled jobs made the entries: `answers` those of the `-v1` Mini and `bits` those of designed rewards, see the files of
-these names; `normalizers` and one for each sweep those of the `-v0` Minis.
+Bundled jobs made the entries: `answers` those of the `-v1` Mini, `bits` those of designed rewards, `real-small`
+those of a real model (see the files of these names), `normalizers` and one for each sweep those of the `-v0`
+Minis.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 import answers
 import answers_picture
 import bits
+import real_model
 from tables import Cell, absolute, against, filled, markdown, table
 
 from gdpo_bench.advantages.collapse import count_kinds
@@ -52,11 +54,9 @@ class Results:
         Args:
             root: Its folder.
         """
-        self.entries = [
-            completed_from(entry, root)
-            for entry in Board.read(root).current()
-            if entry.track == "training" and entry.policy.name == "mini"
-        ]
+        of_training = [completed_from(entry, root) for entry in Board.read(root).current() if entry.track == "training"]
+        self.entries = [entry for entry in of_training if entry.policy.name == "mini"]
+        self.of_real_models = [entry for entry in of_training if entry.policy.name != "mini"]
 
     def find(
         self,
@@ -195,6 +195,7 @@ SECTIONS = {
     "rewards": rewards,
     "figure 3": figure_3,
     "bits": lambda results: bits.corners(results.entries),
+    "real model": lambda results: real_model.horizons(results.of_real_models),
 }
 
 

@@ -37,7 +37,10 @@ def run(python: Path, *arguments: str, folder: Path) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("env_id", "tools"), [("acme/Sql-v0", False), pytest.param("my-lab/QueryDesk2.1-v3", True, marks=pytest.mark.seldom)])
+@pytest.mark.parametrize(
+    ("env_id", "tools"),
+    [("acme/Sql-v0", False), pytest.param("my-lab/QueryDesk2.1-v3", True, marks=pytest.mark.seldom)],
+)
 def test_a_new_package_installs_passes_its_tests_and_trains(
     env_id: str, tools: bool, author_python: Path, empty_folder: Path, policy_cache: Path
 ) -> None:
