@@ -309,9 +309,8 @@ def test_two_processes_normalize_over_the_whole_batch(warm_policy, tmp_path):
 @pytest.mark.slow
 def test_the_documentation_runs_as_printed(tmp_path, monkeypatch):
     monkeypatch.setenv("GDPO_BENCH_CACHE", str(tmp_path))
-    text = (Path(__file__).parents[2] / "docs" / "integrations.md").read_text(encoding="utf-8")
-    section = re.search(r"^## TRL$(.*?)(^## |\Z)", text, re.MULTILINE | re.DOTALL)[1]
-    blocks = re.findall(r"^```python\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    text = (Path(__file__).parents[2] / "docs" / "to-trl.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     (tmp_path / "script.py").write_text("".join(blocks), encoding="utf-8")
     done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
