@@ -276,6 +276,7 @@ def _need_scores(checked: EnvUnderCheck) -> None:
 def _argument(env: TextEnv[Any], task: Task, reply: str) -> Any:
     """What a reward method gets for the first and last turn of an episode."""
     state = env.begin(task)
+    env.respond(task, state, reply)
     return env.scored(Turn(reply, 0, True, state, tuple(env.messages(task))))
 
 

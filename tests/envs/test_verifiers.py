@@ -105,11 +105,11 @@ def values(id: str, replies: list[str], index: int = 3) -> list[list[float]]:
 def test_the_vector_is_what_verifiers_records(write: Write) -> None:
     import verifiers.v1 as vf
     from gdpo_envs.verifiers.scoring import trace_of
-    from gdpo_envs.verifiers.taskset import load_taskset
+    from gdpo_envs.verifiers.taskset import load_module
 
     id = write(ECHO)
     names = [spec.name for spec in make_env(id).reward_specs]
-    (theirs,) = (task for task in load_taskset(spec(id).options["module"], {}) if task.data.idx == 3)
+    (theirs,) = (task for task in load_module(spec(id).options["module"], {})[0] if task.data.idx == 3)
     recorded = []
     for reply in REPLIES:
         trace = trace_of(theirs, reply)
@@ -204,6 +204,24 @@ TOOLS = """\
 
     @vf.reward
 """
+INTERCEPT = """\
+    @vf.intercept
+    def masked(self, request: vf.Request) -> None: ...
+
+    @vf.reward
+"""
+
+
+def tools(config: str) -> str:
+    """A toolset that is configured so."""
+    return TOOLS.replace("object()", f"vf.Toolset(vf.ToolsetConfig({config}))")
+
+
+def own_env(*agents: str, config: str = "") -> str:
+    """An Env of agents that are configured so."""
+    fields = "".join(f"    {name}: vf.AgentConfig = vf.AgentConfig({config})\n" for name in agents)
+    run = "    async def run(self, task, agents): ...\n"
+    return f"class Seats(vf.EnvConfig):\n{fields}class Own(vf.Env[Seats]):\n{run}__all__ = ['EchoTaskset', 'Own']"
 
 
 @needs_package
@@ -258,14 +276,20 @@ _TASK, _ALL = "class EchoTask(vf.Task[EchoData]):\n", '__all__ = ["EchoTaskset"]
 REFUSED = {
     "runs in a container": (_TASK, f"{_TASK}    NEEDS_CONTAINER = True\n"),
     "asks for a runtime, a machine of its own, in correct": ("correct(self, trace)", "correct(self, trace, runtime)"),
-    "offers tools": ("    @vf.reward\n", TOOLS),
+    "object is no verifiers.v1.Toolset, whose methods": ("    @vf.reward\n", TOOLS),
+    "is a server elsewhere, http://x/mcp, and an": ("    @vf.reward\n", tools("url='http://x/mcp'")),
+    "runs in a container (docker), and here": ("    @vf.reward\n", tools("runtime={'type': 'docker', 'image': 'x'}")),
+    "runs on the agent's machine (colocated)": ("    @vf.reward\n", tools("colocated=True")),
+    "rewrites what is said, by @vf.intercept in masked": ("    @vf.reward\n", INTERCEPT),
     "has no prompt": ('prompt=f"Say w{n}.", ', ""),
     "never runs out of tasks; say how many": ("    ranges =", "    INFINITE = True\n    ranges ="),
     "no reward. Mark a method": ("@vf.reward", "# @vf.reward"),
     "has no tasks": ("range(self.config.words)", "()"),
     "found none": (_ALL, "__all__ = []"),
     "found One, Two": (_ALL, "class One(EchoTaskset): ...\nclass Two(EchoTaskset): ...\n__all__ = ['One', 'Two']"),
-    "a module with an Env or a Harness": (_ALL, "class Own(vf.Harness): ...\n__all__ = ['EchoTaskset', 'Own']"),
+    "has a Harness, Own, the program that asks": (_ALL, "class Own(vf.Harness): ...\n__all__ = ['EchoTaskset', 'Own']"),
+    "has 2 agents (solver, judge), and there is one policy": (_ALL, own_env("solver", "judge")),
+    "has its agent solver run by the harness 'bash'": (_ALL, own_env("solver", config="harness={'id': 'bash'}")),
     "OSError: no disk": ("        for n in", "        raise OSError('no disk')\n        for n in"),
 }
 

@@ -33,7 +33,9 @@ def _range(id: str, name: str, value: Any) -> Range:
     return low, high
 
 
-def declarations(id: str, task: Any, ranges: Mapping[str, Range]) -> dict[str, tuple[RewardSpec, str]]:
+def declarations(
+    id: str, task: Any, ranges: Mapping[str, Range], *, elsewhere: bool = False
+) -> dict[str, tuple[RewardSpec, str]]:
     """Name → declaration and description, in the order in which verifiers calls the functions.
 
     A function that returns a mapping gives several rewards, whose names only `ranges` can tell.
@@ -42,6 +44,7 @@ def declarations(id: str, task: Any, ranges: Mapping[str, Range]) -> dict[str, t
         id: The environment's id, for messages.
         task: One of its tasks, of which all are of one class.
         ranges: Those that the taskset and options state.
+        elsewhere: Whether something beside the task records rewards, whose names and ranges `ranges` has.
 
     Raises:
         DeclarationError: A range is not known, or belongs to no reward.
@@ -58,6 +61,8 @@ def declarations(id: str, task: Any, ranges: Mapping[str, Range]) -> dict[str, t
         own = {function.__name__: _weight(function) for function in keyed}
         common = next(iter(own.values())) if len(set(own.values())) == 1 else 1.0
         weights |= {name: own.get(name, common) for name in ranges if name not in weights}
+    if elsewhere:
+        weights |= {name: 1.0 for name in ranges if name not in weights}
     if strays := [name for name in ranges if name not in weights]:
         raise DeclarationError(
             f"{id}: a range for {', '.join(map(repr, strays))}, which is no reward; rewards: {', '.join(weights)}."

@@ -1,4 +1,4 @@
-"""A reply as a trace of verifiers, scored by its task: functions are awaited, many traces side by side."""
+"""Traces of verifiers, scored by their tasks: functions are awaited, those of many single replies side by side."""
 
 from __future__ import annotations
 
@@ -57,9 +57,14 @@ async def _outcome(task: Any, reply: str) -> Outcome | Exception:
     except Exception as error:
         return error
     except SystemExit as error:
-        return _exits(error)
+        return exits(error)
+    return await scored(task, trace)
+
+
+async def scored(task: Any, trace: Any) -> Outcome:
+    """The rewards of a finished trace, one by one where a function raises."""
     try:
-        await task.score(trace)
+        await type(task).score(task, trace)
     except (Exception, SystemExit):
         return await _each(task, trace)
     return {name: None if one is None else one.score for name, one in trace.rewards.items()}
@@ -70,7 +75,8 @@ def _invoke(function: Any, available: dict[str, Any]) -> Any:
     return importlib.import_module("verifiers.v1.utils.decorators").invoke(function, available)
 
 
-def _exits(error: SystemExit) -> Exception:
+def exits(error: SystemExit) -> Exception:
+    """What becomes of an author's code that would end the process."""
     return RuntimeError(f"exits the process ({error.code})")
 
 
@@ -85,5 +91,5 @@ async def _each(task: Any, trace: Any) -> Outcome:
         except Exception as error:
             found[name] = error
         except SystemExit as error:
-            found[name] = _exits(error)
+            found[name] = exits(error)
     return found

@@ -28,8 +28,8 @@ def package() -> Any:
         raise UnavailableError(f"verifiers:… needs a package: pip install {PINNED}") from error
 
 
-def load_taskset(name: str, config: Mapping[str, Any]) -> Any:
-    """The taskset of a module: the one that it exports, or that its `load_environment` makes.
+def load_module(name: str, config: Mapping[str, Any]) -> tuple[Any, Any]:
+    """The taskset of a module, exported or made by its `load_environment`, and the Env that plays it, if it has one.
 
     Args:
         name: The module.
@@ -39,20 +39,20 @@ def load_taskset(name: str, config: Mapping[str, Any]) -> Any:
         UnavailableError: The package is not installed.
         RegistrationError: The module cannot be imported.
         UnknownNameError: An option that the taskset does not have.
-        DeclarationError: The module has no taskset, or one that needs more than a reply.
+        DeclarationError: The module has no taskset, or a program of its own that asks the model.
     """
     vf, id = package(), f"verifiers:{name}"
     module = import_plugin(name.replace("-", "_"), id)
     load: Any = getattr(module, "load_environment", None)
     classes = list(_exported(module, vf.Taskset))
-    for base, what in ((vf.Env, "how its agents play"), (vf.Harness, "the program that asks the model")):
-        if own := list(_exported(module, base)):
-            raise DeclarationError(
-                f"{id} has {what} in {own[0].__name__}; here a policy itself replies to a task, so that a module with "
-                "an Env or a Harness of its own cannot be played."
-            )
+    if own := list(_exported(module, vf.Harness)):
+        raise DeclarationError(
+            f"{id} has a Harness, {own[0].__name__}, the program that asks the model; here a policy itself replies, so "
+            "that it cannot be played. Where the tasks do without, leave it out of __all__."
+        )
     if len(classes) == 1:
-        return _configured(id, classes[0], config)
+        taskset = _configured(id, classes[0], config)
+        return taskset, _own_env(id, module, taskset)
     if not classes and callable(load) and load is not vf.load_environment:
         return _made(id, load, config)
     found = ", ".join(cls.__name__ for cls in classes) or "none"
@@ -83,6 +83,23 @@ def _configured(id: str, cls: type, config: Mapping[str, Any]) -> Any:
         return cls(read)
 
 
+def _own_env(id: str, module: ModuleType, taskset: Any) -> Any:
+    """The module's Env, which says how its agents play; None if it has none."""
+    vf, generic = package(), importlib.import_module("verifiers.v1.utils.generic")
+    match [cls for cls in _exported(module, vf.Env) if not inspect.isabstract(cls)]:
+        case []:
+            return None
+        case [cls]:
+            config = (generic.concrete_type(cls, vf.EnvConfig, origin=vf.Env) or vf.EnvConfig)()
+            with blaming(id):
+                env = cls(config.model_copy(update={"taskset": taskset.config}))
+            env.taskset = taskset
+            return env
+        case several:
+            names = ", ".join(cls.__name__ for cls in several)
+            raise DeclarationError(f"{id}: expected one subclass of verifiers.v1.Env in the module; found {names}.")
+
+
 def _sentence(error: ValueError) -> str:
     """What a validation of pydantic, or of the author, found first."""
     errors: Any = getattr(error, "errors", None)
@@ -92,20 +109,21 @@ def _sentence(error: ValueError) -> str:
     return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
-def _made(id: str, load: Callable[..., Any], config: Mapping[str, Any]) -> Any:
+def _made(id: str, load: Callable[..., Any], config: Mapping[str, Any]) -> tuple[Any, Any]:
     vf = package()
     parameters = inspect.signature(load).parameters
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         _check_names(id, config, parameters)
     with blaming(f"{id}: load_environment()"):
         made = load(**config)
-    made = made.taskset if isinstance(made, vf.SingleAgentEnv) else made
+    env = made if isinstance(made, vf.Env) and type(made) is not vf.SingleAgentEnv else None
+    made = made.taskset if isinstance(made, vf.Env) else made
     if not isinstance(made, vf.Taskset):
         raise DeclarationError(
             f"{id}: load_environment() returned {_kind(made)}, and verifiers 0.4 has tasksets only: return one, with a "
             "method marked @vf.reward for each reward."
         )
-    return made
+    return made, env
 
 
 def _kind(value: object) -> str:
@@ -122,7 +140,7 @@ def load_tasks(id: str, taskset: Any, size: int | None) -> list[Any]:
     """The first `size` tasks, or all.
 
     Raises:
-        DeclarationError: There are none, or no end of them, or one needs more than a text in reply.
+        DeclarationError: There are none, or no end of them.
     """
     if size is None and not taskset.bounded:
         raise DeclarationError(f"{id} never runs out of tasks; say how many to take: {id}:size=1000.")
@@ -130,39 +148,4 @@ def load_tasks(id: str, taskset: Any, size: int | None) -> list[Any]:
         tasks = list(islice(taskset, size))
     if not tasks:
         raise DeclarationError(f"{id} has no tasks.")
-    for task in tasks:
-        if needs := _needs(task, taskset):
-            raise DeclarationError(f"{id} cannot be played here: {type(task).__name__} {needs}.")
     return tasks
-
-
-def _needs(task: Any, taskset: Any) -> str:
-    """What a task needs beside a text in reply; nothing if it needs nothing."""
-    vf = package()
-    hooks = [
-        getattr(task, name) for name in ("setup", "finalize") if getattr(type(task), name) is not getattr(vf.Task, name)
-    ]
-    functions = [
-        *hooks,
-        *task.hooks("reward"),
-        *task.hooks("metric"),
-        *(judge.score for judge in task.plugged_judges()),
-    ]
-    in_runtime = [function.__name__ for function in functions if _takes_runtime(function)]
-    prompt = task.data.prompt
-    if task.NEEDS_CONTAINER or task.data.image:
-        return "runs in a container of its own"
-    if in_runtime:
-        return f"asks for a runtime, a machine of its own, in {', '.join(in_runtime)}"
-    if type(task).toolsets(task.config) or type(taskset).toolsets(taskset.config):
-        return "offers tools over several turns, which are not played here yet"
-    if prompt is None:
-        return "has no prompt, so that a user of its own would begin"
-    if not isinstance(prompt, str) and any(not isinstance(message.content, str | None) for message in prompt):
-        return "shows something else than text"
-    return ""
-
-
-def _takes_runtime(function: Callable[..., Any]) -> bool:
-    parameter = inspect.signature(function).parameters.get("runtime")
-    return parameter is not None and parameter.default is parameter.empty
