@@ -386,7 +386,11 @@ def test_a_missing_package_is_a_sentence_that_says_how_to_install_it(
 def test_blocks_of_the_page_run_as_they_are_printed(tmp_path: Path, typed: Callable[[str], str]) -> None:
     text = (Path(__file__).parents[2] / "docs/from-verifiers.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```(python|bash)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    assert [language for language, _ in blocks] == ["python", "bash"]
+    assert [language for language, _ in blocks] == ["python", "bash"] * 2
     (tmp_path / "capitals.py").write_text(blocks[0][1], encoding="utf-8")
     assert "1 for an empty reply, and less the longer it is." in typed(blocks[1][1])
+    (tmp_path / "till.py").write_text(blocks[2][1], encoding="utf-8")
+    printed = typed(blocks[3][1])
+    assert "16 checks: 0 failed" in printed
+    assert "right 1.00" in printed
     assert list((tmp_path / "runs").iterdir())

@@ -27,17 +27,18 @@ To use them, end a reply with calls, one JSON object a line:
 You will be told their results. A reply without calls is your answer."""
 
 
-def assistant_message(reply: str, turn: int) -> Any:
+def assistant_message(reply: str, turn: int, tools: bool = True) -> Any:
     """A reply as a message of verifiers.
 
     Args:
         reply: What the policy wrote.
         turn: How many replies came before, for ids of calls.
+        tools: Whether there are any; without, nothing is a call.
     """
     vf = package()
-    calls = parse_calls(reply)
+    calls = parse_calls(reply) if tools else None
     if not calls:
-        return vf.AssistantMessage(content=reply)
+        return vf.AssistantMessage(content=reply or None)
     return vf.AssistantMessage(
         content=reply[: reply.index("<tool_call>", max(reply.rfind("</think>"), 0))] or None,
         tool_calls=[

@@ -139,7 +139,8 @@ class Policy(vf.Harness[vf.HarnessConfig]):  # type: ignore[misc, unused-ignore]
         reply = await self.exchange.ask(request)
         if reply is None:
             return trace.stop("max_turns")
-        message = assistant_message(reply.encode("utf-8", "backslashreplace").decode(), trace.num_turns)
+        text = reply.encode("utf-8", "backslashreplace").decode()
+        message = assistant_message(text, trace.num_turns, tools=bool(tools))
         response = vf.Response(
             id=f"{trace.id}-{trace.num_turns}",
             created=0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import logging
 from typing import Any
 
 import verifiers.v1 as vf
@@ -16,6 +17,7 @@ from gdpo_envs.verifiers.scoring import Outcome, exits
 from gdpo_envs.verifiers.tools import Served
 
 DEFAULT_TURNS = 8
+logging.getLogger("verifiers.v1.rollout").setLevel(logging.CRITICAL)  # what fails is told by us, and not once a rollout
 
 
 class Stage:

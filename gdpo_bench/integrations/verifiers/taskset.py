@@ -2,22 +2,28 @@
 
 - verifiers has a reward or has it not: one that is not applicable is left out, and one whose scorer failed raises,
   which for verifiers is a failed trace. `trace.info["gdpo_bench"]` has the whole vector with its masks in any case.
+- In a dialogue the environment is the user: what it answers, the result of a tool too, is a user's turn.
 - `Trace.last_reply` is stripped, and our rewards judge every character: so the message itself is read, after what the
   model thought, where the model server took that out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import asyncio
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import verifiers.v1 as vf
 
 from gdpo_bench.core.env import tasks_of
 from gdpo_bench.core.registry import make_env
-from gdpo_bench.core.task import Message
-from gdpo_bench.integrations.scoring import beside, scorer
+from gdpo_bench.core.scoring import EpisodeBatch, Scores
+from gdpo_bench.core.task import Message, canonical_json
+from gdpo_bench.integrations.scoring import NamedRewards, Scorer, beside, scorer
 
 INFO = "gdpo_bench"
 """Where in `trace.info` the vector stands."""
@@ -40,6 +46,53 @@ class EnvTask(vf.Task[EnvData]):  # type: ignore[misc, unused-ignore]
         await super().score(trace, runtime)
 
 
+class DialogTask(vf.Task[EnvData]):  # type: ignore[misc, unused-ignore]
+    """Scored by the Env that plays it, turn by turn; `own_reward` then reads one value."""
+
+
+class Dialog:
+    """An Env in which ours is the user of an agent, `player`: it answers each reply until the episode is over."""
+
+    async def run(self, task: vf.Task, agents: vf.Agents) -> None:
+        """Play an episode, and leave its vector in the trace, which is scored when the talk ends."""
+        data, beside = task.data, asyncio.get_running_loop().run_in_executor
+        # One thread for all turns: what an episode holds, such as a database, may belong to the thread that made it.
+        with ThreadPoolExecutor(1) as thread:
+            episode = await beside(thread, _Played, data.env, data.options, data.id)
+            async with agents.player.interaction(task) as talk:
+                said = await talk.turn()
+                while not said.terminated:
+                    answer = await beside(thread, episode.reply, reply_of(talk.trace))
+                    talk.trace.info[INFO] = episode.vector()
+                    if answer is None:
+                        break
+                    said = await talk.turn(answer)
+
+
+class _Played:
+    """An episode of ours."""
+
+    def __init__(self, env_id: str, options: Mapping[str, Any], task_id: str) -> None:
+        self._scorer = _scorer(env_id, canonical_json(options))
+        self._batch = EpisodeBatch(self._scorer.env, self._scorer.env_id, [self._scorer.task(task_id)])
+        self._total = Scores.empty(1, len(self._scorer.reward_specs))
+
+    def reply(self, text: str) -> str | None:
+        """What a reply is answered; None where the episode is over."""
+        with self._scorer.turn:
+            self._total = self._total + self._batch.play([text])
+        return None if self._batch.episodes[0].over else self._batch.observations[0]
+
+    def vector(self) -> dict[str, Any]:
+        """The rewards so far."""
+        return _named(NamedRewards.of(self._total, self._scorer.reward_specs))
+
+
+@lru_cache(maxsize=8)
+def _scorer(env_id: str, options: str) -> Scorer:
+    return Scorer(env_id, json.loads(options))
+
+
 class EnvConfig(vf.TasksetConfig):  # type: ignore[misc, unused-ignore]
     """Options of the taskset."""
 
@@ -47,7 +100,7 @@ class EnvConfig(vf.TasksetConfig):  # type: ignore[misc, unused-ignore]
     """Which of the environment's tasks: "train" or "eval", mostly."""
 
 
-TaskT = TypeVar("TaskT", bound=EnvTask)
+TaskT = TypeVar("TaskT", EnvTask, DialogTask)
 
 
 def env_tasks(task_class: type[TaskT], env_id: str, options: dict[str, Any], config: EnvConfig) -> Iterator[TaskT]:
@@ -82,7 +135,11 @@ def reply_of(trace: vf.Trace) -> str:
 
 
 def _vector(data: EnvData, reply: str) -> dict[str, Any]:
-    found = asdict(scorer(data.env, data.options).named(data.id, reply))
+    return _named(scorer(data.env, data.options).named(data.id, reply))
+
+
+def _named(rewards: NamedRewards) -> dict[str, Any]:
+    found = asdict(rewards)
     return {"rewards": found.pop("values"), **found}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from gdpo_bench.core.env import TextEnv, reward_functions_of
 from gdpo_bench.core.registry import make_env
 from gdpo_bench.core.rewards import RewardFunction
-from gdpo_bench.integrations.scoring import check_one_turn, refuse_names
+from gdpo_bench.integrations.scoring import refuse_names
 from gdpo_bench.integrations.written import class_name, module_name, project_name, project_text, write_files
 
 PINNED = "verifiers==0.4.0"
@@ -24,11 +24,11 @@ The held-out tasks: `--env.taskset.split {held_out}`. What is not applicable to 
 
 import verifiers.v1 as vf
 
-from gdpo_bench.integrations.verifiers.taskset import EnvConfig, EnvTask, env_tasks, own_reward
+from gdpo_bench.integrations.verifiers.taskset import {names}
 
 
-class {name}Task(EnvTask):
-    """Its reply is scored once; each reward reads its own value."""
+class {name}Task({task}):
+    """It is scored once; each reward reads its own value."""
 {rewards}
 
 class {name}(vf.Taskset[{name}Task, EnvConfig]):
@@ -40,9 +40,20 @@ class {name}(vf.Taskset[{name}Task, EnvConfig]):
     def load(self):
         return env_tasks({name}Task, "{env_id}", {options!r}, self.config)
 
-
-__all__ = ["{name}"]
+{user}
 '''
+_USER = '''
+class {name}Config(vf.EnvConfig):
+    """Replies of an episode."""
+
+    player: vf.AgentConfig = vf.AgentConfig(max_turns={turns})
+
+
+class {name}Env(Dialog, vf.Env[{name}Config]):
+    """The environment is the user of its agent."""
+
+
+__all__ = ["{name}", "{name}Env"]'''
 _REWARD = '''
     @vf.reward(weight={weight!r})
     async def {name}(self, trace: vf.Trace) -> dict[str, float]:
@@ -64,16 +75,19 @@ def write_taskset(env_id: str, folder: Path, **options: Any) -> list[Path]:
 
     Raises:
         UnknownNameError: No such id or option.
-        IntegrationError: An environment of several turns; a reward whose name verifiers needs itself; or the folder is
-            not empty.
+        IntegrationError: A reward whose name verifiers needs itself, or the folder is not empty.
     """
     env = make_env(env_id, **options)
-    check_one_turn(env, env_id)
     functions = reward_functions_of(env)
     refuse_names(env_id, env.reward_specs, _OF_A_TASK, "every task of verifiers has already")
+    name, dialog = class_name(env_id), env.max_turns > 1
+    task = "DialogTask" if dialog else "EnvTask"
     text = _MODULE.format(
         env_id=env_id,
-        name=class_name(env_id),
+        name=name,
+        task=task,
+        names=", ".join(sorted(["EnvConfig", task, *["Dialog"] * dialog])) + ", env_tasks, own_reward",
+        user=_USER.format(name=name, turns=env.max_turns) if dialog else f'\n__all__ = ["{name}"]',
         held_out=env.splits[-1],
         options=options,
         rewards="".join(_reward(env, function) for function in functions),
