@@ -112,7 +112,8 @@ def ratio(turns: dict[str, list[float]], name: str) -> str:
         return "–"
     ratios = sorted(theirs / ours for theirs, ours in zip(turns[name], turns["ours"], strict=False))
     low, high = ratios[len(ratios) // 4], ratios[(3 * len(ratios)) // 4]
-    return f"{statistics.median(ratios):,.3g} ({low:,.3g}–{high:,.3g})"
+    middle, low, high = (f"{x:,.0f}" if x >= 1000 else f"{x:.3g}" for x in (statistics.median(ratios), low, high))
+    return f"{middle} ({low}–{high})"
 
 
 def estimators_table(n: int) -> Iterator[str]:
