@@ -24,7 +24,9 @@ BASE = "grpo"
 NORMALIZERS = (BASE, "gdpo", "grpo_scaled", "pass_at_k")
 """In the order of the tables; what else a plan has follows."""
 QUANTITIES = (ALL_RIGHT, "format", "correctness")
-COMPARED = (("gdpo", BASE), ("grpo_scaled", BASE), ("pass_at_k", BASE), ("gdpo", "grpo_scaled"))
+BESIDE = (("gdpo", "grpo_scaled"), ("saw", "gdpo"))
+"""Whose difference is told beside that to the baseline: what may do the same as GDPO, or more."""
+COMPARED = (*((name, BASE) for name in ("gdpo", "grpo_scaled", "pass_at_k", "saw")), *BESIDE)
 _DEFAULT = TrainingOptions().learning_rate
 _MARKS: Mapping[Verdict | None, str] = {"better": "+", "worse": "−", "equal": "=", "undecided": "=", None: "–"}
 _NOTHING = "No entries yet: `python -m gdpo_bench.run answers --block 40` makes them."
@@ -103,18 +105,20 @@ def _rate_rows(found: Trials) -> list[Row]:
     ]
 
 
-def _scaled_rows(found: Trials) -> list[Row]:
+def _beside_rows(found: Trials) -> list[Row]:
     rows = []
-    for step, rate in _scaled_settings(found):
-        pair = [_at_rate(found, name, rate) for name in ("gdpo", "grpo_scaled")]
-        ours, scaled = (at_step(one, step) if one else None for one in pair)
-        rows.append((f"{step} steps, {'tuned' if rate is None else _named(rate)}", against(ours, scaled, QUANTITIES)))
+    for (first, second), (step, rate) in _beside_settings(found):
+        pair = [_at_rate(found, name, rate) for name in (first, second)]
+        ours, theirs = (at_step(one, step) if one else None for one in pair)
+        label = f"`{first}` − `{second}`, {step} steps, {'tuned' if rate is None else _named(rate)}"
+        rows.append((label, against(ours, theirs, QUANTITIES)))
     return rows
 
 
-def _scaled_settings(found: Trials) -> list[tuple[int, float | None]]:
-    """Horizon and learning rate (None: tuned)."""
-    return [(step, rate) for step in HORIZONS for rate in (*learning_rates(found), None)]
+def _beside_settings(found: Trials) -> list[tuple[tuple[str, str], tuple[int, float | None]]]:
+    """Pair, and horizon with learning rate (None: tuned)."""
+    settings = [(step, rate) for step in HORIZONS for rate in (*learning_rates(found), None)]
+    return [(pair, setting) for pair in BESIDE if set(pair) <= set(found) for setting in settings]
 
 
 def _named(rate: float) -> str:
@@ -134,9 +138,9 @@ def rates(found: Trials) -> str:
     return table(["", *_HEADER], _rate_rows(found))
 
 
-def scaled(found: Trials) -> str:
-    """Whether dividing by declared ranges does the same as GDPO."""
-    return table(["GDPO − scaled GRPO", *QUANTITIES], _scaled_rows(found))
+def beside(found: Trials) -> str:
+    """Whether dividing by declared ranges does the same as GDPO, and the twin's best more."""
+    return table(["", *QUANTITIES], _beside_rows(found))
 
 
 def choice(found: Trials) -> str:
@@ -180,7 +184,7 @@ def judged(found: Trials) -> Judged:
     told: list[tuple[Sequence[Row], list[tuple[tuple[str, str], tuple[int, float | None]]]]] = [
         (_rate_rows(found), [((name, BASE), setting) for setting in each for name in found]),
         (_tuned_rows(found), [((name, BASE), setting) for setting in chosen for name in found]),
-        (_scaled_rows(found), [(("gdpo", "grpo_scaled"), setting) for setting in _scaled_settings(found)]),
+        (_beside_rows(found), _beside_settings(found)),
     ]
     seen: dict[tuple[str, str], dict[tuple[int, float | None], Sequence[Verdict | None]]] = {}
     for rows, names in told:
@@ -273,7 +277,7 @@ _TABLES: Mapping[str, Callable[[Trials], str]] = {
     "answers tuned": tuned,
     "answers choice": choice,
     "answers rates": rates,
-    "answers scaled": scaled,
+    "answers beside": beside,
     "answers learned": learned,
 }
 

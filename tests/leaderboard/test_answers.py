@@ -139,6 +139,14 @@ def test_a_normalizer_may_come_from_a_plan_of_its_own_but_not_from_two(answers, 
         answers.trials([*board, *map(other, board)])
 
 
+def test_what_may_do_the_same_as_gdpo_stands_beside_it_where_it_was_run(answers, board):
+    found = answers.trials(board)
+    lines = answers.beside({**found, "saw": found["gdpo"]}).splitlines()
+    assert lines[2] == "| `saw` − `gdpo`, 40 steps, 0.0003 (untuned) | 10 | +0.00 ±0.00 | +0.00 ±0.00 | +0.00 ±0.00 |"
+    assert len(lines) == 2 + 2 * 3
+    assert len(answers.beside(found).splitlines()) == 2
+
+
 def test_a_picture_is_the_same_for_the_same_numbers_and_names_them(answers, drawing, board, tmp_path):
     found = answers.trials(board)
     for name in ("one.png", "two.png"):
