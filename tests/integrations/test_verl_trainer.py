@@ -428,7 +428,7 @@ def test_weights_of_the_score_come_from_verls_configuration(config, scored):
     row = {key: values[0] for key, values in scored.non_tensor_batch.items()}
     task, reply = row["reward_model"]["ground_truth"], make_env(ENV).reference(make_env(ENV).tasks("train")[0])
     arguments = {"data_source": ENV, "solution_str": reply, "ground_truth": task, "extra_info": row["extra_info"]}
-    plain, weighted = get_custom_reward_fn(config)(**arguments), get_custom_reward_fn(changed)(**arguments)
+    plain, weighted = (asyncio.run(get_custom_reward_fn(own)(**arguments)) for own in (config, changed))
     assert weighted["score"] - plain["score"] == pytest.approx(9 * plain["reward/format"])
     assert plain["reward/format"] == 1
 
