@@ -32,6 +32,7 @@ from gdpo_bench.leaderboard.files.schema import ALL_RIGHT, Entry
 from gdpo_bench.leaderboard.files.store import ROOT, Board
 
 TOOL, MATH, CODE = "gdpo/ToolCallingMini-v0", "gdpo/MathMini-v0", "gdpo/CodingMini-v0"
+SYLLOGISM = "reasoning_gym:syllogism"
 RARE = {"format_rate": 0.04}
 MAIN = (
     (TOOL, RARE, (ALL_RIGHT, "format", "correctness")),
@@ -178,6 +179,15 @@ def rewards(results: Results) -> str:
     return table([*header, *(f"GDPO − GRPO, {name}" for name in names)], rows)
 
 
+def syllogism(results: Results) -> str:
+    """A task of reasoning-gym, whose rewards all lie between 0 and 1."""
+    names = (ALL_RIGHT, "correct", "format", "length")
+    own = {entry.normalizer.name: entry for entry in tested(results.entries) if entry.environment.id == SYLLOGISM}
+    grpo, gdpo = own.get("grpo"), own.get("gdpo")
+    rows = [("`grpo`", absolute(grpo, names)), ("`gdpo` − `grpo`", against(gdpo, grpo, names))]
+    return table(["", *names], rows)
+
+
 def figure_3(results: Results) -> str:
     """Kinds of groups that are told apart."""
     kept = ("grpo", "grpo_no_std", "gdpo_no_bn")
@@ -194,6 +204,7 @@ SECTIONS = {
     "group size": group_size,
     "rewards": rewards,
     "figure 3": figure_3,
+    "syllogism": syllogism,
     "bits": lambda results: bits.corners(results.entries),
     "real model": lambda results: real_model.horizons(results.of_real_models),
 }
