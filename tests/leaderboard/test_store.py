@@ -18,6 +18,12 @@ def test_an_entry_lies_where_its_track_environment_and_id_say(tmp_path, entry):
     assert Board.read(tmp_path).entries == {one.id: one}
 
 
+def test_an_entry_of_another_librarys_environment_lies_as_deep(tmp_path, entry):
+    path = Board(tmp_path).file(entry(environment="reasoning_gym:syllogism"))
+    assert path.parent == tmp_path / "training/reasoning_gym/syllogism"
+    assert board_of(path) == tmp_path
+
+
 def test_filing_the_same_result_twice_changes_nothing(tmp_path, entry, make_provenance):
     path = Board(tmp_path).file(entry())
     before = path.read_bytes()

@@ -45,7 +45,8 @@ class Measured:
 
 def entry_path(entry: Entry, root: Path) -> Path:
     """Where an entry belongs on the board at `root`."""
-    return root / entry.track / entry.environment.id / f"{entry.id}.json"
+    # No colon, which some systems have in no file's name.
+    return root / entry.track / entry.environment.id.replace(":", "/") / f"{entry.id}.json"
 
 
 def entry_files(folder: Path) -> list[Path]:
