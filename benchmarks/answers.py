@@ -26,7 +26,7 @@ NORMALIZERS = (BASE, "gdpo", "grpo_scaled", "pass_at_k")
 QUANTITIES = (ALL_RIGHT, "format", "correctness")
 BESIDE = (("gdpo", "grpo_scaled"), ("saw", "gdpo"))
 """Whose difference is told beside that to the baseline: what may do the same as GDPO, or more."""
-COMPARED = (*((name, BASE) for name in ("gdpo", "grpo_scaled", "pass_at_k", "saw")), *BESIDE)
+COMPARED = (*((name, BASE) for name in ("gdpo", "grpo_scaled", "pass_at_k", "saw", "sa_mrpo")), *BESIDE)
 _DEFAULT = TrainingOptions().learning_rate
 _MARKS: Mapping[Verdict | None, str] = {"better": "+", "worse": "−", "equal": "=", "undecided": "=", None: "–"}
 _NOTHING = "No entries yet: `python -m gdpo_bench.run answers --block 40` makes them."
