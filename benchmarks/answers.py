@@ -24,7 +24,7 @@ BASE = "grpo"
 NORMALIZERS = (BASE, "gdpo", "grpo_scaled", "pass_at_k")
 """In the order of the tables; what else a plan has follows."""
 QUANTITIES = (ALL_RIGHT, "format", "correctness")
-BESIDE = (("gdpo", "grpo_scaled"), ("saw", "gdpo"))
+BESIDE = (("gdpo", "grpo_scaled"), ("saw", "gdpo"), ("sa_mrpo", "gdpo"))
 """Whose difference is told beside that to the baseline: what may do the same as GDPO, or more."""
 COMPARED = (*((name, BASE) for name in ("gdpo", "grpo_scaled", "pass_at_k", "saw", "sa_mrpo")), *BESIDE)
 _DEFAULT = TrainingOptions().learning_rate
