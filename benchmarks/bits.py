@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tables import Row, absolute, against, table
+from tables import Row, absolute, against, only, table
 
 from gdpo_bench.leaderboard.compare.tuning import tested
 from gdpo_bench.leaderboard.files.schema import ALL_RIGHT, Entry
@@ -48,6 +48,4 @@ def _only(entries: Sequence[Entry], normalizer: str, options: Mapping[str, Any])
     own = [
         entry for entry in entries if (entry.normalizer.name, entry.environment.options) == (normalizer, dict(options))
     ]
-    if len(own) > 1:
-        raise LookupError(f"{len(own)} entries of {normalizer} at {dict(options)}: {[entry.id for entry in own]}")
-    return own[0] if own else None
+    return only(own, f"{normalizer} at {dict(options)}")

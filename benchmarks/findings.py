@@ -20,7 +20,7 @@ import answers
 import answers_picture
 import bits
 import real_model
-from tables import Cell, absolute, against, filled, markdown, table
+from tables import Cell, absolute, against, filled, markdown, only, table
 
 from gdpo_bench.advantages.collapse import count_kinds
 from gdpo_bench.agent.options import TrainingOptions
@@ -84,10 +84,7 @@ class Results:
                 and {name: value for name, value in own.items() if value != _DEFAULTS.get(name)} == training
             )
 
-        found = [entry for entry in tested(self.entries) if fits(entry)]
-        if len(found) > 1:
-            raise LookupError(f"{len(found)} entries of {normalizer} on {env}: {[entry.id for entry in found]}")
-        return found[0] if found else None
+        return only([entry for entry in tested(self.entries) if fits(entry)], f"{normalizer} on {env}")
 
 
 def normalizers(results: Results) -> str:
@@ -182,8 +179,11 @@ def rewards(results: Results) -> str:
 def syllogism(results: Results) -> str:
     """A task of reasoning-gym, whose rewards all lie between 0 and 1."""
     names = (ALL_RIGHT, "correct", "format", "length")
-    own = {entry.normalizer.name: entry for entry in tested(results.entries) if entry.environment.id == SYLLOGISM}
-    grpo, gdpo = own.get("grpo"), own.get("gdpo")
+    own = [entry for entry in tested(results.entries) if entry.environment.id == SYLLOGISM]
+    grpo, gdpo = (
+        only([entry for entry in own if entry.normalizer.name == name], f"{name} on {SYLLOGISM}")
+        for name in ("grpo", "gdpo")
+    )
     rows = [("`grpo`", absolute(grpo, names)), ("`gdpo` − `grpo`", against(gdpo, grpo, names))]
     return table(["", *names], rows)
 

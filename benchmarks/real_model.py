@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tables import Row, absolute, against, table
+from tables import Row, absolute, against, only, table
 
 from gdpo_bench.leaderboard.compare.tuning import at_horizon
 from gdpo_bench.leaderboard.files.schema import ALL_RIGHT, Entry
@@ -48,6 +48,4 @@ def _only(entries: Sequence[Entry], normalizer: str) -> Entry | None:
         and entry.plan is not None
         and entry.plan.horizons == list(HORIZONS)
     ]
-    if len(own) > 1:
-        raise LookupError(f"{len(own)} entries of {normalizer}: {[entry.id for entry in own]}")
-    return own[0] if own else None
+    return only(own, normalizer)

@@ -34,6 +34,17 @@ Row = tuple[str, Sequence[Cell]]
 """A label, and what stands beside it."""
 
 
+def only(entries: Sequence[Entry], what: str) -> Entry | None:
+    """The one entry, or None.
+
+    Raises:
+        LookupError: There are several.
+    """
+    if len(entries) > 1:
+        raise LookupError(f"{len(entries)} entries of {what}: {[entry.id for entry in entries]}")
+    return entries[0] if entries else None
+
+
 def values(entry: Entry, name: str) -> Values:
     """Seed → final value of a reward, of a metric, or of the primary endpoint."""
     if name == ALL_RIGHT:

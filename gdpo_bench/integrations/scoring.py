@@ -228,23 +228,25 @@ _scorers: dict[tuple[str, str], Scorer] = {}
 _making = threading.Lock()
 
 
-def scorer(env_id: str, options: Mapping[str, Any] | str | None = None) -> Scorer:
+def scorer(env_id: str, options: Mapping[str, Any] | str | None = None, *, several_turns: bool = False) -> Scorer:
     """The scorer of an environment with given options, made once a process.
 
     Args:
         env_id: A registered id, or `module:namespace/Name-v0`.
         options: The environment's options, or their JSON.
+        several_turns: Whether it may be a dialogue.
 
     Raises:
         UnknownNameError: No such id or option.
-        IntegrationError: The environment has several turns.
+        IntegrationError: The environment has several turns, and may not.
         UnavailableError: What its rewards need is not there on this machine.
     """
     found = read_options(options) if isinstance(options, str) else dict(options or {})
     key = (env_id, canonical_json(found))
     with _making:
         if key not in _scorers:
-            made = Scorer(env_id, found)
-            check_one_turn(made.env, made.env_id)
-            _scorers[key] = made
-        return _scorers[key]
+            _scorers[key] = Scorer(env_id, found)
+        made = _scorers[key]
+    if not several_turns:
+        check_one_turn(made.env, made.env_id)
+    return made

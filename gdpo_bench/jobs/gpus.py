@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
+from gdpo_bench.agent.backends.graphs import total_memory
 from gdpo_bench.agent.options import EmbeddedConfig, PretrainedConfig, TrainingOptions
 from gdpo_bench.agent.policies import embedded, pretrained
 from gdpo_bench.core.processor import usable_cores
@@ -29,15 +32,17 @@ def runs_per_gpu(plan: Plan) -> int:
     if plan.vllm is not None or plan.policy.config is None:
         return 1
     gpus = range(torch.cuda.device_count())
-    memory = min(torch.cuda.get_device_properties(gpu).total_memory for gpu in gpus)
-    needed = max(run_bytes(plan.policy.config, plan.training(*pair)) for pair in plan.pairs)
+    memory = min(total_memory(torch.device("cuda", gpu)) for gpu in gpus)
+    needed = run_bytes(plan.policy.config, [plan.training(*pair) for pair in plan.pairs])
     return min(fitting(memory, needed), max(1, usable_cores() // len(gpus)), runs)
 
 
-def run_bytes(config: EmbeddedConfig | PretrainedConfig, training: TrainingOptions) -> int:
-    """Memory of a GPU that a run takes, at most, as long as its prompts are not longer than is assumed."""
+def run_bytes(config: EmbeddedConfig | PretrainedConfig, trainings: Sequence[TrainingOptions]) -> int:
+    """Memory of a GPU that the largest run takes, as long as its prompts are not longer than is assumed."""
     weights, vocabulary = embedded.sizes(config) if isinstance(config, EmbeddedConfig) else pretrained.sizes(config)
-    tokens = training.micro_batch * ((training.max_prompt_tokens or _PROMPT_TOKENS) + training.max_new_tokens)
+    tokens = max(
+        one.micro_batch * ((one.max_prompt_tokens or _PROMPT_TOKENS) + one.max_new_tokens) for one in trainings
+    )
     return _WEIGHT_BYTES * weights + _LOGIT_BYTES * tokens * vocabulary + _PROCESS_BYTES
 
 

@@ -224,7 +224,7 @@ def _entries(plan: Plan, folder: RunFolder, runs: list[PlannedRun], command: str
     roles: list[tuple[Literal["tuning", "test"], tuple[SeedPair, ...]]] = [("test", plan.job.seeds)]
     if plan.job.tuning:
         roles.insert(0, ("tuning", plan.job.tuning.seeds))
-    declared = plan.job.declared
+    declared, gpus = plan.job.declared, _gpus_of_a_run(plan)
     for (env, normalizer), (role, seeds_of_role) in itertools.product(plan.pairs, roles):
         tasks = [
             run.task
@@ -253,7 +253,7 @@ def _entries(plan: Plan, folder: RunFolder, runs: list[PlannedRun], command: str
                 wall_s=sum(record.wall_s for record in finished),
                 tokens=sum(record.tokens for record in finished),
                 engine=rollout_engine("transformers" if plan.vllm is None else "vllm", plan.device),
-                gpus=_gpus_of_a_run(plan),
+                gpus=gpus,
                 arithmetic=finished[0].arithmetic or None,
                 programs=env.env.runs_programs_with(),
             ),

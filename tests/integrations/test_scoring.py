@@ -168,6 +168,10 @@ def test_an_unknown_task_is_named():
 def test_an_environment_of_several_turns_is_refused():
     with pytest.raises(IntegrationError, match="Choose an environment of one turn"):
         scorer("gdpo/ToolDialog-v0")
+    playable = scorer("gdpo/ToolDialog-v0", several_turns=True)
+    assert playable.env.max_turns > 1
+    with pytest.raises(IntegrationError, match="single replies"):
+        scorer("gdpo/ToolDialog-v0")
 
 
 @pytest.mark.parametrize("options", ["{", "[1]", "nothing"])

@@ -36,7 +36,7 @@ def plan(**runtime: Any) -> planning.Plan:
 
 def test_a_run_takes_its_weights_five_times_its_logits_four_times_and_a_process() -> None:
     weights, vocabulary = sizes(SMALL)
-    assert gpus.run_bytes(SMALL, OPTIONS) == 18 * weights + 16 * 8 * 500 * vocabulary + 2**30
+    assert gpus.run_bytes(SMALL, [OPTIONS]) == 18 * weights + 16 * 8 * 500 * vocabulary + 2**30
 
 
 def test_sizes_are_those_of_the_policy_that_is_made() -> None:

@@ -10,20 +10,18 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from functools import lru_cache
 from typing import Any, TypeVar
 
 import verifiers.v1 as vf
 
 from gdpo_bench.core.env import tasks_of
 from gdpo_bench.core.registry import make_env
-from gdpo_bench.core.scoring import EpisodeBatch, Scores
-from gdpo_bench.core.task import Message, canonical_json
-from gdpo_bench.integrations.scoring import NamedRewards, Scorer, beside, scorer
+from gdpo_bench.core.scoring import Scores
+from gdpo_bench.core.task import Message
+from gdpo_bench.integrations.scoring import NamedRewards, beside, scorer
 
 INFO = "gdpo_bench"
 """Where in `trace.info` the vector stands."""
@@ -73,8 +71,8 @@ class _Played:
     """An episode of ours."""
 
     def __init__(self, env_id: str, options: Mapping[str, Any], task_id: str) -> None:
-        self._scorer = _scorer(env_id, canonical_json(options))
-        self._batch = EpisodeBatch(self._scorer.env, self._scorer.env_id, [self._scorer.task(task_id)])
+        self._scorer = scorer(env_id, options, several_turns=True)
+        self._batch = self._scorer.begin([task_id])
         self._total = Scores.empty(1, len(self._scorer.reward_specs))
 
     def reply(self, text: str) -> str | None:
@@ -86,11 +84,6 @@ class _Played:
     def vector(self) -> dict[str, Any]:
         """The rewards so far."""
         return _named(NamedRewards.of(self._total, self._scorer.reward_specs))
-
-
-@lru_cache(maxsize=8)
-def _scorer(env_id: str, options: str) -> Scorer:
-    return Scorer(env_id, json.loads(options))
 
 
 class EnvConfig(vf.TasksetConfig):  # type: ignore[misc, unused-ignore]
