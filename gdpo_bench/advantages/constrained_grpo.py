@@ -1,7 +1,7 @@
 """Constrained GRPO: multipliers on normalized advantages, one softmax over the objective and its constraints.
 
 Source: arXiv 2602.05863, Theorem 4.1 ("scalarized advantages"), and a public implementation that is not known to be
-the authors'. The first reward is the objective, the others say whether a constraint is met (1) or violated (0), with
+the authors'. One reward, 0 here, is the objective, the others say whether a constraint is met (1) or violated (0), with
 costs C_k = 1 − r_k. With λ = softmax(logits), the multipliers before this batch,
 
     A = λ_0 A_0 − Σ_k λ_k A(C_k)
@@ -31,7 +31,7 @@ from torch import Tensor
 
 from gdpo_bench.advantages.arithmetic import batch_moments, reward_blocks, standardize, weighted_sum
 from gdpo_bench.advantages.batch import RewardBatch
-from gdpo_bench.advantages.domain import PerReward, per_reward, refuse_other_rewards
+from gdpo_bench.advantages.domain import PerReward, Role, column, per_reward, refuse_other_rewards
 from gdpo_bench.advantages.errors import DomainError, OptionError
 from gdpo_bench.advantages.options import Absent, Singleton, Statistics, check_options
 from gdpo_bench.advantages.registry import register_normalizer
@@ -59,6 +59,8 @@ class ConstrainedGRPO:
     """A reward whose scorer failed."""
     statistics: Statistics = "float64"
     """Precision of all arithmetic."""
+    objective: Role = None
+    """The reward that is no constraint, by name or number; the first unless named."""
     threshold: PerReward = 0.01
     """Rate of violation that is tolerated: one for all constraints, a list, or by name."""
     lr: float = 0.03
@@ -76,10 +78,13 @@ class ConstrainedGRPO:
         Raises:
             DomainError: One may lie elsewhere.
             OptionError: There is not one threshold for each constraint.
-            UnknownNameError: A threshold is that of no constraint.
+            UnknownNameError: A threshold is that of no constraint, or there is no such objective.
         """
-        per_reward(self.threshold, "threshold", specs, len(specs), first=1)
-        for spec in specs[1:]:
+        objective = column(self.objective, "objective", specs, len(specs))
+        per_reward(self.threshold, "threshold", specs, len(specs), without=objective)
+        for i, spec in enumerate(specs):
+            if i == objective:
+                continue
             if spec.low < 0 or spec.high > 1:
                 raise DomainError(
                     f"constrained_grpo needs constraints between 0 (violated) and 1 (met); {spec.name} goes from "
@@ -89,7 +94,8 @@ class ConstrainedGRPO:
     def __call__(self, batch: RewardBatch) -> Tensor:
         """Advantages (N,) from rewards (N, K), group ids (N,) and weights (K,); then moves the multipliers."""
         k = batch.given.shape[1]
-        thresholds = per_reward(self.threshold, "threshold", batch.specs, k, first=1)
+        objective = column(self.objective, "objective", batch.specs, k)
+        thresholds = per_reward(self.threshold, "threshold", batch.specs, k, without=objective)
         logits = self._state.get("logits", [_START] * k)
         refuse_other_rewards("constrained_grpo", len(logits), k)
         multipliers = _softmax(logits)
@@ -98,8 +104,11 @@ class ConstrainedGRPO:
         # −A(1 − r) is A(r).
         total = weighted_sum(per_term, rewards, batch.weights * batch.weights.new_tensor(multipliers))
         means, _ = batch_moments(batch, missing=self.missing, failed=self.failed)
-        excess = [1 - mean - most for mean, most in zip(means[1:].tolist(), thresholds, strict=True)]
-        self._step(logits, multipliers, excess)
+        rates = means.tolist()
+        del rates[objective]
+        slopes = [1 - mean - most for mean, most in zip(rates, thresholds, strict=True)]
+        slopes.insert(objective, 0.0)
+        self._step(logits, multipliers, slopes)
         return batch.grouping.restore(total)
 
     def state_dict(self) -> dict[str, Any]:
@@ -111,9 +120,8 @@ class ConstrainedGRPO:
         self._state.clear()
         self._state.update({name: list(values) for name, values in state.items()})
 
-    def _step(self, logits: list[float], multipliers: list[float], excess: list[float]) -> None:
-        """One step of Adam, by how far violations are above what is tolerated (K − 1)."""
-        slopes = [0.0, *excess]
+    def _step(self, logits: list[float], multipliers: list[float], slopes: list[float]) -> None:
+        """One step of Adam, by how far violations are above what is tolerated (K); 0 for the objective."""
         mean = sum(one * slope for one, slope in zip(multipliers, slopes, strict=True))
         gradient = [-one * (slope - mean) for one, slope in zip(multipliers, slopes, strict=True)]
         zeros = [0.0] * len(logits)

@@ -46,39 +46,39 @@ def column(role: Role, option: str, specs: Sequence[RewardSpec] | None, k: int) 
 
 
 def per_reward(
-    value: PerReward, option: str, specs: Sequence[RewardSpec] | None, k: int, *, first: int = 0
+    value: PerReward, option: str, specs: Sequence[RewardSpec] | None, k: int, *, without: int | None = None
 ) -> list[float]:
-    """One number for each reward from `first` on.
+    """One number for each reward, or for each but one.
 
     Args:
         value: What the option says.
         option: Its name, for messages.
         specs: The K declarations, which hold the names.
         k: How many rewards there are.
-        first: The first reward that the option is about.
+        without: The reward that the option is not about.
 
     Raises:
         OptionError: The option was left out, or has another number of values.
         DomainError: Values are by name, and names are not declared.
         UnknownNameError: A name of no reward that the option is about.
     """
-    count = k - first
+    about = [i for i in range(k) if i != without]
     if value is None:
         raise OptionError(f"Option {option} has no default: give one number for all rewards, or one each.")
     if isinstance(value, int | float):
-        return [float(value)] * count
+        return [float(value)] * len(about)
     if isinstance(value, dict):
         if specs is None:
             raise DomainError(f"Option {option} is by name, which needs `specs`; pass specs, or a list.")
-        names = [spec.name for spec in specs[first:]]
+        names = [specs[i].name for i in about]
         for name in value:
             if name not in names:
                 raise UnknownNameError(f"reward in option {option}", name, names)
         if missing := [name for name in names if name not in value]:
             raise OptionError(f"Option {option} has no value for {', '.join(missing)}.")
         return [float(value[name]) for name in names]
-    if len(value) != count:
-        raise OptionError(f"Option {option} needs {count} values, one a reward; got {len(value)}.")
+    if len(value) != len(about):
+        raise OptionError(f"Option {option} needs {len(about)} values, one a reward; got {len(value)}.")
     return list(map(float, value))
 
 

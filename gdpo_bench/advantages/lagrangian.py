@@ -1,7 +1,7 @@
 """Lagrangian: GRPO of the first reward plus multipliers times the others, which rise while targets are missed.
 
 Source: the baseline in the code of arXiv 2602.06869 (yining610/ctwa, `ray_trainer_lagrangian.py`). With multipliers
-λ_k ≥ 0 of all rewards but the first, which start at 0, for each batch
+λ_k ≥ 0 of all rewards but one, the objective (0 here), which start at 0, for each batch
 
     λ_k ← max(0, λ_k + lr (target_k − mean_batch(r_k)))
     A   = GRPO of w_0 r_0 + Σ_k λ_k w_k r_k
@@ -28,7 +28,7 @@ from torch import Tensor
 
 from gdpo_bench.advantages.arithmetic import batch_moments, standardize
 from gdpo_bench.advantages.batch import RewardBatch
-from gdpo_bench.advantages.domain import PerReward, per_reward, refuse_other_rewards
+from gdpo_bench.advantages.domain import PerReward, Role, column, per_reward, refuse_other_rewards
 from gdpo_bench.advantages.errors import OptionError
 from gdpo_bench.advantages.options import Absent, Singleton, Statistics, check_options
 from gdpo_bench.advantages.registry import register_normalizer
@@ -53,8 +53,10 @@ class Lagrangian:
     """A reward whose scorer failed."""
     statistics: Statistics = "float64"
     """Precision of all arithmetic."""
+    objective: Role = None
+    """The reward without a target, by name or number; the first unless named."""
     target: PerReward = None
-    """Mean that each reward but the first should reach: one for all, a list, or by name. Required."""
+    """Mean that each other reward should reach: one for all, a list, or by name. Required."""
     lr: float = 0.01
     """How fast multipliers move."""
     _state: dict[str, list[float]] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -69,13 +71,17 @@ class Lagrangian:
 
         Raises:
             OptionError: There is no target, or not one for each reward.
-            UnknownNameError: A target is that of no reward.
+            UnknownNameError: A target is that of no reward, or there is no such objective.
         """
-        per_reward(self.target, "target", specs, len(specs), first=1)
+        objective = column(self.objective, "objective", specs, len(specs))
+        per_reward(self.target, "target", specs, len(specs), without=objective)
 
     def __call__(self, batch: RewardBatch) -> Tensor:
         """Advantages (N,) from rewards (N, K), group ids (N,) and weights (K,); moves the multipliers."""
-        multipliers = batch.weights.new_tensor([1.0, *self._move(batch)])
+        objective = column(self.objective, "objective", batch.specs, batch.given.shape[1])
+        factors = self._move(batch, objective)
+        factors.insert(objective, 1.0)
+        multipliers = batch.weights.new_tensor(factors)
         total = sum_blocks(
             batch, batch.weights * multipliers, missing=self.missing, failed=self.failed, statistics=self.statistics
         )
@@ -90,13 +96,15 @@ class Lagrangian:
         self._state.clear()
         self._state.update({name: list(values) for name, values in state.items()})
 
-    def _move(self, batch: RewardBatch) -> list[float]:
+    def _move(self, batch: RewardBatch, objective: int) -> list[float]:
         """Move the multipliers by one batch and return them, (K − 1)."""
         k = batch.given.shape[1]
-        targets = per_reward(self.target, "target", batch.specs, k, first=1)
+        targets = per_reward(self.target, "target", batch.specs, k, without=objective)
         old = self._state.get("multipliers", [0.0] * (k - 1))
         refuse_other_rewards("lagrangian", len(old) + 1, k)
         means, _ = batch_moments(batch, missing=self.missing, failed=self.failed)
-        gaps = (target - mean for target, mean in zip(targets, means[1:].tolist(), strict=True))
+        reached = means.tolist()
+        del reached[objective]
+        gaps = (target - mean for target, mean in zip(targets, reached, strict=True))
         self._state["multipliers"] = [max(0.0, one + self.lr * gap) for one, gap in zip(old, gaps, strict=True)]
-        return self._state["multipliers"]
+        return list(self._state["multipliers"])

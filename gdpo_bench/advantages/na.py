@@ -11,7 +11,7 @@ with the population's deviation and ε = 1e-8; no whitening. A gate that a rewar
 `zero_fill`; `papo` is the neighbour of `subgroup` that takes the deviation from the passing rollouts, too.
 Departs in three points:
 
-1. a passes where the condition that b declares on it is met, and at exactly 1 without one, as in the source.
+1. a passes where the condition that b declares on it is met, and without one at exactly `passing`, 1 in the source.
 2. All rewards beside the gate are conditioned; the source conditions one that is named. A reward whose gate is
    absent is absent.
 3. GDPO's rules for exact zeros.
@@ -21,6 +21,7 @@ Departs in three points:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -31,6 +32,7 @@ from torch import Tensor
 from gdpo_bench.advantages.arithmetic import reward_blocks, standardize, weighted_sum
 from gdpo_bench.advantages.batch import Blocks, RewardBatch
 from gdpo_bench.advantages.domain import Role, column
+from gdpo_bench.advantages.errors import OptionError
 from gdpo_bench.advantages.options import Absent, Singleton, Statistics, check_options
 from gdpo_bench.advantages.registry import register_normalizer
 from gdpo_bench.core.rewards import RewardSpec
@@ -56,11 +58,15 @@ class NA:
     """Precision of all arithmetic."""
     gate: Role = None
     """The gate reward, by name or number; the first unless named."""
+    passing: float = 1.0
+    """Value at which the gate passes for rewards that declare no condition on it."""
     rule: Literal["zero_fill", "subgroup"] = "zero_fill"
     """What becomes of a reward where the gate does not pass, and whether it is centred where it does."""
 
     def __post_init__(self) -> None:
         check_options(self)
+        if not math.isfinite(self.passing):
+            raise OptionError(f"Option passing must be finite; got {self.passing!r}.")
 
     def check_rewards(self, specs: Sequence[RewardSpec], weights: Mapping[str, float]) -> None:
         """Refuse rewards without the gate that is named.
@@ -84,7 +90,7 @@ class NA:
     def _conditioned(self, rewards: Blocks, gate: int, specs: Sequence[RewardSpec] | None) -> Blocks:
         """The rewards as the gate leaves them."""
         values, present = rewards.values, rewards.present
-        passes = torch.stack([_passes(values[..., gate], gate, k, specs) for k in range(values.shape[2])], dim=2)
+        passes = torch.stack([self._passes(values[..., gate], gate, k, specs) for k in range(values.shape[2])], dim=2)
         if present is not None:
             present = present & present[..., gate : gate + 1] if present.shape[2] > 1 else present
             passes = passes & present
@@ -96,10 +102,9 @@ class NA:
         conditioned[..., gate] = values[..., gate]
         return Blocks(conditioned, rewards.groups, rewards.dtype, present, values.abs(), rewards.everything)
 
-
-def _passes(gates: Tensor, gate: int, k: int, specs: Sequence[RewardSpec] | None) -> Tensor:
-    """Where the gate passes for reward `k`."""
-    condition = specs[k].gate if specs is not None else None
-    if specs is not None and condition is not None and condition.on == specs[gate].name:
-        return gates >= condition.at_least
-    return gates == 1
+    def _passes(self, gates: Tensor, gate: int, k: int, specs: Sequence[RewardSpec] | None) -> Tensor:
+        """Where the gate passes for reward `k`."""
+        condition = specs[k].gate if specs is not None else None
+        if specs is not None and condition is not None and condition.on == specs[gate].name:
+            return gates >= condition.at_least
+        return gates == self.passing

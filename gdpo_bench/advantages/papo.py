@@ -1,7 +1,7 @@
 """PAPO: the outcome is compared in the whole group, the process among its correct rollouts only.
 
 Source: arXiv 2603.26535 and its code (tanzelin430/PAPO, `grpo_dual` in verl, and in ROLL). With an outcome
-reward o, correct rollouts being those with r_o = 1, and process rewards k,
+reward o, correct rollouts being those with r_o = `correct` (1 in the source), and process rewards k,
 
     A = w_o A_o + λ Σ_k w_k A'_k
     A_o  = (r_o − mean_group(r_o)) / (std_group(r_o) + ε)
@@ -13,7 +13,7 @@ Departs in two points:
 1. The source has one process; weights and a sum over several are ours.
 2. Values that are equal up to rounding give exactly 0; the code takes a deviation up to 1e-6 for none.
 
-    python -m gdpo_bench.run --normalizers papo papo:outcome=correct
+    python -m gdpo_bench.run --normalizers papo papo:outcome=correctness,correct=3
 """
 
 from __future__ import annotations
@@ -50,13 +50,16 @@ class PAPO:
     """Precision of all arithmetic."""
     outcome: Role = None
     """The outcome reward, by name or number; the first unless named."""
+    correct: float = 1.0
+    """Value of the outcome by which a rollout is correct."""
     lam: float = 1.0
     """λ, what processes count beside the outcome."""
 
     def __post_init__(self) -> None:
         check_options(self)
-        if not math.isfinite(self.lam):
-            raise OptionError(f"Option lam must be finite; got {self.lam!r}.")
+        for name, value in (("lam", self.lam), ("correct", self.correct)):
+            if not math.isfinite(value):
+                raise OptionError(f"Option {name} must be finite; got {value!r}.")
 
     def check_rewards(self, specs: Sequence[RewardSpec], weights: Mapping[str, float]) -> None:
         """Refuse rewards without the outcome that is named.
@@ -70,7 +73,7 @@ class PAPO:
         """Advantages (N,) from rewards (N, K), group ids (N,) and weights (K,)."""
         outcome = column(self.outcome, "outcome", batch.specs, batch.given.shape[1])
         rewards = reward_blocks(batch, missing=self.missing, failed=self.failed, statistics=self.statistics)
-        correct = rewards.values[..., outcome : outcome + 1] == 1
+        correct = rewards.values[..., outcome : outcome + 1] == self.correct
         present = correct if rewards.present is None else correct & rewards.present
         present = present.expand_as(rewards.values).clone()
         present[..., outcome] = True if rewards.present is None else rewards.present.expand_as(present)[..., outcome]

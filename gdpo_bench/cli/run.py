@@ -54,7 +54,8 @@ def run(
     """Train with each normalizer, compare, write entries.
 
     Args:
-        job: A job file (YAML) or a bundled preset: default, baselines, normalizers, bits, tiny; answers; sweep-scale,
+        job: A job file (YAML) or a bundled preset: default, baselines, normalizers, bits, tiny; answers,
+            answers-published; sweep-scale,
             sweep-rarity, sweep-gates, sweep-group-size, sweep-rewards; real-small, real-tool, real-gsm8k, real-math;
             paper-tool, paper-math, paper-code; authors-tool-grpo, authors-tool-gdpo, authors-gsm8k. Without it and
             without options, `default` runs. Options given here replace those of the file; lists are separated by
@@ -163,7 +164,7 @@ def _write_report(measured: Sequence[Measured], folder: RunFolder, console: Cons
     if any(entry.track == "training" for entry in tested(entries)):
         plot_curves(entries, folder.path / "curves.png")
         console.print(f"Learning curves: {folder.path / 'curves.png'}", soft_wrap=True, markup=False)
-    if tuned_settings(entries):
+    if any(one.all_tested for one in tuned_settings(entries)):
         plot_tuning(entries, folder.path / "tuning.png")
         console.print(f"Over learning rates: {folder.path / 'tuning.png'}", soft_wrap=True, markup=False)
     sentences = outcome_sentences(entries)

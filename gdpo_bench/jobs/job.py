@@ -163,7 +163,8 @@ class Tuning(StrictModel):
     """How every normalizer is tuned, said before anything is run: each gets the same number of trials.
 
     A trial is a learning rate with a set of the normalizer's own options. Each is run on the tuning seeds, where the
-    target decides, and on the job's seeds, which say what came of it; so the whole curve can be reported.
+    target decides. The job's seeds say what came of it: of each trial, so that the whole curve can be reported, or only
+    of that which was chosen.
     """
 
     learning_rates: tuple[PositiveFloat, ...] = Field(min_length=1)
@@ -175,6 +176,8 @@ class Tuning(StrictModel):
     target: str = "all right"
     """What decides, by its mean final value over the tuning seeds: a reward, or `all right`, the share of replies that
     are right in every reward."""
+    tested: Literal["all", "chosen"] = "all"
+    """Trials that run on the job's seeds. `chosen` costs less, and nothing is known then of other learning rates."""
 
 
 class RuntimeOptions(StrictModel):
@@ -215,7 +218,7 @@ class Job(StrictModel):
     options)."""
     training: TrainingOptions = TrainingOptions()
     tuning: Tuning | None = None
-    """How normalizers are tuned: `{learning_rates, options, seeds, target}`."""
+    """How normalizers are tuned: `{learning_rates, options, seeds, target, tested}`."""
     horizons: tuple[PositiveInt, ...] = ()
     """Steps at which tables compare, such as 40 and 120, from the curves of the same runs; the end by default."""
     extends: str | None = Field(default=None, pattern=r"^[0-9a-f]{16}$")
@@ -314,7 +317,10 @@ class Job(StrictModel):
             return None
         said = ("envs", "normalizers", "seeds", "policy", "rollout", "training", "tuning", "horizons", "extends")
         clusters = len({seed.warm_start for seed in self.seeds}) if self.tuning else len(self.seeds)
-        return self.model_dump(mode="json", include=set(said)) | {"clusters": clusters}
+        declared = self.model_dump(mode="json", include=set(said)) | {"clusters": clusters}
+        if self.tuning and self.tuning.tested == "all":
+            del declared["tuning"]["tested"]  # plans of before there was a choice keep their hashes
+        return declared
 
     def training_on(self, env: JobEnv) -> TrainingOptions:
         """The training options that hold for one of the environments."""

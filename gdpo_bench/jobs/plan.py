@@ -61,6 +61,8 @@ class PlannedNormalizer:
     choice: JobNormalizer
     normalizer: Normalizer
     options: dict[str, Any]
+    named: JobNormalizer
+    """What the job names, of which `choice` is a trial where the job tunes."""
 
     def weights(self, specs: tuple[RewardSpec, ...]) -> dict[str, float]:
         """Reward → weight of the first step, for an environment's rewards."""
@@ -173,7 +175,7 @@ def plan(job: Job) -> Plan:
             )
     normalizers = tuple(
         PlannedNormalizer(
-            choice, choice.make(), normalizer_options(make_normalizer(choice.normalizer, **choice.options))
+            choice, choice.make(), normalizer_options(make_normalizer(choice.normalizer, **choice.options)), named
         )
         for named in job.normalizers
         for choice in job.trials(named)

@@ -64,6 +64,31 @@ def test_outcome_and_process(name, expected):
     assert advantages(f"{name}:{option}=1", turned, GROUPS) == close(*expected)
 
 
+@pytest.mark.parametrize("text", ["papo:correct=3", "na_zero_fill:passing=3", "na_subgroup:passing=3"])
+def test_what_passes_may_be_another_value_of_a_shaped_outcome(text):
+    shaped = [[6 * outcome - 3, process] for outcome, process in OUTCOME_AND_PROCESS]
+    same = advantages(text.partition(":")[0], OUTCOME_AND_PROCESS, GROUPS)
+    assert advantages(text, shaped, GROUPS) == close(*same)
+    assert advantages(text.partition(":")[0], shaped, GROUPS) != close(*same)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "own"),
+    [
+        ("constrained_grpo", {"threshold": 0.1}, "logits"),
+        ("lagrangian", {"target": 0.8, "lr": 0.5}, "multipliers"),
+    ],
+)
+def test_the_objective_may_be_another_reward_than_the_first(name, options, own):
+    first = make_normalizer(name, **options)
+    named = make_normalizer(name, **options, objective="outcome")
+    for batch in (OUTCOME_AND_PROCESS, OUTCOME_AND_PROCESS[::-1]):
+        turned = [row[::-1] for row in batch]
+        expected = advantages(first, batch, GROUPS)
+        assert advantages(named, turned, GROUPS, specs=UNITS[::-1]) == pytest.approx(expected, abs=1e-12)
+    assert sorted(normalizer_state(named)[own]) == pytest.approx(sorted(normalizer_state(first)[own]), abs=1e-12)
+
+
 @pytest.mark.parametrize(
     ("text", "first", "state", "second"),
     [

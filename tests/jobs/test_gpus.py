@@ -1,6 +1,7 @@
 """How many runs share a GPU."""
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +14,8 @@ from gdpo_bench.agent.policies.embedded import build_policy, sizes
 from gdpo_bench.jobs import gpus, training
 from gdpo_bench.jobs import plan as planning
 from gdpo_bench.jobs.engines.choice import EngineChoice
+from gdpo_bench.jobs.entries import RunEntries
+from gdpo_bench.jobs.folder import RunFolder
 from gdpo_bench.jobs.job import Job, RuntimeOptions
 
 SMALL = EMBEDDED_CONFIGS["small"]
@@ -69,7 +72,8 @@ def test_the_local_engine_gets_a_worker_for_each_and_hours_are_shared(
     monkeypatch.setattr(training, "LocalEngine", lambda *given: started.append(given))
     training._start(EngineChoice(), plan(runs_per_gpu=3))
     assert started == [(6, ["0", "1"])]
-    assert training._gpus_of_a_run(plan(runs_per_gpu=4)) == 0.25
+    shared = RunEntries(plan(runs_per_gpu=4), RunFolder(Path("runs")), [], "")
+    assert shared._gpus_of_a_run == 0.25
 
 
 def test_none_at_all_is_refused() -> None:

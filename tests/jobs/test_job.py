@@ -10,10 +10,10 @@ from gdpo_bench.agent.policies.pretrained import DeviceError
 from gdpo_bench.core import UnknownNameError, make_env, yaml
 from gdpo_bench.core.choices import ChoiceError, parse_assignments, parse_choice
 from gdpo_bench.jobs import policy as policy_module
+from gdpo_bench.jobs.entries import said_options
 from gdpo_bench.jobs.job import Job, JobError, SeedPair, check, presets
 from gdpo_bench.jobs.plan import WARM_START_ENVS, plan
 from gdpo_bench.jobs.policy import parse_policy, parse_rollout
-from gdpo_bench.jobs.training import said_options
 
 ENV = "gdpo/MathMini-v1"
 

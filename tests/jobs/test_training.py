@@ -299,3 +299,26 @@ def test_a_job_that_tunes_files_all_trials_in_blocks_under_one_plan(
     assert "tuned on length" in output
     assert "which chose" in output
     assert list((folder / "runs").glob("*/tuning.png"))
+
+
+def test_a_plan_may_test_only_what_tuning_chose(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tuning = {"learning_rates": [3e-4, 1e-3], "seeds": ["10:10"], "target": "length", "tested": "chosen"}
+    job = write_job(folder, seeds=["0:0", "1:1"], training=TINY | {"steps": 2}, tuning=tuning)
+    assert main(["run", job, "--block", "3"]) == 0
+    assert len(results(folder / "runs")) == 3
+    assert "Tuning chose gdpo" not in capsys.readouterr().out  # one of its trials is missing
+    assert main(["run", job, "--resume"]) == 0
+    output = capsys.readouterr().out
+    entries = [read_entry(path) for path in (folder / "runs").glob("*/entries/*.json")]
+    tested = {one.normalizer.name: one.training["learning_rate"] for one in entries if one.plan.role == "test"}
+    assert sorted(one.plan.role for one in entries) == ["test"] * 2 + ["tuning"] * 4
+    for name in ("grpo", "gdpo"):
+        tried = {
+            one.training["learning_rate"]: one.results[0].rewards["length"].final
+            for one in entries
+            if one.normalizer.name == name and one.plan.role == "tuning"
+        }
+        assert tested[name] == max(sorted(tried), key=lambda rate: tried[rate])
+        assert f"Tuning chose {name}:learning_rate={tested[name]}" in output
+    assert "tuned on length" in output
+    assert not list((folder / "runs").glob("*/tuning.png"))

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from gdpo_bench.core.errors import DataError
 from gdpo_bench.leaderboard import Curve, EntryError, Seed, entry_text, make_entry, parse_entry
 from gdpo_bench.leaderboard.compare.board import compare
 from gdpo_bench.leaderboard.compare.tuning import at_horizon, tuned_settings
@@ -53,7 +54,8 @@ def test_the_tuning_seeds_choose_whatever_the_test_seeds_say(trials):
     (setting,) = tuned_settings(trials)
     chosen = {name: [one.learning_rate for one in own if one.chosen] for name, own in setting.normalizers.items()}
     assert chosen == {"gdpo": [1e-3], "grpo": [1e-4]}
-    assert [one.test.mean for one in setting.normalizers["grpo"]] == pytest.approx([0.4, 0.9])
+    of_grpo = [outcome.estimate.mean for one, outcome in setting.outcomes if one.label == "grpo"]
+    assert of_grpo == pytest.approx([0.4, 0.9])
 
 
 def test_tables_hold_every_learning_rate_both_horizons_and_the_tuned_rows_and_no_tuning_seed(trials):
@@ -79,6 +81,25 @@ def test_without_all_trials_nothing_is_chosen(trials):
     (setting,) = tuned_settings(without)
     assert list(setting.normalizers) == ["grpo"]
     assert tuned_settings(trials[:3]) == []
+
+
+def test_a_plan_that_tests_what_was_chosen_has_no_curve_over_learning_rates(planned, tmp_path):
+    declared = DECLARED | {"tuning": DECLARED["tuning"] | {"tested": "chosen"}}
+    tuned = [
+        planned("gdpo", 1e-4, [0.7, 0.72], tuning=True, declared=declared),
+        planned("gdpo", 1e-3, [0.8, 0.82], tuning=True, declared=declared),
+    ]
+    entries = [*tuned, planned("gdpo", 1e-3, [0.61] * 6, declared=declared)]
+    (setting,) = tuned_settings(entries)
+    assert [(one.chosen, one.outcome is not None) for one in setting.normalizers["gdpo"]] == [
+        (False, False),
+        (True, True),
+    ]
+    assert "| `gdpo` | (0.71) | 0.61 ±0.00 (0.81) ← |" in render_markdown(entries)
+    assert "over learning rates" not in render_page(entries)
+    with pytest.raises(DataError, match="all of its trials tested"):
+        plot_tuning(entries, tmp_path / "tuning.png")
+    assert tuned_settings([*tuned, planned("gdpo", 1e-4, [0.9] * 6, declared=declared)]) == []  # not the chosen one
 
 
 def test_an_earlier_horizon_is_the_same_curve_cut_there(planned):

@@ -134,10 +134,9 @@ def compare(entries: Sequence[Entry], baseline: str = BASELINE) -> list[Comparis
 
 def _tuned(setting: TunedSetting, baseline: str) -> list[Comparison]:
     """Each normalizer at the trial that the tuning seeds chose."""
-    chosen = [one for trials in setting.normalizers.values() for one in trials if one.chosen]
-    labelled = [(f"{one.label} at {one.learning_rate:g}", one.entry) for one in chosen]
-    entry = chosen[0].entry
-    heading = f"{entry.policy.name}, tuned on {setting.target}"
+    chosen = [(one, outcome.entry) for one, outcome in setting.outcomes if one.chosen]
+    labelled = [(f"{one.label} at {one.learning_rate:g}", entry) for one, entry in chosen]
+    heading = f"{labelled[0][1].policy.name}, tuned on {setting.target}"
     groups = [*at_horizons([one for _, one in labelled]), [one for _, one in labelled]]
     names = {one.id: label for label, one in labelled}
     return [_comparison(heading, [(names[one.id], one) for one in group], baseline) for group in groups]

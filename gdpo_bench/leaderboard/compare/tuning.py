@@ -1,7 +1,8 @@
 """Plans: results at the horizons that one names, and normalizers at the training options that tuning seeds chose.
 
 What chooses is never what is measured: entries with the role `tuning` hold the tuning seeds, stand in no comparison,
-and decide which of the entries with the role `test` a tuned row is. All of those are reported, chosen or not.
+and decide which of the entries with the role `test` a tuned row is. All of those are reported, chosen or not; a plan
+may say that only what was chosen is tested.
 """
 
 from __future__ import annotations
@@ -19,6 +20,15 @@ from gdpo_bench.leaderboard.files.schema import ALL_RIGHT, Curve, Entry, Seed, S
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """What the test seeds say of a trial."""
+
+    entry: Entry
+    estimate: Estimate
+    """Of the target's final value."""
+
+
+@dataclass(frozen=True)
 class Trial:
     """Training options, and options of its own, that were tried with a normalizer."""
 
@@ -27,11 +37,9 @@ class Trial:
     learning_rate: float
     tuning: float
     """Mean final value of the target over the tuning seeds."""
-    test: Estimate
-    """Of the target's final value over the test seeds."""
     chosen: bool
-    entry: Entry
-    """Of the test seeds."""
+    outcome: Outcome | None
+    """None where the plan tests only what was chosen."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,17 @@ class TunedSetting:
     tuning_seeds: int
     normalizers: Mapping[str, tuple[Trial, ...]]
     """Name → its trials, by learning rate."""
+
+    @property
+    def outcomes(self) -> list[tuple[Trial, Outcome]]:
+        """Every trial that was tested, with what came of it."""
+        trials = [one for own in self.normalizers.values() for one in own]
+        return [(one, one.outcome) for one in trials if one.outcome is not None]
+
+    @property
+    def all_tested(self) -> bool:
+        """Whether there is a curve over learning rates, and not what was chosen alone."""
+        return all(one.outcome for own in self.normalizers.values() for one in own)
 
 
 def tested(entries: Sequence[Entry]) -> list[Entry]:
@@ -97,6 +116,22 @@ def tuned_settings(entries: Sequence[Entry]) -> list[TunedSetting]:
     return [one for one in found if one.normalizers]
 
 
+def best_trial(entries: Sequence[Entry], target: str) -> Entry | None:
+    """The trial with the highest mean final value of the target; of equal ones that of the lowest learning rate.
+
+    Args:
+        entries: One a trial, of the tuning seeds, completed from their sidecars where the target is `all right`.
+        target: What decides.
+
+    Returns:
+        One of them; None where one has no value of the target, so that they cannot be compared.
+    """
+    if not all(target_values(entry, target) for entry in entries):
+        return None
+    ordered = sorted(entries, key=lambda entry: (_rate(entry), _trial_key(entry)))
+    return max(ordered, key=lambda entry: mean(target_values(entry, target)), default=None)
+
+
 def target_values(entry: Entry, target: str) -> dict[Seed | None, float]:
     """Seed → final value of what decides."""
     return {one.seed: curve.final for one in entry.results if (curve := curve_of(one, target)) is not None}
@@ -129,31 +164,34 @@ def _trials(
     entries: Sequence[Entry], target: str, option_sets: Sequence[Mapping[str, Any]], tuning: Mapping[str, Any]
 ) -> tuple[Trial, ...]:
     """Trials of a normalizer, none where some are missing: a choice among the rest would be another one."""
-
-    def key(entry: Entry) -> str:
-        return canonical_json([entry.training, entry.normalizer.live_options])
-
-    chosen_by = {key(entry): entry for entry in entries if entry.plan and entry.plan.role == "tuning"}
-    measured = {key(entry): entry for entry in entries if entry.plan and entry.plan.role == "test"}
+    tried = {_trial_key(entry): entry for entry in entries if entry.plan and entry.plan.role == "tuning"}
+    measured = {_trial_key(entry): entry for entry in entries if entry.plan and entry.plan.role == "test"}
     expected = len(tuning["learning_rates"]) * len(option_sets)
-    values = {one: target_values(entry, target) for one, entry in (*chosen_by.items(),)}
-    if chosen_by.keys() != measured.keys() or len(measured) != expected or not all(values.values()):
+    chosen = best_trial(list(tried.values()), target)
+    if chosen is None or len(tried) != expected:
         return ()
-    scores = {one: mean(found) for one, found in values.items()}
-    order = sorted(measured, key=lambda one: (_rate(measured[one]), one))
-    best = max(order, key=lambda one: scores[one])  # of equal ones the lowest learning rate
+    best = _trial_key(chosen)
+    if measured.keys() != ({best} if tuning.get("tested") == "chosen" else tried.keys()):
+        return ()
     own = {option for options in option_sets for option in options}
     return tuple(
         Trial(
-            label=_label(measured[one], own),
-            learning_rate=_rate(measured[one]),
-            tuning=scores[one],
-            test=estimate(target_values(measured[one], target), _bounds(measured[one], target)),
+            label=_label(tried[one], own),
+            learning_rate=_rate(tried[one]),
+            tuning=mean(target_values(tried[one], target)),
             chosen=one == best,
-            entry=measured[one],
+            outcome=_outcome(measured[one], target) if one in measured else None,
         )
-        for one in order
+        for one in sorted(tried, key=lambda one: (_rate(tried[one]), one))
     )
+
+
+def _trial_key(entry: Entry) -> str:
+    return canonical_json([entry.training, entry.normalizer.live_options])
+
+
+def _outcome(entry: Entry, target: str) -> Outcome:
+    return Outcome(entry, estimate(target_values(entry, target), _bounds(entry, target)))
 
 
 def _rate(entry: Entry) -> float:

@@ -125,27 +125,27 @@ def plot_tuning(entries: Sequence[Entry], path: str | PathLike[str]) -> None:
         path: PNG file to write.
 
     Raises:
-        DataError: None of the entries was tuned, with all of its trials.
+        DataError: None of the entries was tuned, with all of its trials tested.
         WriteError: The file could not be written.
     """
     from matplotlib.figure import Figure  # noqa: PLC0415 (half a second to import)
 
-    settings = tuned_settings(entries)
+    settings = [one for one in tuned_settings(entries) if one.all_tested]
     if not settings:
-        raise DataError("Nothing to draw: no entry belongs to a plan that tunes, with all of its trials.")
+        raise DataError("Nothing to draw: no entry belongs to a plan that tunes, with all of its trials tested.")
     figure = Figure(figsize=(4.6 * len(settings), 3.4), dpi=150, layout="constrained")
     for ax, setting in zip(figure.subplots(1, len(settings), squeeze=False)[0], settings, strict=True):
-        labels = list(dict.fromkeys(trial.label for trials in setting.normalizers.values() for trial in trials))
+        labels = list(dict.fromkeys(trial.label for trial, _ in setting.outcomes))
         for i, label in enumerate(labels):
-            own = [one for trials in setting.normalizers.values() for one in trials if one.label == label]
+            own = [(one, outcome.estimate) for one, outcome in setting.outcomes if one.label == label]
             colour, shift = PALETTE[i % len(PALETTE)], 1.03 ** (i - (len(labels) - 1) / 2)
-            rates = np.array([one.learning_rate for one in own]) * shift
+            rates = np.array([one.learning_rate for one, _ in own]) * shift
             style = LINES[i // len(PALETTE) % len(LINES)]
-            ax.plot(rates, [one.test.mean for one in own], color=colour, linestyle=style, linewidth=2, label=label)
-            for rate, one in zip(rates, own, strict=True):
-                ax.plot([rate] * one.test.n, one.test.units, "o", color=colour, markersize=3, alpha=0.5)
+            ax.plot(rates, [seen.mean for _, seen in own], color=colour, linestyle=style, linewidth=2, label=label)
+            for rate, (one, seen) in zip(rates, own, strict=True):
+                ax.plot([rate] * seen.n, seen.units, "o", color=colour, markersize=3, alpha=0.5)
                 if one.chosen:
-                    ax.plot(rate, one.test.mean, "o", color=colour, markersize=9, markerfacecolor="none")
+                    ax.plot(rate, seen.mean, "o", color=colour, markersize=9, markerfacecolor="none")
         ax.set_xscale("log")
         ax.set_title(setting.environment, loc="left", fontsize=10)
         ax.set_xlabel("learning rate (ring: chosen by the tuning seeds)", fontsize=9)

@@ -409,7 +409,7 @@ def tuning_rows(setting: TunedSetting) -> tuple[list[str], list[list[str]]]:
     """Titles, and a row for each normalizer and set of its options, with a cell for each learning rate.
 
     A cell is the target's final value over the test seeds, then, in brackets, its mean over the tuning seeds; an arrow
-    marks what these chose.
+    marks what these chose. Where only that was tested, the others have no value of the test seeds.
     """
     trials = [trial for own in setting.normalizers.values() for trial in own]
     rates = sorted({trial.learning_rate for trial in trials})
@@ -423,7 +423,8 @@ def tuning_rows(setting: TunedSetting) -> tuple[list[str], list[list[str]]]:
 
 def _trial_text(trial: Trial) -> str:
     arrow = f" {CHOSEN}" if trial.chosen else ""
-    return f"{estimate_text(trial.test, 2)} ({rounded(trial.tuning, 2)}){arrow}"
+    tested = f"{estimate_text(trial.outcome.estimate, 2)} " if trial.outcome else ""
+    return f"{tested}({rounded(trial.tuning, 2)}){arrow}"
 
 
 def tuning_note(setting: TunedSetting) -> str:

@@ -85,26 +85,26 @@ def rates(setting: TunedSetting, looks: Looks) -> Markup:
     """The target over learning rates, a line a normalizer: means with intervals, filled where tuning chose.
 
     Args:
-        setting: All trials of a plan on one environment.
+        setting: All trials of a plan on one environment, all of them tested.
         looks: Entry id → look.
     """
-    trials = [trial for own in setting.normalizers.values() for trial in own]
+    tested = setting.outcomes
     frame = Frame(left=46)
-    ticks = {math.log10(trial.learning_rate): f"{trial.learning_rate:g}" for trial in trials}
+    ticks = {math.log10(trial.learning_rate): f"{trial.learning_rate:g}" for trial, _ in tested}
     x = frame.x(*padded(list(ticks), share=0.12))
-    ends = [end for trial in trials for end in _ends(trial.test)]
+    ends = [end for _, outcome in tested for end in _ends(outcome.estimate)]
     y = frame.y(*padded(ends))
     lines, told = [], []
-    for label in dict.fromkeys(trial.label for trial in trials):
-        own = [trial for trial in trials if trial.label == label]
-        look = looks[own[0].entry.id]
-        points = [(x(math.log10(trial.learning_rate)), y(trial.test.mean)) for trial in own]
+    for label in dict.fromkeys(trial.label for trial, _ in tested):
+        own = [(trial, outcome) for trial, outcome in tested if trial.label == label]
+        look = looks[own[0][1].entry.id]
+        points = [(x(math.log10(trial.learning_rate)), y(outcome.estimate.mean)) for trial, outcome in own]
         parts = [tag("path", d=path(points), class_="line", stroke_dasharray=look.dash or None)]
-        for trial, (across, up) in zip(own, points, strict=True):
+        for (trial, outcome), (across, up) in zip(own, points, strict=True):
             chosen = ", chosen" if trial.chosen else ""
-            text = f"{label} at {trial.learning_rate:g}: {estimate_text(trial.test, 2)}{chosen}"
+            text = f"{label} at {trial.learning_rate:g}: {estimate_text(outcome.estimate, 2)}{chosen}"
             parts += [
-                _whisker(y, across, trial.test, upright=True),
+                _whisker(y, across, outcome.estimate, upright=True),
                 marker(look.marker, across, up, text, "marker" if trial.chosen else "marker hollow"),
             ]
             told.append(text)

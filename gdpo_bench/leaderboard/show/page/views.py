@@ -133,7 +133,7 @@ class Group:
     panels: tuple[Panel, ...]
     """The fullest first."""
     rates: tuple[Figure, ...]
-    """The target over learning rates, a picture for each plan that tunes."""
+    """The target over learning rates, a picture for each plan that tests all of its trials."""
     gaming: Gaming | None
     """How far the rewards of the fullest comparison can be gamed, where that was measured."""
 
@@ -158,7 +158,9 @@ def groups(
         anchor = f"{track}-{environment.replace('/', '-')}"
         panels = [_panel(f"{anchor}-{i}", one, looks) for i, one in enumerate(compare(group), 1)]
         rates = tuple(
-            Figure("rates", one.target, f"plan {one.plan}", charts.rates(one, looks)) for one in tuned_settings(group)
+            Figure("rates", one.target, f"plan {one.plan}", charts.rates(one, looks))
+            for one in tuned_settings(group)
+            if one.all_tested
         )
         gaming = gaming_of(panels[0].comparison.first.environment, certificates)
         found.append(Group(group[0].track, environment, anchor, tuple(panels), rates, gaming))
