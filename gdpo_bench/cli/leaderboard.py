@@ -170,9 +170,12 @@ def html(out: Path, root: Path = ROOT) -> None:
     board = Board.read(root)
     _refuse_damaged(board)
     attestations = read_attestations(root)
-    _refuse_unshowable(board, attestations)
-    shown = legible(_completed(board, board.entries.values()))
-    files = render_site(shown, legible(attestations), out.name, _certificates(shown))
+    try:
+        shown = legible(_completed(board, board.entries.values()))
+        files = render_site(shown, legible(attestations), out.name, _certificates(shown))
+    except Exception:  # whatever an entry stops it with is said with the entry's name
+        _refuse_unshowable(board, attestations)
+        raise
     for name, text in files.items():  # the page last, so that it never leads to what is not there
         write_atomically(out.parent / name, text)
     beside = [out.parent / name for name in files if name != out.name]

@@ -10,7 +10,6 @@ import io
 import json
 import math
 import os
-import re
 import stat
 import zlib
 from dataclasses import dataclass
@@ -26,8 +25,8 @@ DEEPEST = 32
 """Levels of lists and objects."""
 LONGEST_TEXT = 20_000
 """Characters of one text."""
-_SUSPICIOUS = re.compile(rb"[0-9]{41}|[0-9.][eE]\+?[0-9]{3}")
-"""What a number beyond these bounds has; others need no look, which matters in columns of a million."""
+_SHAPE = bytes.maketrans(b"123456789.E", b"0000000000e")
+"""All digits alike, and the point."""
 _NUMBERS = {int, float, bool, type(None)}
 
 
@@ -97,10 +96,7 @@ def parse_json(content: bytes, memory: int) -> Any:
         )
     try:
         text = content.decode("utf-8")
-        hooks: dict[str, Any] = (
-            {"parse_int": _whole_number, "parse_float": _number} if _SUSPICIOUS.search(content) else {}
-        )
-        value = json.loads(text, object_pairs_hook=_object, parse_constant=_number, **hooks)
+        value = json.loads(text, object_pairs_hook=_object, parse_constant=_number, **_looks(content))
     except UnicodeDecodeError as error:
         raise FormatError(f"Not text in UTF-8 (byte {error.start}).") from error
     except json.JSONDecodeError as error:
@@ -110,6 +106,17 @@ def parse_json(content: bytes, memory: int) -> Any:
         raise FormatError("The JSON is nested too deeply.") from error
     _check(value, [])
     return value
+
+
+def _looks(content: bytes) -> dict[str, Any]:
+    """How numbers are looked at: as little as will do, which matters in columns of a million.
+
+    What is beyond the bounds has many digits or a high exponent. Texts such as hashes can look like the latter, so that
+    whole numbers, the most, are looked at only for the former.
+    """
+    shape = content.translate(_SHAPE)
+    long, high = b"0" * (MOST_DIGITS + 1) in shape, b"0e000" in shape or b"0e+000" in shape
+    return ({"parse_int": _whole_number} if long else {}) | ({"parse_float": _number} if long or high else {})
 
 
 def _memory(content: bytes) -> int:
@@ -170,10 +177,15 @@ def _check(value: Any, place: list[str]) -> None:
         for name, inner in value.items() if isinstance(value, dict) else enumerate(value):
             if isinstance(name, str):
                 _check_text(name, place)
-            if type(inner) not in _NUMBERS:
+            if type(inner) not in _NUMBERS and not _is_plain(inner):
                 place.append(f".{name:.50}" if isinstance(value, dict) else f"[{name}]")
                 _check(inner, place)
                 place.pop()
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it is a text without anything to look for, as most are; its place need not be known."""
+    return isinstance(value, str) and value.isascii() and len(value) <= LONGEST_TEXT
 
 
 def _check_text(text: str, place: list[str]) -> None:

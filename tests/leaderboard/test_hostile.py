@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from gdpo_bench import RewardSpec
 from gdpo_bench.cli.leaderboard import main
+from gdpo_bench.core import reading
 from gdpo_bench.core.reading import FormatError, parse_json
 from gdpo_bench.core.task import content_hash
 from gdpo_bench.leaderboard import EntryError, Environment, PolicyConfig, Seed, entry_text, parse_entry
@@ -191,6 +192,18 @@ def test_ordinary_json_is_read_as_it_is():
         parse_json(text, 100)
 
 
+@pytest.mark.parametrize("number", ["1e999", "-1.5E+400", "1e0999", "1" * 400 + ".0", "1" * 400 + "e1", "-" + "9" * 41])
+def test_numbers_beyond_the_bounds_are_found_however_they_are_written(number):
+    with pytest.raises(FormatError, match=r"^x is"):
+        parse_json(f'{{"x": {number}}}'.encode(), 1 << 20)
+
+
+def test_columns_of_whole_numbers_are_not_looked_at_one_by_one_for_a_hash_that_resembles_a_number(monkeypatch):
+    monkeypatch.setattr(reading, "_whole_number", lambda text: pytest.fail("a column was read slowly"))
+    fields = {"task_ids": ["7e245"], "column": [0, 12345, -1], "high": 1e300}
+    assert parse_json(json.dumps(fields).encode(), 1 << 20) == fields
+
+
 def test_nothing_is_filed_beside_an_entry_that_cannot_be_read(measured, tmp_path, capsys):
     good, bad = measured(), measured(luck=1)
     run = tmp_path / "run/entries"
@@ -228,7 +241,8 @@ def test_an_entry_that_cannot_be_shown_is_named_and_not_filed(measured, tmp_path
     assert main(["validate", str(tmp_path / "run")]) == 1
     # A board that holds such a file already says so in one sentence, whatever is made of it.
     Board.read(board).file(bad.entry, bad.sidecar)
-    monkeypatch.setattr("gdpo_bench.cli.leaderboard.render_markdown", stumble)
+    for name in ("render_markdown", "render_site"):
+        monkeypatch.setattr(f"gdpo_bench.cli.leaderboard.{name}", stumble)
     for words in (["table"], ["html", "--out", str(tmp_path / "page.html")], ["submit", str(tmp_path / "run")]):
         capsys.readouterr()
         assert main([*words, "--root", str(board)]) == 2
