@@ -14,7 +14,7 @@ from gdpo_bench.agent.options import TrainingOptions
 from gdpo_bench.core.intervals import clopper_pearson
 from gdpo_bench.leaderboard.compare.learning import learning
 from gdpo_bench.leaderboard.compare.statistics import Verdict
-from gdpo_bench.leaderboard.compare.tuning import Trial, at_horizon, tuned_settings
+from gdpo_bench.leaderboard.compare.tuning import Trial, TunedSetting, at_horizon, tuned_settings
 from gdpo_bench.leaderboard.files.schema import ALL_RIGHT, Entry
 from gdpo_bench.leaderboard.show.table import estimate_text, interval_text, rounded
 
@@ -31,18 +31,15 @@ _DEFAULT = TrainingOptions().learning_rate
 _MARKS: Mapping[Verdict | None, str] = {"better": "+", "worse": "−", "equal": "=", "undecided": "=", None: "–"}
 _NOTHING = "No entries yet: `python -m gdpo_bench.run answers --block 40` makes them."
 
-Trials = Mapping[str, Sequence[Trial]]
-"""Normalizer → its trials, by learning rate."""
+Trials = Mapping[str, Sequence[tuple[Trial, Entry]]]
+"""Normalizer → its trials with their entries of the test seeds, by learning rate."""
 
 
-def trials(entries: Sequence[Entry]) -> Trials:
-    """The job's trials: those of every normalizer that has all of them.
+def settings(entries: Sequence[Entry]) -> list[TunedSetting]:
+    """The plans that tune on the job's environment, at its horizons.
 
     Args:
         entries: Of a board, tuning seeds included, completed from their sidecars.
-
-    Raises:
-        LookupError: A normalizer has trials in two plans.
     """
     fitting = [
         entry
@@ -52,11 +49,26 @@ def trials(entries: Sequence[Entry]) -> Trials:
         and entry.plan is not None
         and entry.plan.horizons == list(HORIZONS)
     ]
-    found: dict[str, Sequence[Trial]] = {}
-    for setting in tuned_settings(fitting):
+    return tuned_settings(fitting)
+
+
+def trials(entries: Sequence[Entry]) -> Trials:
+    """The job's trials: those of every normalizer that was tested at each learning rate.
+
+    Args:
+        entries: Of a board, tuning seeds included, completed from their sidecars.
+
+    Raises:
+        LookupError: A normalizer has trials in two plans.
+    """
+    found: dict[str, Sequence[tuple[Trial, Entry]]] = {}
+    for setting in settings(entries):
+        if not setting.all_tested:
+            continue
         if again := sorted(found.keys() & setting.normalizers):
             raise LookupError(f"{', '.join(again)}: in more than one plan, of which {setting.plan} is one")
-        found |= setting.normalizers
+        for name, own in setting.normalizers.items():
+            found[name] = [(one, one.outcome.entry) for one in own if one.outcome]
     known = [name for name in NORMALIZERS if name in found]
     return {name: found[name] for name in [*known, *sorted(found.keys() - set(known))]}
 
@@ -66,19 +78,19 @@ def at_step(entry: Entry, step: int) -> Entry:
     return at_horizon(entry, step) or entry
 
 
-def _chosen(own: Sequence[Trial]) -> Trial:
-    return next(one for one in own if one.chosen)
+def _chosen(own: Sequence[tuple[Trial, Entry]]) -> Trial:
+    return next(one for one, _ in own if one.chosen)
 
 
 def learning_rates(found: Trials) -> list[float]:
     """All that were tried, ascending."""
-    return sorted({one.learning_rate for own in found.values() for one in own})
+    return sorted({one.learning_rate for own in found.values() for one, _ in own})
 
 
 def _at_rate(found: Trials, name: str, rate: float | None) -> Entry | None:
     """The entry of a normalizer at a learning rate; without one at that which tuning chose."""
     own = found.get(name, ())
-    return next((one.entry for one in own if (one.chosen if rate is None else one.learning_rate == rate)), None)
+    return next((entry for one, entry in own if (one.chosen if rate is None else one.learning_rate == rate)), None)
 
 
 def _compared(found: Trials, name: str, rate: float | None, step: int) -> list[Cell]:
@@ -147,7 +159,7 @@ def choice(found: Trials) -> str:
     """What chose: the target's mean over the tuning seeds, at the end."""
     rows = []
     for name, own in found.items():
-        texts = {one.learning_rate: rounded(one.tuning, 2) + (" ←" if one.chosen else "") for one in own}
+        texts = {one.learning_rate: rounded(one.tuning, 2) + (" ←" if one.chosen else "") for one, _ in own}
         rows.append([f"`{name}`", *(texts[rate] for rate in learning_rates(found))])
     return markdown(["tuning seeds, all right", *(f"{rate:g}" for rate in learning_rates(found))], rows)
 
@@ -248,7 +260,7 @@ def _where(marks: Mapping[tuple[int, float | None], str]) -> str:
 
 def plan(found: Trials) -> str:
     """What was run: normalizers, learning rates, warm starts, plans."""
-    entries = [one.entry for own in found.values() for one in own]
+    entries = [entry for own in found.values() for _, entry in own]
     plans = {entry.plan.hash: entry.plan.declared for entry in entries if entry.plan}
     tuning = {len(declared["tuning"]["seeds"]) for declared in plans.values()}
     return (

@@ -42,7 +42,7 @@ def draw(found: Trials, path: Path) -> None:
 def _panel(axes: Axes, found: Trials, quantity: str, step: int) -> None:
     for i, (name, own) in enumerate(found.items()):
         shift = 1.05 ** (i - (len(found) - 1) / 2)
-        at = [(one, estimate(values(at_step(one.entry, step), quantity))) for one in own]
+        at = [(one, estimate(values(at_step(entry, step), quantity))) for one, entry in own]
         places = [one.learning_rate * shift for one, _ in at]
         colour = PALETTE[i % len(PALETTE)]
         axes.plot(places, [seen.mean for _, seen in at], color=colour, linewidth=2, label=name)
@@ -50,7 +50,7 @@ def _panel(axes: Axes, found: Trials, quantity: str, step: int) -> None:
             axes.plot([place] * seen.n, seen.units, "o", color=colour, markersize=3, alpha=0.5)
             if one.chosen:
                 axes.plot(place, seen.mean, "o", color=colour, markersize=9, markerfacecolor="none")
-    low, high = bounds(next(iter(found.values()))[0].entry, quantity)
+    low, high = bounds(next(iter(found.values()))[0][1], quantity)
     axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
     axes.set_xscale("log")
     axes.set_xticks(learning_rates(found), [f"{rate:g}" for rate in learning_rates(found)])
@@ -73,10 +73,10 @@ def _hash(found: Trials) -> str:
     numbers = {
         f"{name} at {one.learning_rate:g}, {quantity}, {step}": [
             one.chosen,
-            *estimate(values(at_step(one.entry, step), quantity)).units,
+            *estimate(values(at_step(entry, step), quantity)).units,
         ]
         for name, own in found.items()
-        for one in own
+        for one, entry in own
         for quantity in QUANTITIES
         for step in HORIZONS
     }

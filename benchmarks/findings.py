@@ -3,9 +3,9 @@
     python benchmarks/findings.py --markdown docs/findings.md     # writes them, and images/answers.png beside it
     python benchmarks/findings.py --markdown docs/findings.md --check
 
-Bundled jobs made the entries: `answers` those of the `-v1` Mini, `bits` those of designed rewards, `real-small`
-those of a real model (see the files of these names), `normalizers` and one for each sweep those of the `-v0`
-Minis.
+Bundled jobs made the entries: `answers` and `answers-published` those of the `-v1` Mini, `bits` those of designed
+rewards, `real-small` those of a real model (see the files of these names), `normalizers` and one for each sweep those
+of the `-v0` Minis.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 import answers
 import answers_picture
 import bits
+import published
 import real_model
 from tables import Cell, absolute, against, filled, markdown, only, table
 
@@ -221,7 +222,8 @@ def main() -> int:
     trials = answers.trials(results.entries)
     picture = chosen.markdown.parent / "images" / "answers.png"
     told = {name: make(results) for name, make in SECTIONS.items()}
-    document = filled(chosen.markdown, told | {name: tell(trials) for name, tell in answers.SECTIONS.items()})
+    told |= {name: tell(trials) for name, tell in answers.SECTIONS.items()}
+    document = filled(chosen.markdown, told | published.sections(published.tuned(results.entries)))
     if not chosen.check:
         write_atomically(chosen.markdown, document)
         answers_picture.draw(trials, picture)

@@ -1,0 +1,97 @@
+"""Tables of the job `answers-published`: each normalizer at its tuned learning rate, beside those of `answers`."""
+
+import numpy as np
+import pytest
+
+from gdpo_bench import RewardSpec
+from gdpo_bench.leaderboard import Curve, Environment, Seed, make_entry
+from gdpo_bench.leaderboard.files.schema import PlanReference
+
+SPECS = [RewardSpec("format", 0, 1, "binary"), RewardSpec("correctness", -3, 3)]
+TUNING = {"learning_rates": [3e-4, 1e-3], "options": {}, "seeds": ["10:10", "11:11"], "target": "all right"}
+ANSWERS = {"tuning": TUNING, "horizons": [40, 120], "clusters": 10}
+PUBLISHED = ANSWERS | {"tuning": TUNING | {"tested": "chosen"}}
+KEPT = ("track", "normalizer", "policy", "provenance")
+STEPS = (0, 40, 120)
+TUNED = {"grpo": (0.1, 0.2), "gdpo": (0.5, 0.6), "rvpo": (0.3, 0.2), "dara": (0.5, 0.7)}
+"""Normalizer → its mean on the tuning seeds at each learning rate."""
+TESTED = {"grpo": (0.1, 0.2), "gdpo": (0.5, 0.6), "rvpo": (0.3, None), "dara": (None, 0.6)}
+"""Normalizer → its mean on the test seeds at each learning rate, where it was tested."""
+
+
+@pytest.fixture
+def published(benchmark):
+    return benchmark("published")
+
+
+@pytest.fixture
+def board(entry):
+    def make(name, rate, level, role):
+        tuning = role == "tuning"
+        seeds = [Seed(warm_start=i + 10 * tuning, rl=i + 10 * tuning) for i in range(2 if tuning else 10)]
+        finals = level + np.random.default_rng(7).normal(0, 0.02, len(seeds))
+        if name == "dara":
+            finals = finals[::-1]
+        found = entry(name, finals, specs=SPECS, seeds=seeds, steps=STEPS)
+        declared = ANSWERS if name in ("grpo", "gdpo") else PUBLISHED
+        made = make_entry(
+            **{part: getattr(found, part) for part in KEPT},
+            environment=Environment.describe(
+                "gdpo/ToolCallingMini-v1", options={"format_rate": 0.04}, specs=SPECS, split="eval", task_ids=["a", "b"]
+            ),
+            training=found.training | {"learning_rate": rate},
+            results=found.results,
+            plan=PlanReference.of(declared, role),
+        )
+        results = [
+            result.model_copy(update={"all_right": Curve.of(final * np.array([0, 0.5, 1]))})
+            for result, final in zip(found.results, finals, strict=True)
+        ]
+        return made.model_copy(update={"results": results})
+
+    return [
+        make(name, rate, level, role)
+        for role, levels in (("tuning", TUNED), ("test", TESTED))
+        for name, own in levels.items()
+        for rate, level in zip(TUNING["learning_rates"], own, strict=True)
+        if level is not None
+    ]
+
+
+def row(text, label):
+    (found,) = [line for line in text.splitlines() if line.startswith(f"| {label} |")]
+    return [cell.strip() for cell in found.strip("|").split("|")]
+
+
+def test_each_stands_at_what_its_tuning_chose_the_best_first(published, board):
+    found = published.tuned(board)
+    assert list(found)[2:] == ["rvpo", "grpo"]
+    text = published.horizon(found, 120)
+    assert row(text, "`rvpo` at 0.0003")[1:3] == ["10", "0.30 ±0.01"]
+    assert row(text, "`rvpo` at 0.0003")[5].startswith("**-0.30 ±")
+    assert row(text, "`gdpo` at 0.001")[5:] == ["", "", ""]
+    assert row(published.horizon(found, 40), "`rvpo` at 0.0003")[2].startswith("0.15 ±")
+
+
+def test_ties_are_counted_as_ties(published, board):
+    text = published.told_apart(published.tuned(board))
+    assert row(text, "against `gdpo`, all right, 120 steps")[1:] == ["none", "`rvpo`, `grpo`", "1"]
+    assert row(text, "against `grpo`, all right, 120 steps")[2:] == ["none", "0"]
+    assert "grpo_scaled" not in text  # it was not run
+
+
+def test_what_was_tried_and_chosen_stands_with_its_plan(published, board):
+    text = published.choice(published.tuned(board))
+    assert row(text, "`rvpo`")[1:3] == ["0.30 ←", "0.20"]
+    assert row(text, "`dara`")[3] == f"`{PlanReference.of(PUBLISHED, 'test').hash}`"
+
+
+def test_who_was_tested_at_one_learning_rate_is_in_no_table_of_all(benchmark, board):
+    assert set(benchmark("answers").trials(board)) == {"grpo", "gdpo"}
+
+
+def test_without_gdpo_there_is_nothing_to_compare_with(published, board):
+    others = [one for one in board if one.normalizer.name != "gdpo"]
+    assert set(published.sections(published.tuned(others)).values()) == {
+        "No entries yet: `python -m gdpo_bench.run answers-published` makes them."
+    }
