@@ -125,7 +125,7 @@ class RewardVectors:
     groups: NDArray[np.int64]
     """(N,) number of the prompt; a task may be asked in several groups."""
     lengths: NDArray[np.int64] | None = None
-    """(N,) tokens that the policy drew; None where it drew none."""
+    """(N,) tokens that the policy drew, or characters of given replies for who cannot do without lengths; else None."""
     advantages: NDArray[np.float64] | None = None
     """(N,), where a normalizer was applied."""
     labels: list[bool | None] = field(default_factory=list)

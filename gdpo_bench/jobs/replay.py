@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
+from torch import Tensor
 
-from gdpo_bench.advantages import compute_advantages, diagnose
+from gdpo_bench.advantages import DomainError, compute_advantages, diagnose
 from gdpo_bench.agent.completions import Completions, read_completions
 from gdpo_bench.agent.rollouts import check_failures
 from gdpo_bench.core import Task, TextEnv
@@ -25,7 +26,7 @@ from gdpo_bench.core.scoring import SHOWN_CHARACTERS, EpisodeBatch, Scores
 from gdpo_bench.core.task import content_hash
 from gdpo_bench.jobs.engines.local import single_thread
 from gdpo_bench.jobs.job import JobError
-from gdpo_bench.jobs.plan import Plan, PlannedEnv
+from gdpo_bench.jobs.plan import Plan, PlannedEnv, PlannedNormalizer
 from gdpo_bench.jobs.progress import show_failure
 from gdpo_bench.leaderboard import Curve, PolicyConfig, SeedResult, collect_provenance, make_entry
 from gdpo_bench.leaderboard.files.sidecar import Sidecar, SidecarRun
@@ -109,21 +110,14 @@ def _entries(
     rewards, metrics = curves([evaluation], env.specs)
     agreement = label_agreement(scores, env.specs, rollouts.labels)
     for normalizer in (normalizer for one, normalizer in plan.pairs if one is env):
-        advantages = compute_advantages(
-            normalizer.choice.make(),  # a fresh one: what it remembers of one environment is not for another
-            scores.values,
-            rollouts.groups,
-            specs=env.specs,
-            weights=normalizer.weights(env.specs),
-            applicable=scores.applicable,
-            failed=scores.failed,
-        )
+        advantages, lengths = _advantages(env, normalizer, rollouts, scores)
         diagnostics = diagnose(advantages, scores.values, rollouts.groups, scores.applicable, scores.failed).as_dict()
         vectors = RewardVectors(
             0,
             scores,
             np.array([task.id for task in rollouts.tasks]),
             rollouts.groups,
+            lengths,
             advantages=advantages.double().numpy(),
             labels=rollouts.labels if "labels" in agreement else [],
         )
@@ -159,6 +153,33 @@ def _entries(
             ),
         )
         yield Measured(entry, sidecar)
+
+
+def _advantages(
+    env: PlannedEnv, normalizer: PlannedNormalizer, rollouts: FrozenRollouts, scores: Scores
+) -> tuple[Tensor, NDArray[np.int64] | None]:
+    """Advantages (N,), and the lengths (N,) where there are none without them.
+
+    Given replies are no tokens, so characters are counted: what is weighted by lengths does not hang on their unit.
+    """
+
+    def made(lengths: NDArray[np.int64] | None) -> Tensor:
+        return compute_advantages(
+            normalizer.choice.make(),  # a fresh one: what it remembers of one environment is not for another
+            scores.values,
+            rollouts.groups,
+            specs=env.specs,
+            weights=normalizer.weights(env.specs),
+            lengths=lengths,
+            applicable=scores.applicable,
+            failed=scores.failed,
+        )
+
+    try:
+        return made(None), None
+    except DomainError:
+        lengths = np.array([sum(map(len, script_replies(reply))) for reply in rollouts.replies])
+        return made(lengths), lengths
 
 
 def _references(env: PlannedEnv) -> FrozenRollouts:
