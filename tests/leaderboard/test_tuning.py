@@ -12,6 +12,8 @@ from gdpo_bench.leaderboard.files.plans import check_extension
 from gdpo_bench.leaderboard.files.schema import PlanReference
 from gdpo_bench.leaderboard.files.store import Board, superseding
 from gdpo_bench.leaderboard.show.page import render_page
+from gdpo_bench.leaderboard.show.page.looks import look_up
+from gdpo_bench.leaderboard.show.page.views import groups
 from gdpo_bench.leaderboard.show.plots import plot_tuning
 from gdpo_bench.leaderboard.show.table import render_markdown
 
@@ -74,6 +76,32 @@ def test_tables_hold_every_learning_rate_both_horizons_and_the_tuned_rows_and_no
     text = render_markdown(trials)
     assert "| `gdpo` | 0.95 ±0.00 (0.71) | 0.61 ±0.01 (0.81) ← |" in text
     assert "mean over 2 tuning seeds, which chose ←" in text
+
+
+def test_plans_that_tuned_alike_stand_in_one_table_and_others_apart(trials, planned):
+    def plan(name, **tuning):
+        declared = DECLARED | {"tuning": DECLARED["tuning"] | {"tested": "chosen"} | tuning, "clusters": 7}
+        chosen, other = ([0.8, 0.82], [0.7, 0.72])
+        return [
+            planned(name, 1e-4, other, tuning=True, declared=declared),
+            planned(name, 1e-3, chosen, tuning=True, declared=declared),
+            planned(name, 1e-3, [0.7] * 6, declared=declared),
+        ]
+
+    entries = [*trials, *plan("rloo"), *plan("gdpo"), *plan("opo", seeds=["7:7", "8:8"])]
+    found = [[row.label for row in one.rows] for one in compare(entries) if one.tuned]
+    together = ["gdpo at 0.001 #1", "gdpo at 0.001 #2", "grpo at 0.0001", "rloo at 0.001"]
+    assert sorted(found) == [together, together, ["opo at 0.001"], ["opo at 0.001"]]
+
+
+def test_the_fullest_setting_stands_first_and_of_equal_ones_the_longest_and_tuned(trials, planned):
+    def first(entries):
+        (group,) = groups(entries, look_up(entries))
+        found = group.panels[0].comparison
+        return len(found.rows), found.first.results[0].steps[-1], found.tuned
+
+    assert first(trials) == (2, 20, True)
+    assert first([*trials, planned("rloo", 1e-4, [0.5] * 6)]) == (3, 20, False)
 
 
 def test_without_all_trials_nothing_is_chosen(trials):

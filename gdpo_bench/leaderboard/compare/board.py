@@ -10,7 +10,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
 from typing import Any, Literal, get_args
@@ -36,6 +36,8 @@ from gdpo_bench.leaderboard.compare.units import ROUNDING, unit_means
 from gdpo_bench.leaderboard.files.schema import ALL_RIGHT, Entry, RewardDeclaration, Seed
 
 _HASH = re.compile(r"(sha256:)?[0-9a-f]{12,}")
+_OWN_IN_A_PLAN = ("options", "tested")
+"""What plans that tune alike may say differently: options of their normalizers, and whether all trials were tested."""
 _WARM_STARTS = "warm_start_corpus"
 """Detail of a policy: seed of the warm start → hash of what it imitated."""
 BASELINE = "grpo"
@@ -109,6 +111,8 @@ class Comparison:
     """Sorted by label."""
     baseline: str | None
     """Label of the row that differences refer to; `None` if it is not among the rows."""
+    tuned: bool = False
+    """Whether each row is the trial that tuning seeds chose."""
 
     @property
     def first(self) -> Entry:
@@ -125,21 +129,43 @@ def compare(entries: Sequence[Entry], baseline: str = BASELINE) -> list[Comparis
 
     Returns:
         One comparison a setting, in a fixed order: as things stood at each earlier horizon that a plan names, at the
-        end, and of each plan that tunes its normalizers as they were tuned.
+        end, and of plans that tune their normalizers as they were tuned.
     """
     measured = tested(entries)
     plain = [found for group in (*at_horizons(measured), measured) for found in _compare(group, baseline)]
-    return [*plain, *(found for one in tuned_settings(entries) for found in _tuned(one, baseline))]
+    return [*plain, *_tuned(tuned_settings(entries), baseline)]
 
 
-def _tuned(setting: TunedSetting, baseline: str) -> list[Comparison]:
-    """Each normalizer at the trial that the tuning seeds chose."""
-    chosen = [(one, outcome.entry) for one, outcome in setting.outcomes if one.chosen]
-    labelled = [(f"{one.label} at {one.learning_rate:g}", entry) for one, entry in chosen]
-    heading = f"{labelled[0][1].policy.name}, tuned on {setting.target}"
-    groups = [*at_horizons([one for _, one in labelled]), [one for _, one in labelled]]
-    names = {one.id: label for label, one in labelled}
-    return [_comparison(heading, [(names[one.id], one) for one in group], baseline) for group in groups]
+def _tuned(settings: Iterable[TunedSetting], baseline: str) -> list[Comparison]:
+    """Each normalizer at the trial that its tuning seeds chose, of one plan or of several that tuned alike."""
+    chosen = {
+        outcome.entry.id: (setting.target, f"{one.label} at {one.learning_rate:g}", outcome.entry)
+        for setting in settings
+        for one, outcome in setting.outcomes
+        if one.chosen
+    }
+    groups = group_alike([entry for *_, entry in chosen.values()], _tuned_alike)
+    headings = distinguish(
+        [f"{group[0].policy.name}, tuned on {chosen[group[0].id][0]}" for group in groups],
+        [_setting_details(group[0]) for group in groups],
+        [min(map(_age, group)) for group in groups],
+    )
+    found = []
+    for heading, group in zip(headings, groups, strict=True):
+        labels = distinguish([chosen[one.id][1] for one in group], [{} for _ in group], list(map(_age, group)))
+        names = {one.id: label for one, label in zip(group, labels, strict=True)}
+        for cut in (*at_horizons(group), group):
+            found.append(replace(_comparison(heading, [(names[one.id], one) for one in cut], baseline), tuned=True))
+    return found
+
+
+def _tuned_alike(entry: Entry) -> dict[str, Any]:
+    """All that tuned entries must share to be compared: what chose, and among what, but not what was chosen."""
+    assert entry.plan is not None
+    found = like(entry)
+    found["training"].pop("learning_rate")
+    tuning = {name: value for name, value in entry.plan.declared["tuning"].items() if name not in _OWN_IN_A_PLAN}
+    return found | {"tuning": tuning, "horizons": entry.plan.horizons}
 
 
 def _compare(entries: Sequence[Entry], baseline: str) -> list[Comparison]:

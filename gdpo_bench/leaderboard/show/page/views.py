@@ -156,7 +156,7 @@ def groups(
     found = []
     for (track, environment), group in by_environment(entries):
         anchor = f"{track}-{environment.replace('/', '-')}"
-        panels = [_panel(f"{anchor}-{i}", one, looks) for i, one in enumerate(compare(group), 1)]
+        panels = [_panel(f"{anchor}-{i}", one, looks) for i, one in enumerate(_fullest_first(compare(group)), 1)]
         rates = tuple(
             Figure("rates", one.target, f"plan {one.plan}", charts.rates(one, looks))
             for one in tuned_settings(group)
@@ -166,6 +166,22 @@ def groups(
         found.append(Group(group[0].track, environment, anchor, tuple(panels), rates, gaming))
     fullest = sorted(found, key=lambda group: (group.track != "training", *(-size for size in group.size)))
     return fullest
+
+
+def _fullest_first(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """What tells most stands first, the others as they are.
+
+    Most rows, then most runs; of equal ones what was trained longest, what was tuned, and what left the environment as
+    it is by default.
+    """
+
+    def told(comparison: Comparison) -> tuple[int, int, int, bool, bool]:
+        first = comparison.first
+        runs = sum(len(row.entry.results) for row in comparison.rows)
+        return len(comparison.rows), runs, first.results[0].steps[-1], comparison.tuned, not first.environment.options
+
+    fullest = max(range(len(comparisons)), key=lambda i: told(comparisons[i]))
+    return [comparisons[fullest], *comparisons[:fullest], *comparisons[fullest + 1 :]]
 
 
 def pinned_rows(comparison: Comparison, looks: Mapping[str, Look]) -> list[Row]:
