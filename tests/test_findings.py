@@ -1,5 +1,6 @@
 """docs/findings.md says what the committed entries say."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from gdpo_bench.advantages import list_normalizers
 from gdpo_bench.leaderboard.files.schema import Seed
 
 ROOT = Path(__file__).parents[1]
@@ -31,6 +33,12 @@ def test_every_cell_is_filled() -> None:
     """A cell is a dash where there is no such entry."""
     text = (ROOT / "docs/findings.md").read_text(encoding="utf-8")
     assert "| – |" not in text.replace("| `maxrl` | 10 | – | – | – |", "")
+
+
+def test_every_estimator_was_applied_to_recorded_completions() -> None:
+    entries = (json.loads(path.read_text("utf-8")) for path in (ROOT / "leaderboards/advantage").rglob("*.json"))
+    applied = {entry["normalizer"]["name"] for entry in entries}
+    assert set(list_normalizers()) - applied == {"mo_grpo"}  # another name of gdpo_no_bn
 
 
 def test_differences_are_paired_and_bold_where_they_are_more_than_noise(tables: ModuleType) -> None:
