@@ -19,6 +19,7 @@ from gdpo_bench.core.errors import DataError, GdpoBenchError, RegistrationError
 from gdpo_bench.leaderboard.compare.reproduction import (
     Reproduction,
     compare_runs,
+    differing_arithmetic,
     differing_conditions,
     differing_policies,
 )
@@ -121,7 +122,10 @@ def reproduce(
         return _from_vectors(file, measured, allow_code)
     planned = rebuild(entry, seeds, completions, allow_code, allow)
     again = _run_again(entry, planned, out, resume)
-    for text in differing_policies(entry.policy, again.entry.policy):
+    for text in (
+        *differing_arithmetic(entry.provenance, again.entry.provenance),
+        *differing_policies(entry.policy, again.entry.policy),
+    ):
         say(text)
     result = compare_runs(measured, again)
     _show(entry, result)

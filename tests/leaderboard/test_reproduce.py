@@ -16,6 +16,7 @@ from gdpo_bench.jobs.work import Finished
 from gdpo_bench.leaderboard import Cost, EntryError, Hardware, PolicyConfig, make_entry
 from gdpo_bench.leaderboard.compare.reproduction import (
     compare_runs,
+    differing_arithmetic,
     differing_conditions,
     differing_policies,
     same_kind,
@@ -129,6 +130,28 @@ def test_what_differs_is_told_first(make_provenance):
     assert "torch: 2.13.0 then, 2.14.0 here" in told
     assert "CPU: Test CPU then, Another CPU here" in told
     assert "commit: aaaa" in told
+
+
+def test_what_one_name_of_a_cpu_hides_is_told(make_provenance):
+    def made(**processor):
+        return make_provenance(hardware=OTHER.model_copy(update={"processor": processor}))
+
+    then = made(machine="x86_64", model="1", flags="sse2 avx2 fma")
+    assert differing_conditions(then, made(machine="x86_64", model="1", flags="sse2 fma avx2 rdpid")) == []
+    assert differing_conditions(then, made(machine="x86_64", model="17", flags="avx512f avx2")) == [
+        "CPU model: 1 then, 17 here",
+        "instructions then and not here: fma",
+        "instructions here and not then: avx512f",
+    ]
+    assert differing_conditions(then, made(machine="aarch64")) == ["architecture: x86_64 then, aarch64 here"]
+
+
+def test_pins_that_did_not_stand_the_same_are_told(make_provenance):
+    pins = {"ATEN_CPU_CAPABILITY": "avx2", "OMP_NUM_THREADS": "1"}
+    then, here = make_provenance(arithmetic=pins), make_provenance(arithmetic={"OMP_NUM_THREADS": "1"})
+    assert differing_arithmetic(then, then) == differing_arithmetic(then, make_provenance()) == []
+    (told,) = differing_arithmetic(then, here)
+    assert told.startswith("ATEN_CPU_CAPABILITY: avx2 then, not pinned here")
 
 
 def test_pinned_arithmetic_decides_and_not_the_name_of_the_cpu(make_provenance):

@@ -7,7 +7,8 @@ agree to 1e-9, and a training run, which amplifies the last bits, must end withi
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,6 +22,9 @@ from gdpo_bench.leaderboard.files.provenance import PACKAGES
 from gdpo_bench.leaderboard.files.schema import PolicyConfig, Provenance, Seed, SeedResult
 from gdpo_bench.leaderboard.files.store import Measured
 from gdpo_bench.leaderboard.files.verification import TOLERANCE
+
+_CHOOSES = re.compile(r"avx|fma|f16c|amx")
+"""Beginnings of flags that name instructions for sums and products."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +77,34 @@ def differing_conditions(then: Provenance, here: Provenance) -> list[str]:
     ):
         if one != other and one is not None:
             found.append(f"{name}: {one} then, {other or 'none'} here")
+    found += _differing_processors(then.hardware.processor or {}, here.hardware.processor or {})
     if then.engine is not None and then.arithmetic is None:
         found.append("Arithmetic: this entry does not say which kernels computed it, so its last bits may differ here")
     return found
+
+
+def _differing_processors(then: Mapping[str, str], here: Mapping[str, str]) -> Iterator[str]:
+    """What `processor.cpu_info` tells apart behind one marketing name; of flags, those that kernels are chosen by."""
+    for title, name in (("architecture", "machine"), ("CPU family", "cpu family"), ("CPU model", "model")):
+        if name in then and name in here and then[name] != here[name]:
+            yield f"{title}: {then[name]} then, {here[name]} here"
+    if "flags" in then and "flags" in here:
+        one, other = ({flag for flag in own["flags"].split() if _CHOOSES.match(flag)} for own in (then, here))
+        for flags, where in ((one - other, "then and not here"), (other - one, "here and not then")):
+            if flags:
+                yield f"instructions {where}: {', '.join(sorted(flags))}"
+
+
+def differing_arithmetic(then: Provenance, here: Provenance) -> list[str]:
+    """Pins that decide the last bits and did not stand the same, as a run shows that was made here; a sentence each."""
+    if then.arithmetic is None or here.arithmetic is None:
+        return []
+    one, other = then.arithmetic, here.arithmetic
+    return [
+        f"{name}: {one.get(name, 'not pinned')} then, {other.get(name, 'not pinned')} here; the last bits may differ"
+        for name in sorted(one | other)
+        if one.get(name) != other.get(name)
+    ]
 
 
 def differing_policies(then: PolicyConfig, here: PolicyConfig) -> list[str]:
