@@ -13,6 +13,7 @@ import pytest
 
 from gdpo_bench.agent.backends.vllm_options import VLLMOptions
 from gdpo_bench.core import yaml
+from gdpo_bench.core.processor import arithmetic_pins
 from gdpo_bench.jobs.engines.choice import parse_engine
 from gdpo_bench.jobs.engines.torchrun import torchrun_words, under_torchrun
 from gdpo_bench.jobs.job import JobError, check
@@ -49,7 +50,8 @@ def start(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [*torchrun, "-m", "gdpo_bench.run", "job.yaml", *arguments],
         cwd=folder,
-        env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "COLUMNS": "200"},
+        env=os.environ
+        | {"CUDA_VISIBLE_DEVICES": "", "COLUMNS": "200", "MKL_CBWR": "COMPATIBLE", "OMP_NUM_THREADS": "2"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -67,6 +69,7 @@ def test_two_processes_train_each_run_together_and_go_on_after_one_was_killed(fo
     entry = read_entry(path)
     assert entry.policy.details["processes"] == 2
     assert entry.division == "open"
+    assert arithmetic_pins().items() <= entry.provenance.arithmetic.items()
     assert entry.provenance.command == "torchrun --nproc-per-node 2 -m gdpo_bench.run job.yaml --out whole"
     (log,) = folder.glob("whole/*/work/*/metrics.jsonl")
     assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == list(range(17))

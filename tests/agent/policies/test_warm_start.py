@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from gdpo_bench.agent.options import EmbeddedConfig
+from gdpo_bench.agent.policies import cache as kept
 from gdpo_bench.agent.policies import warm_start as module
 from gdpo_bench.agent.policies.embedded import build_policy, build_tokenizer, conversation_text
 from gdpo_bench.agent.policies.warm_start import build_corpus, warm_start
@@ -308,4 +309,18 @@ def test_another_version_of_the_code_is_another_warm_start(cache: Path, monkeypa
     quick = dataclasses.replace(CONFIG, warm_start_steps=2)
     folder = warm_start(CORPUS, quick, 0)
     monkeypatch.setattr(module, "_CODE", 3)
+    assert warm_start(CORPUS, quick, 0) != folder
+
+
+@pytest.mark.parametrize("what", ["pins", "flags"])
+def test_another_arithmetic_and_another_processor_are_another_warm_start(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    quick = dataclasses.replace(CONFIG, warm_start_steps=2)
+    folder = warm_start(CORPUS, quick, 0)
+    assert warm_start(CORPUS, quick, 0) == folder
+    if what == "pins":
+        monkeypatch.setenv("MKL_CBWR", "COMPATIBLE")
+    else:
+        monkeypatch.setattr(kept, "cpu_info", lambda: {"flags": "avx512f"})
     assert warm_start(CORPUS, quick, 0) != folder
