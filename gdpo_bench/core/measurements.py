@@ -6,7 +6,7 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -16,6 +16,13 @@ from numpy.typing import NDArray
 from gdpo_bench.core.rewards import Metric, RewardSpec
 from gdpo_bench.core.scoring import Scores
 from gdpo_bench.core.task import canonical_json
+
+_COLUMNS = frozenset(
+    ("step", "tasks", "task", "group", "length", "raw", "value", "applicable", "failed", "advantage", "label")
+)
+"""Of an evaluation, as `RewardVectors.as_json` names them."""
+_NAMES = 16 << 20
+"""Characters that names of tasks may take in memory, four bytes each: a million of as many as a task's hash has."""
 
 
 @dataclass(frozen=True)
@@ -155,32 +162,33 @@ class RewardVectors:
         Raises:
             ValueError: A column is missing, of another length, or holds something else.
         """
+        if fields.keys() != _COLUMNS:
+            raise ValueError(f"an evaluation has {', '.join(sorted(_COLUMNS))}; got {', '.join(sorted(fields))}"[:500])
         try:
-            task = np.asarray(fields["task"], np.int64)
-            raw, values = (np.asarray(fields[name], np.float64).T for name in ("raw", "value"))
-            applicable, failed = (_mask(fields[name]).T for name in ("applicable", "failed"))
-            groups = np.asarray(fields["group"], np.int64)
-            length, advantage = fields["length"], fields["advantage"]
-            lengths = None if length is None else np.asarray(length, np.int64)
-            advantages = None if advantage is None else np.asarray(advantage, np.float64)
-            labels = list(fields["label"] or [])
+            task, groups = _whole(fields["task"]), _whole(fields["group"])
+            raw, values = (_stacked(fields[name], _graded) for name in ("raw", "value"))
+            applicable, failed = (_stacked(fields[name], _mask) for name in ("applicable", "failed"))
+            length, advantage, label = fields["length"], fields["advantage"], fields["label"]
+            lengths = None if length is None else _whole(length)
+            advantages = None if advantage is None else _graded(advantage)
+            labels = [] if label is None else list(_of(label, {bool, type(None)}))
             found = cls(
-                int(fields["step"]),
+                int(_whole([fields["step"]])[0]),
                 Scores(values, raw, applicable, failed),
-                np.asarray(fields["tasks"], str)[task],
+                _named(fields["tasks"], task),
                 groups,
                 lengths,
                 advantages,
                 labels,
             )
-        except (KeyError, IndexError, TypeError, OverflowError) as error:
-            raise ValueError(f"not an evaluation's columns: {type(error).__name__}: {error}") from error
+        except OverflowError as error:
+            raise ValueError(f"a number is too large: {error}") from error
         columns = [task, groups, *(column for column in (lengths, advantages) if column is not None)]
         shapes = {part.shape for part in (raw, values, applicable, failed)}
         rollouts = len(task)
-        if task.min(initial=0) < 0 or not rollouts or len(shapes) != 1 or raw.ndim != 2 or len(raw) != rollouts:
+        if not rollouts or len(shapes) != 1 or raw.ndim != 2 or len(raw) != rollouts:
             raise ValueError("rewards and masks must be columns of one value for each rollout, at least one")
-        if any(column.shape != (rollouts,) for column in columns) or len(labels) not in (0, rollouts):
+        if any(column.shape != (rollouts,) for column in columns) or (label is not None and len(labels) != rollouts):
             raise ValueError("columns must have one value for each rollout")
         if not (np.isfinite(raw).all() and np.isfinite(values).all()):
             raise ValueError("rewards must be finite")
@@ -218,8 +226,46 @@ def _numbers(column: NDArray[np.float64]) -> list[float]:
     return [int(value) if value.is_integer() else value for value in column.astype(np.float64).tolist()]
 
 
-def _mask(columns: Any) -> NDArray[np.bool_]:
-    mask = np.asarray(columns)
+def _of(column: Any, kinds: set[type]) -> list[Any]:
+    """A column that holds values of these types alone; numpy would take others, and texts at their longest's size."""
+    if not isinstance(column, list) or not set(map(type, column)) <= kinds:
+        raise ValueError(f"expected a list of {' or '.join(sorted(kind.__name__ for kind in kinds))} in each column")
+    return column
+
+
+def _whole(column: Any) -> NDArray[np.int64]:
+    """(N,) from N whole numbers."""
+    return np.array(_of(column, {int}), np.int64)
+
+
+def _graded(column: Any) -> NDArray[np.float64]:
+    """(N,), as `_numbers` writes it."""
+    found = np.array(_of(column, {int, float}), np.float64)
+    if found.tolist() != column or any(type(value) is float and value.is_integer() for value in column):
+        raise ValueError("whole numbers are written without a fraction, and of at most 53 bits")
+    return found
+
+
+def _mask(column: Any) -> NDArray[np.bool_]:
+    """(N,) from N zeros and ones."""
+    mask = _whole(column)
     if not np.isin(mask, (0, 1)).all():
         raise ValueError("masks hold 0 and 1")
     return mask.astype(bool)
+
+
+def _stacked(columns: Any, read: Callable[[Any], NDArray[Any]]) -> NDArray[Any]:
+    """(N, K) from K columns."""
+    return np.array([read(column) for column in _of(columns, {list})]).T
+
+
+def _named(names: Any, task: NDArray[np.int64]) -> NDArray[np.str_]:
+    """(N,) names of the tasks, in an array whose items all take what the longest takes."""
+    longest = max(map(len, _of(names, {str})), default=0)
+    if (len(names) + len(task)) * longest > _NAMES:
+        raise ValueError(f"names of tasks are too long: {len(task):,} rollouts with up to {longest:,} characters")
+    found = np.array(names, str)
+    asked = np.unique(task)
+    if not np.array_equal(asked, np.arange(len(found))) or np.unique(found).tolist() != names:
+        raise ValueError("expected the names of all tasks that were asked, each once, sorted")
+    return found[task]

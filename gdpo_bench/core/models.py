@@ -10,6 +10,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, JsonValue, TypeAdapt
 
 from gdpo_bench.core.task import canonical_json
 
+_TOLD = 10
+"""So many complaints are told of one thing."""
+
 
 class StrictModel(BaseModel):
     """A model that takes no unknown field and does not change."""
@@ -50,8 +53,10 @@ def option_sentences(cls: Any) -> dict[str, tuple[str, str]]:
 
 
 def problems(error: ValidationError) -> str:
-    """What pydantic complains of, one after the other: place, expectation, and what came."""
-    return "; ".join(map(describe_problem, error.errors(include_url=False)))
+    """What pydantic complains of, the first few one after the other: place, expectation, and what came."""
+    found = error.errors(include_url=False)
+    more = [f"and {len(found) - _TOLD} more"] if len(found) > _TOLD else []
+    return "; ".join([*map(describe_problem, found[:_TOLD]), *more])
 
 
 def describe_problem(problem: Mapping[str, Any]) -> str:

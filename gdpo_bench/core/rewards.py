@@ -18,6 +18,9 @@ RewardKind = Literal["binary", "graded", "penalty"]
 Metric = Literal["accuracy", "format_rate", "exceed_ratio", "bug_ratio"]
 """Canonical metric names of the leaderboard (arXiv 2601.05242, Tables 1 to 4)."""
 
+MOST_REWARDS = 100
+"""Rewards of an environment at most: tables and pages compare each, and pairs of them."""
+
 SHORTFALL_METRICS = frozenset({"exceed_ratio", "bug_ratio"})
 """Metrics that count the rollouts *below* full marks; the others count those at full marks."""
 
@@ -105,10 +108,13 @@ def check_specs(specs: Sequence[RewardSpec], where: Callable[[str], str] = lambd
         where: Name of a reward → file and line, for messages.
 
     Raises:
-        DeclarationError: A name occurs twice, or a reward is conditioned on itself, be it through others.
+        DeclarationError: There are too many; a name occurs twice; or a reward is conditioned on itself, be it through
+            others.
         UnknownNameError: A gate names a reward that does not exist.
     """
     names = [spec.name for spec in specs]
+    if len(names) > MOST_REWARDS:
+        raise DeclarationError(f"{len(names):,} rewards; an environment has at most {MOST_REWARDS}.")
     if len(set(names)) != len(names):
         raise DeclarationError(f"Reward names must be unique; got {', '.join(names)}.")
     for spec in specs:

@@ -16,6 +16,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
 
 
+def brief(text: str, longest: int = 1_000) -> str:
+    """The text, or the beginning of one that would flood a terminal."""
+    return text if len(text) <= longest else f"{text[:longest]}… ({len(text) - longest:,} characters more)"
+
+
 def unwrapped(docstring: str) -> str:
     """The docstring with each paragraph, and each item of a version history, in one line: terminals break it anew."""
     return _REVISION.sub(lambda item: item[0].replace("\n" + " " * 8, " "), _SOFT_BREAK.sub(r"\1 ", docstring))

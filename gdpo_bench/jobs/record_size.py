@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from gdpo_bench.agent.options import TrainingOptions
 from gdpo_bench.core import RewardSpec
 from gdpo_bench.jobs.job import JobError
+from gdpo_bench.leaderboard.files.schema import MOST_RESULTS
 from gdpo_bench.leaderboard.files.sidecar import LARGEST
 
 _WHOLE, _FRACTION = 2, 20
@@ -30,8 +31,12 @@ def check_record_size(id: str, specs: Sequence[RewardSpec], training: TrainingOp
         A sentence where it is too large if rewards come out as fractions; else `None`.
 
     Raises:
-        JobError: It is too large whatever is measured.
+        JobError: It is too large whatever is measured, or of more seeds than an entry has.
     """
+    if seeds > MOST_RESULTS:
+        raise JobError(
+            f"{seeds:,} seeds of {id}: an entry takes at most {MOST_RESULTS:,}. File the seeds as several jobs."
+        )
     least, most = record_bytes(specs, training, seeds)
     if most <= LARGEST:
         return None

@@ -6,8 +6,10 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
@@ -17,8 +19,10 @@ from gdpo_bench.core import reading
 from gdpo_bench.core.reading import FormatError, parse_json
 from gdpo_bench.core.task import content_hash
 from gdpo_bench.leaderboard import EntryError, Environment, PolicyConfig, Seed, entry_text, parse_entry
+from gdpo_bench.leaderboard.compare.sign_flips import sign_flip_p
 from gdpo_bench.leaderboard.files.attestation import Attestation, attestation_problems, status, write_attestation
 from gdpo_bench.leaderboard.files.entries import content_id
+from gdpo_bench.leaderboard.files.schema import MOST_RESULTS, PlanReference
 from gdpo_bench.leaderboard.files.store import Board, read_entry, write_measured
 from gdpo_bench.leaderboard.show.showable import unshowable
 
@@ -67,6 +71,14 @@ def altered(entry, place, value):
         (("policy", "details"), {"processes": "2"}, "processes"),
         (("policy", "details"), 5, "policy.details"),
         (("results", 0, "seed"), None, "results have a seed each"),
+        (("training", "learning_rate"), "fast", "training: learning_rate"),
+        (("training", "learning_rate"), 0.0, "training: learning_rate"),
+        (("training", "own"), [0] * 200_000, "training: has 400,.* characters as JSON"),
+        (("environment", "options"), {"own": [0] * 200_000}, "environment.options: has"),
+        (("policy", "details"), {"own": [0] * 200_000}, "policy.details: has"),
+        (("provenance", "versions"), {str(i): "1" for i in range(1_001)}, "provenance.versions: .*at most 1000"),
+        (("results", 0, "diagnostics"), {str(i): 0.5 for i in range(1_001)}, "diagnostics: .*at most 1000"),
+        (("results",), [None] * 2_001, "results.0: "),
         (("environment", "id"), "a/" + "B" * 300 + "-v0", "environment.id"),
     ],
 )
@@ -115,6 +127,69 @@ def test_rewards_that_no_environment_could_declare_are_refused(entry, changed, t
         Environment.model_validate(fields)
 
 
+TUNED = {"learning_rates": [0.1], "options": {"gdpo": [{}]}, "seeds": [1], "target": "format"}
+PLAN = {"horizons": [10], "tuning": TUNED}
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"horizons": 10}, "horizons"),
+        ({"horizons": ["10"]}, "horizons.0"),
+        ({"horizons": [True]}, "horizons.0"),
+        ({"horizons": list(range(1, 102))}, "horizons: .*at most 100 items"),
+        ({"extends": "x"}, "extends"),
+        ({"tuning": []}, "tuning"),
+        ({"tuning": {}}, "tuning.learning_rates"),
+        *(({"tuning": TUNED | {"learning_rates": bad}}, "tuning.learning_rates") for bad in (1, [], ["0.1"])),
+        *(({"tuning": TUNED | {"seeds": bad}}, "tuning.seeds") for bad in (1, [], {})),
+        *(({"tuning": TUNED | {"options": bad}}, "tuning.options") for bad in ("x", {"a": 1}, {"a": []})),
+        *(({"tuning": TUNED | {"target": bad}}, "tuning.target") for bad in (1, "")),
+    ],
+)
+def test_a_plan_has_the_shapes_that_tables_read(changed, told):
+    assert PlanReference.of(PLAN, "test").horizons == [10]
+    assert PlanReference.of(PLAN | {"own": [{"any": None}], "tuning": None}, "test").target is None
+    with pytest.raises(ValidationError, match=told):
+        PlanReference.of(PLAN | changed, "test")
+
+
+def test_an_entry_of_a_plan_that_tunes_has_the_learning_rate_that_it_chooses(entry):
+    with pytest.raises(EntryError, match=r"training\.learning_rate must be there"):
+        entry(plan=PlanReference.of(PLAN, "test"))
+
+
+def test_what_only_tuning_seeds_measured_makes_a_page(measured, tmp_path):
+    """It stands in no comparison, and an environment may have nothing else yet."""
+    plan = PlanReference.of(PLAN, "tuning")
+    one = measured().entry.model_copy(update={"training": {"learning_rate": 0.1}, "plan": plan})
+    assert unshowable({tmp_path / "a.json": one}) == []
+
+
+def test_more_rewards_than_a_table_can_compare_are_refused(entry):
+    with pytest.raises(ValidationError, match="at most 100"):
+        entry(specs=[RewardSpec(f"r{i}", 0, 1) for i in range(101)], finals=(0.5,))
+
+
+@pytest.mark.parametrize("place", [("results",), ("results", 0, "steps"), ("environment", "rewards")])
+def test_half_a_million_faults_are_told_as_one(entry, place):
+    text = altered(entry(), place, [None] * 500_000)
+    tracemalloc.start()
+    with pytest.raises(EntryError) as told:
+        parse_entry(text)
+    assert len(str(told.value)) < 1_000
+    assert tracemalloc.get_traced_memory()[1] < 128 << 20
+    tracemalloc.stop()
+
+
+def test_signs_of_many_units_are_multiplied_in_parts():
+    values = np.random.default_rng(0).normal(size=MOST_RESULTS)
+    tracemalloc.start()
+    sign_flip_p(list(values))
+    assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    tracemalloc.stop()
+
+
 @pytest.mark.parametrize("low_high", [(-8e99, 8e99), (0, 1e-300), (-1e13, 0)])
 def test_ranges_that_no_chart_can_show_are_refused(entry, low_high):
     with pytest.raises(ValueError, match="a range is at least 1e-09 wide"):
@@ -152,6 +227,14 @@ def test_only_plain_files_of_bounded_size_are_read(measured, tmp_path, kind, whi
     assert "Traceback" not in told
 
 
+def _columns(**changed):
+    """A sidecar of one evaluation, with some of its columns as they are given."""
+    columns = {"advantage": "null", "applicable": "[[1]]", "failed": "[[0]]", "group": "[0]", "label": "null"}
+    columns |= {"length": "null", "raw": "[[1]]", "step": "0", "task": "[0]", "tasks": '["a"]', "value": "[[1]]"}
+    evaluation = ",".join(f'"{name}":{value}' for name, value in (columns | changed).items())
+    return f'{{"format":1,"rewards":["a"],"runs":[{{"evaluations":[{{{evaluation}}}],"seed":null}}]}}'.encode()
+
+
 KINDS = {
     "objects": b"[" + b"{}," * 5_000_000 + b"{}]",
     "lists": b"[" + b"[]," * 5_000_000 + b"[]]",
@@ -161,6 +244,10 @@ KINDS = {
     "texts": b"[" + b'"ab",' * 2_000_000 + b'"ab"]',
     "keys": b"[" + b'{"ab":1},' * 600_000 + b"1]",
     "spaces": b" " * (1 << 30),
+    "names": _columns(tasks='["' + "x" * 19_000 + '"]', task="[" + "0," * 300_000 + "0]"),
+    "a long name among many": _columns(tasks='["' + "x" * 19_000 + '"' + ',"a"' * 100_000 + "]"),
+    "a long text among masks": _columns(applicable='["' + "x" * 19_000 + '"' + ',"a"' * 100_000 + "]"),
+    "a long text among rewards": _columns(raw='[["' + "x" * 19_000 + '"' + ',"a"' * 100_000 + "]]"),
 }
 
 

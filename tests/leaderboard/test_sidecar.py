@@ -1,12 +1,14 @@
 import gzip
 import hashlib
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from gdpo_bench.core.measurements import RewardVectors, unpack
+from gdpo_bench.core.task import canonical_json
 from gdpo_bench.leaderboard import EntryError, make_entry
 from gdpo_bench.leaderboard.files.sidecar import Sidecar, SidecarRun, parse_sidecar, read_sidecar, sidecar_path
 from gdpo_bench.leaderboard.files.store import read_measured, write_measured
@@ -89,7 +91,7 @@ def test_each_kind_of_damage_to_a_sidecar_is_named(tmp_path, either, how, messag
 
 
 def parsed(fields):
-    return parse_sidecar(json.dumps(fields).encode())
+    return parse_sidecar(canonical_json(fields).encode())
 
 
 def test_a_sidecar_that_is_none_is_refused(tmp_path, either):
@@ -98,7 +100,11 @@ def test_a_sidecar_that_is_none_is_refused(tmp_path, either):
     assert parsed(fields).sha256 == either.sidecar.sha256
     for change in (
         {"format": 2},
+        {"format": True},
+        {"beside": 1},
         {"rewards": 3},
+        {"rewards": [1, 2]},
+        {"runs": [{"seed": {"rl": "1", "warm_start": 1}, "evaluations": [evaluation]}]},
         {"runs": [{"seed": None}]},
         {"runs": [{"seed": {"rl": "x"}, "evaluations": []}]},
         *({"runs": [{"seed": None, "evaluations": [evaluation | bad]}]} for bad in BAD_COLUMNS),
@@ -123,7 +129,32 @@ BAD_COLUMNS = (
     {"label": [True]},
     {"advantage": ["x"]},
     {"step": None},
+    {"step": 0.0},
+    {"step": False},
+    {"step": "0"},
+    {"beside": 1},
+    {"group": [0.0] * 12},
+    {"raw": [[1.0] * 12, [1] * 12]},
+    {"raw": [["1"] * 12, [1] * 12]},
+    {"raw": [[2**60 + 1] * 12, [1] * 12]},
+    {"failed": [[False] * 12, [0] * 12]},
+    {"label": []},
+    {"label": "x" * 12},
+    {"tasks": ["a", "b", "c", "unasked"]},
+    {"tasks": ["b", "a", "c"]},
+    {"tasks": [1, 2, 3]},
+    {"tasks": ["a", "b", "c\0"]},
 )
+
+
+def test_a_text_that_says_the_same_otherwise_is_another_one(either):
+    """What is filed is what was hashed: `submit` would write it again, with another hash."""
+    content = either.sidecar.content
+    longer = re.sub(rb"([.]\d+)", rb"\g<1>0", content, count=1)
+    for other in (longer, content + b"\n", content.replace(b'"raw"', b'"ra\\u0077"', 1)):
+        assert other != content
+        with pytest.raises(EntryError, match="Not a sidecar"):
+            parse_sidecar(other)
 
 
 def test_an_entry_whose_statistics_do_not_follow_is_refused(either):

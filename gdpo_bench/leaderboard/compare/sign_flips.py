@@ -17,6 +17,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gdpo_bench.core.intervals import CONFIDENCE
 from gdpo_bench.leaderboard.compare.units import Floats
@@ -29,12 +30,14 @@ SAMPLED = 9_999
 _TIE = 1e-9
 """Relative slack within which two statistics count as equal."""
 
+_BLOCK = 2**20
+"""Signs that are multiplied at once."""
 Differences = Mapping[Hashable, float]
 """Unit → difference."""
 
 
-@lru_cache(maxsize=32)
-def sign_patterns(n: int) -> Floats:
+@lru_cache(maxsize=8)
+def sign_patterns(n: int) -> NDArray[np.int8]:
     """Patterns (B, n) of signs, the first all +1.
 
     The first sign is always +, as the opposite pattern has the same absolute sum. Beyond `ALL_PATTERNS` units the
@@ -43,10 +46,22 @@ def sign_patterns(n: int) -> Floats:
     if n <= ALL_PATTERNS:
         count = 2 ** max(n - 1, 0)
         bits = (np.arange(count)[:, None] >> np.arange(n)) & 1
-        patterns: Floats = 1.0 - 2.0 * np.roll(bits, 1, axis=1)
-        return patterns
-    drawn = np.random.default_rng(n).integers(2, size=(SAMPLED, n)) * 2.0 - 1.0
-    return np.vstack([np.ones(n), drawn])
+        return (1 - 2 * np.roll(bits, 1, axis=1)).astype(np.int8)
+    rng, patterns = np.random.default_rng(n), np.ones((1 + SAMPLED, n), np.int8)
+    for block in _blocks(patterns[1:]):
+        block[:] = rng.integers(2, size=block.shape) * 2 - 1
+    return patterns
+
+
+def _blocks(patterns: NDArray[np.int8]) -> list[NDArray[np.int8]]:
+    """Views of some rows each: patterns of many units as floats take eight times their memory."""
+    return np.array_split(patterns, math.ceil(patterns.size / _BLOCK))
+
+
+def _sums(values: Floats) -> Floats:
+    """(B, …) absolute sums of values (n, …) under each pattern."""
+    parts: list[Floats] = [block.astype(np.float64) @ values for block in _blocks(sign_patterns(len(values)))]
+    return np.abs(np.concatenate(parts))
 
 
 def sign_flip_p(differences: Sequence[float]) -> float | None:
@@ -54,7 +69,7 @@ def sign_flip_p(differences: Sequence[float]) -> float | None:
     if len(differences) < 2:
         return None
     values = np.array(differences)
-    sums = np.abs(sign_patterns(len(values)) @ values)
+    sums = _sums(values)
     return float((sums >= sums[0] - _TIE * np.abs(values).sum()).mean())
 
 
@@ -94,5 +109,5 @@ def _statistics(members: Sequence[Differences | None]) -> Floats:
         for unit, difference in one.items():
             values[place[unit], column] = difference
     counts = np.array([len(one) for one in known])
-    result: Floats = np.abs(sign_patterns(len(place)) @ values) / np.sqrt(counts * (values**2).sum(axis=0))
+    result: Floats = _sums(values) / np.sqrt(counts * (values**2).sum(axis=0))
     return result

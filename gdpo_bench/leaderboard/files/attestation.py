@@ -20,7 +20,7 @@ from gdpo_bench.core.models import problems
 from gdpo_bench.core.reading import parse_json, read_plain
 from gdpo_bench.core.task import content_hash
 from gdpo_bench.leaderboard.files.entries import EntryError
-from gdpo_bench.leaderboard.files.schema import Entry, Hash, Provenance, Seed
+from gdpo_bench.leaderboard.files.schema import Entry, Hash, Listed, Provenance, Seed
 from gdpo_bench.leaderboard.files.store import ATTESTATION, LARGEST_ENTRY, read_entry
 from gdpo_bench.leaderboard.files.verification import TOLERANCE
 
@@ -36,7 +36,7 @@ class Attestation(BaseModel):
     attestation_version: Literal[1] = 1
     entry: Hash
     """Id of the entry."""
-    seeds: Annotated[list[Seed | None], Field(min_length=1)]
+    seeds: Annotated[Listed[Seed | None], Field(min_length=1)]
     """Those that were run again."""
     criterion: Criterion
     """What their numbers fulfil."""

@@ -18,13 +18,14 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from itertools import pairwise
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
     AwareDatetime,
     BaseModel,
     ConfigDict,
+    FailFast,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -63,6 +64,13 @@ UNSAID_OPTIONS = {
 _TOLERANCE = 1e-9
 """Slack of a mean on the range of what it averages."""
 
+MOST_RESULTS = 2_000
+"""Seeds of an entry at most: tables and pages resample them."""
+LONGEST_PART = 2**18
+"""Characters of options, details or a plan, each as JSON."""
+_MOST_NAMES = 1_000
+"""Packages, variables or measures that one part names, at most."""
+
 Track = Literal["training", "advantage"]
 """`training`: a policy was trained. `advantage`: given replies were scored, nothing was trained."""
 
@@ -70,9 +78,12 @@ Track = Literal["training", "advantage"]
 def _as_json_returns_it(value: dict[str, Any]) -> dict[str, Any]:
     """Tuples become lists and keys text, so that an entry equals itself read from its file."""
     try:
-        fields: dict[str, Any] = json.loads(canonical_json(value))
+        text = canonical_json(value)
     except (TypeError, ValueError) as error:
         raise ValueError(f"must be JSON-able (text, finite numbers, lists, dicts): {error}") from error
+    if len(text) > LONGEST_PART:
+        raise ValueError(f"has {len(text):,} characters as JSON; at most {LONGEST_PART:,} are read")
+    fields: dict[str, Any] = json.loads(text)
     return fields
 
 
@@ -88,6 +99,10 @@ _RANGES = 1e-9, 1e12
 """Widths of rewards' ranges, and their largest bound, that tables and charts can show."""
 Finite = Annotated[float, Field(allow_inf_nan=False), AfterValidator(_bounded)]
 Share = Annotated[Finite, Field(ge=0, le=1)]
+T = TypeVar("T")
+Listed = Annotated[list[T], FailFast()]
+"""A list that is refused at its first bad item: half a million complaints take a gigabyte."""
+Texts = Annotated[dict[str, str], Field(max_length=_MOST_NAMES)]
 JsonDict = Annotated[dict[str, Any], AfterValidator(_as_json_returns_it)]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -158,7 +173,7 @@ class Environment(_Part):
     id: EnvId
     options: JsonDict
     """Everything that was passed to the environment."""
-    rewards: Annotated[list[RewardDeclaration], Field(min_length=1)]
+    rewards: Annotated[Listed[RewardDeclaration], Field(min_length=1)]
     """In order of declaration."""
     reward_spec_hash: Hash
     """Follows from `rewards`."""
@@ -271,7 +286,7 @@ class _Details(BaseModel):
 
     config: _Config = _Config()
     rollout: Text = "transformers"
-    warm_start_envs: list[_Imitated] = Field(default_factory=list)
+    warm_start_envs: Listed[_Imitated] = Field(default_factory=list)
     warm_start_corpus: dict[Annotated[str, Field(pattern=r"^[0-9]{1,20}$")], Text] = Field(default_factory=dict)
     chat_template: Text | None = None
     commit: Text | None = None
@@ -280,12 +295,31 @@ class _Details(BaseModel):
     completions: Text | None = None
 
 
-def _shaped(details: dict[str, Any]) -> dict[str, Any]:
+class _Trained(BaseModel):
+    """Shapes of those training options that tables read; others may be anything."""
+
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
+
+
+def _with_shape(fields: dict[str, Any], shape: type[BaseModel]) -> dict[str, Any]:
+    """The fields as they are, if they have the shape.
+
+    Raises:
+        ValueError: They do not; all that differs is named.
+    """
     try:
-        _Details.model_validate(details, strict=True)
+        shape.model_validate(fields, strict=True)
     except ValidationError as error:
         raise ValueError(problems(error)) from error
-    return details
+    return fields
+
+
+def _shaped_details(details: dict[str, Any]) -> dict[str, Any]:
+    return _with_shape(details, _Details)
+
+
+def _shaped_training(training: dict[str, Any]) -> dict[str, Any]:
+    return _with_shape(training, _Trained)
 
 
 class PolicyConfig(_Part):
@@ -293,7 +327,7 @@ class PolicyConfig(_Part):
 
     name: Text
     """`mini`, `oracle`, `replay:<what>`, …"""
-    details: Annotated[JsonDict, AfterValidator(_shaped)]
+    details: Annotated[JsonDict, AfterValidator(_shaped_details)]
     """What pins it: configuration, warm start, hash of the corpus, sampling, …"""
 
 
@@ -309,7 +343,7 @@ class Seed(_Part):
 class Curve(_Part):
     """One quantity at every evaluation point."""
 
-    curve: Annotated[list[Finite], Field(min_length=1)]
+    curve: Annotated[Listed[Finite], Field(min_length=1)]
     final: Finite
     """The last point of the curve."""
 
@@ -336,13 +370,13 @@ class SeedResult(_Part):
 
     seed: Seed | None
     """`None` where nothing is random (replays of given replies)."""
-    steps: Annotated[list[NonNegativeInt], Field(min_length=1)]
+    steps: Annotated[Listed[NonNegativeInt], Field(min_length=1)]
     """Training steps at which the policy was evaluated; `[0]` for a single evaluation."""
     rewards: dict[str, Curve]
     """Reward name → mean over the rollouts that it applies to (0 where there are none), gates applied."""
     metrics: dict[Metric, Curve]
     """Canonical metric → share of rollouts."""
-    diagnostics: dict[str, Finite]
+    diagnostics: Annotated[dict[str, Finite], Field(max_length=_MOST_NAMES)]
     """`distinct_levels`, `zero_signal_share`, …"""
     applicable_share: dict[str, Share] = Field(default_factory=dict)
     """Reward name → share of rollouts it applies to, for rewards that do not apply everywhere."""
@@ -373,7 +407,7 @@ class Hardware(_Part):
     memory_gb: NonNegativeFloat
     gpu: str | None
     platform: str
-    processor: dict[str, str] | None = None
+    processor: Texts | None = None
     """Family, model, stepping and flags, see `core.processor.cpu_info`; `None` in older entries."""
 
 
@@ -407,16 +441,16 @@ class Provenance(_Part):
     git_sha: str | None
     git_dirty: bool | None
     """Whether the code differed from that commit."""
-    versions: dict[str, str]
+    versions: Texts
     """Package → version; `python` and `gdpo_bench` among them."""
     lock_hash: Hash | None = None
     """Of all installed packages with their versions, see `provenance.lock_hash`; `None` in format 1."""
     engine: RolloutEngine | None = None
     """`None` where replies were given."""
     hardware: Hardware
-    arithmetic: dict[str, str] | None = None
+    arithmetic: Texts | None = None
     """Environment variables that decided the last bits, see `core.processor`; `None` in older entries."""
-    programs: dict[str, str] | None = None
+    programs: Texts | None = None
     """What ran programs from replies: `python` and the packages there were, with their versions; `None` in older
     entries, and where none were run."""
     cost: Cost
@@ -426,6 +460,29 @@ class Provenance(_Part):
 
 ALL_RIGHT = "all right"
 """Name of the primary endpoint: the share of replies that are right in every reward."""
+MOST_HORIZONS = 100
+"""Steps at which a plan's tables compare, at most: each makes a table of its own."""
+
+
+class _Tuned(BaseModel):
+    """How a plan tunes."""
+
+    learning_rates: Annotated[Listed[float], Field(min_length=1)]
+    options: dict[str, Annotated[Listed[dict[str, Any]], Field(min_length=1)]] = Field(default_factory=dict)
+    seeds: Annotated[list[Any], Field(min_length=1)]
+    target: Text = ALL_RIGHT
+
+
+class _Declared(BaseModel):
+    """Shapes of those parts of a plan that tables read; others may be anything."""
+
+    horizons: Annotated[Listed[PositiveInt], Field(max_length=MOST_HORIZONS)] = Field(default_factory=list)
+    tuning: _Tuned | None = None
+    extends: Hash | None = None
+
+
+def _shaped_plan(declared: dict[str, Any]) -> dict[str, Any]:
+    return _with_shape(declared, _Declared)
 
 
 class PlanReference(_Part):
@@ -435,7 +492,7 @@ class PlanReference(_Part):
     """Follows from `declared`."""
     role: Literal["tuning", "test"]
     """`tuning`: the result helped to choose training options, and stands in no comparison."""
-    declared: JsonDict
+    declared: Annotated[JsonDict, AfterValidator(_shaped_plan)]
     """Environments, normalizers, seeds, number of clusters, training, tuning with its target, horizons, and the plan
     that it `extends`, if any."""
 
@@ -453,14 +510,13 @@ class PlanReference(_Part):
     @property
     def horizons(self) -> list[int]:
         """Steps at which its tables compare; none: at the end."""
-        found = self.declared.get("horizons") or []
-        return sorted({step for step in found if isinstance(step, int)}) if isinstance(found, list) else []
+        return sorted(set(self.declared.get("horizons", ())))
 
     @property
     def target(self) -> str | None:
         """What tuning goes by; `None` where nothing is tuned."""
         tuning = self.declared.get("tuning")
-        return str(tuning.get("target", ALL_RIGHT)) if isinstance(tuning, dict) else None
+        return None if tuning is None else str(tuning.get("target", ALL_RIGHT))
 
 
 class Entry(_Part):
@@ -476,9 +532,9 @@ class Entry(_Part):
     environment: Environment
     normalizer: NormalizerConfig
     policy: PolicyConfig
-    training: JsonDict | None
+    training: Annotated[JsonDict, AfterValidator(_shaped_training)] | None
     """The trainer's options; `null` on the advantage track."""
-    results: Annotated[list[SeedResult], Field(min_length=1)]
+    results: Annotated[Listed[SeedResult], Field(min_length=1, max_length=MOST_RESULTS)]
     """One per seed, sorted by seed."""
     plan: PlanReference | None = None
     """The plan that it belongs to; `None` where none was declared, as in older entries, which lack it."""
@@ -500,6 +556,8 @@ class Entry(_Part):
             raise ValueError(f"format {SCHEMA_VERSION} needs a sidecar, and format 1 has none")
         if self.supersedes == self.id:
             raise ValueError("an entry cannot supersede itself")
+        if self.plan is not None and self.plan.target is not None and not (self.training or {}).get("learning_rate"):
+            raise ValueError("training.learning_rate must be there where plan.declared.tuning chooses it")
         declared = {reward.name: reward for reward in self.environment.rewards}
         _check_names("normalizer.weights", self.normalizer.weights, declared)
         if any(result.seed is None for result in self.results) and (self.training is not None or len(self.results) > 1):

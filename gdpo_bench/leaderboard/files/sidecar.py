@@ -16,14 +16,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from gdpo_bench.core.errors import DataError
 from gdpo_bench.core.measurements import RewardVectors, compress
+from gdpo_bench.core.models import problems
 from gdpo_bench.core.reading import FormatError, gunzip, parse_json, read_plain
 from gdpo_bench.core.task import canonical_json
+from gdpo_bench.core.text import brief
 from gdpo_bench.leaderboard.files.entries import EntryError
-from gdpo_bench.leaderboard.files.schema import Seed, seed_order
+from gdpo_bench.leaderboard.files.schema import Listed, Seed, seed_order
 
 SUFFIX = ".json.gz"
 _FORMAT = 1
@@ -31,6 +33,25 @@ LARGEST = 16 << 20
 """Bytes of content at most, and of the file: reading one takes at most 256 MB, whatever it holds."""
 _MEMORY = 192 << 20
 """Bytes for the values of its JSON and the columns made of them."""
+
+
+class _Run(BaseModel):
+    """A seed's evaluations as they are written."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    seed: Seed | None
+    evaluations: Listed[dict[str, Any]]
+
+
+class _Content(BaseModel):
+    """A sidecar as it is written."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: int
+    rewards: Listed[str]
+    runs: Listed[_Run]
 
 
 @dataclass(frozen=True)
@@ -128,20 +149,25 @@ def parse_sidecar(content: bytes) -> Sidecar:
     """
     try:
         fields: Any = parse_json(content, _MEMORY)
-        version = fields["format"]
-        if version != _FORMAT:
-            raise EntryError(f"A sidecar of format {version}; this gdpo-bench reads {_FORMAT}. Update gdpo-bench.")
-        runs = [
-            SidecarRun(
-                None if run["seed"] is None else Seed.model_validate(run["seed"]),
-                [RewardVectors.from_json(one) for one in run["evaluations"]],
-            )
-            for run in fields["runs"]
-        ]
-        return Sidecar([str(name) for name in fields["rewards"]], runs)
-    except EntryError:
-        raise
     except FormatError as error:
         raise EntryError(f"Not a sidecar: {error}") from error
-    except (ValueError, KeyError, TypeError, ValidationError) as error:
-        raise EntryError(f"Not a sidecar: {type(error).__name__}: {error}") from error
+    if not isinstance(fields, dict):
+        raise EntryError(f"Not a sidecar: expected a JSON object; got {type(fields).__name__}.")
+    version = fields.get("format")
+    if type(version) is not int or version != _FORMAT:
+        raise EntryError(
+            f"A sidecar of format {version!r:.50}; this gdpo-bench reads {_FORMAT}. If it is newer, update gdpo-bench."
+        )
+    try:
+        whole = _Content.model_validate(fields, strict=True)
+        runs = [SidecarRun(one.seed, [RewardVectors.from_json(e) for e in one.evaluations]) for one in whole.runs]
+    except ValidationError as error:
+        raise EntryError(f"Not a sidecar: {brief(problems(error))}") from error
+    except ValueError as error:
+        raise EntryError(f"Not a sidecar: {brief(str(error))}") from error
+    # What is filed must be what was hashed: the columns above are as they would be written again, and so is the text.
+    if canonical_json(fields).encode("ascii") != content:
+        raise EntryError(
+            "Not a sidecar as gdpo-bench writes it: sorted keys, no spaces, numbers in their shortest form."
+        )
+    return Sidecar(whole.rewards, runs)

@@ -15,6 +15,7 @@ from typing import get_args
 from gdpo_bench.core.errors import DataError
 from gdpo_bench.core.files import create_atomically, write_atomically
 from gdpo_bench.core.reading import FormatError, read_plain
+from gdpo_bench.core.text import brief
 from gdpo_bench.leaderboard.files.entries import EntryError, entry_text, parse_entry
 from gdpo_bench.leaderboard.files.schema import Entry, Track
 from gdpo_bench.leaderboard.files.sidecar import Sidecar, read_sidecar, sidecar_path
@@ -75,7 +76,7 @@ def read_entry(path: Path) -> Entry:
     except FormatError as error:
         raise EntryError(str(error)) from error
     except EntryError as error:
-        raise EntryError(f"{path}: {error}") from error
+        raise EntryError(f"{path}: {brief(str(error))}") from error
 
 
 def read_filed_entry(path: Path, root: Path | None) -> Entry:
@@ -117,7 +118,7 @@ def read_measured(path: Path, entry: Entry | None = None) -> Measured:
     try:
         check_follows(entry, sidecar)
     except EntryError as error:
-        raise EntryError(f"{path}: {error}") from error
+        raise EntryError(f"{path}: {brief(str(error))}") from error
     return Measured(entry, sidecar)
 
 

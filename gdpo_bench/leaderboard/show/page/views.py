@@ -156,7 +156,10 @@ def groups(
     found = []
     for (track, environment), group in by_environment(entries):
         anchor = f"{track}-{environment.replace('/', '-')}"
-        panels = [_panel(f"{anchor}-{i}", one, looks) for i, one in enumerate(_fullest_first(compare(group)), 1)]
+        comparisons = compare(group)
+        if not comparisons:
+            continue  # all of its entries are of tuning seeds, which are compared with nothing
+        panels = [_panel(f"{anchor}-{i}", one, looks) for i, one in enumerate(_fullest_first(comparisons), 1)]
         rates = tuple(
             Figure("rates", one.target, f"plan {one.plan}", charts.rates(one, looks))
             for one in tuned_settings(group)
