@@ -6,6 +6,7 @@ tested at one learning rate only has no place in the tables over learning rates.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 from answers import HORIZONS, QUANTITIES, at_step, settings
@@ -59,18 +60,16 @@ def horizon(found: Tuned, step: int) -> str:
 
 
 def told_apart(found: Tuned) -> str:
-    """Who is better or worse than each reference, in what, by when; corrected over all that is compared with it."""
+    """Who is better or worse than each reference, in what, by when; corrected over all that stands beside it then."""
     lines = []
-    for reference in (one for one in REFERENCES if one in found):
-        rows = [(step, row) for step in HORIZONS for row in _differences(found, reference, step)]
-        judged = verdicts([row for _, row in rows])
-        for step in HORIZONS:
-            for i, quantity in enumerate(QUANTITIES):
-                seen = [(row[0], one[i]) for (at, row), one in zip(rows, judged, strict=True) if at == step]
-                better, worse = ([f"`{name}`" for name, own in seen if own == what] for what in ("better", "worse"))
-                ties = len(seen) - len(better) - len(worse)
-                label = f"against `{reference}`, {quantity}, {step} steps"
-                lines.append([label, ", ".join(better) or "none", ", ".join(worse) or "none", str(ties)])
+    for reference, step in itertools.product((one for one in REFERENCES if one in found), HORIZONS):
+        rows = _differences(found, reference, step)
+        for quantity, judged in zip(QUANTITIES, zip(*verdicts(rows), strict=True), strict=True):
+            seen = [(name, verdict) for (name, _), verdict in zip(rows, judged, strict=True)]
+            better, worse = ([f"`{name}`" for name, own in seen if own == what] for what in ("better", "worse"))
+            label = f"against `{reference}`, {quantity}, {step} steps"
+            ties = len(seen) - len(better) - len(worse)
+            lines.append([label, ", ".join(better) or "none", ", ".join(worse) or "none", str(ties)])
     return markdown(["", "better", "worse", "ties"], lines)
 
 

@@ -80,6 +80,16 @@ def test_ties_are_counted_as_ties(published, board):
     assert "grpo_scaled" not in text  # it was not run
 
 
+def test_what_is_bold_is_what_is_told_apart(published, board):
+    found = published.tuned(board)
+    for step in (40, 120):
+        bold = [
+            line.split("`")[1] for line in published.horizon(found, step).splitlines() if "**-" in line.split("|")[6]
+        ]
+        worse = row(published.told_apart(found), f"against `gdpo`, all right, {step} steps")[2]
+        assert worse == ", ".join(f"`{name}`" for name in bold)
+
+
 def test_what_was_tried_and_chosen_stands_with_its_plan(published, board):
     text = published.choice(published.tuned(board))
     assert row(text, "`rvpo`")[1:3] == ["0.30 ←", "0.20"]
