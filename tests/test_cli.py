@@ -159,6 +159,17 @@ def test_users_mistake_is_a_message_and_exit_code_2(
     assert "Traceback" not in error
 
 
+@pytest.mark.parametrize("option", ["--envs", "--normalizers", "--seeds", "--training", "--runtime"])
+def test_a_list_without_values_is_no_other_job(
+    option: str, empty_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["run", option, "--steps", "1"])
+    assert ended.value.code == 2
+    assert f"{option}: expected at least one value" in capsys.readouterr().err
+    assert not (empty_folder / "runs").exists()
+
+
 @pytest.mark.slow
 def test_real_command_says_the_same_without_a_traceback(empty_folder: Path) -> None:
     (empty_folder / "bad.yaml").write_text(f"envs: [{ENV}]\ntraining:\n  stpes: 3\n")

@@ -5,11 +5,31 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
+from tyro.constructors import PrimitiveConstructorSpec
 from tyro.extras import SubcommandApp
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
+
+
+def _some(words: list[str]) -> tuple[str, ...]:
+    if not words:
+        raise ValueError("expected at least one value")
+    return tuple(words)
+
+
+Words = Annotated[
+    tuple[str, ...],
+    PrimitiveConstructorSpec(
+        nargs="*",
+        metavar="STR [STR ...]",
+        instance_from_str=_some,
+        is_instance=lambda value: isinstance(value, tuple),
+        str_from_instance=list,
+    ),
+]
+"""An option's values: without any it would be as if it were not there, and something else would run."""
 
 
 def joined(command: CommandT) -> CommandT:

@@ -164,7 +164,7 @@ def _run_again(entry: Entry, planned: Plan, out: Path, resume: bool) -> Measured
         folder = RunFolder.newest(out, planned.job) if resume else None
         folder = folder or RunFolder.create(out, planned.job)
         with interruptible(f"What is finished is kept in {folder.path}. The same command with --resume goes on."):
-            measured, failed = train(planned, folder, command, console)
+            measured, failed, _ = train(planned, folder, command, console)
         if failed:
             raise GdpoBenchError(f"{failed} runs failed; see above. --resume tries again.")
     else:

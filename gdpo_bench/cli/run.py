@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from gdpo_bench.cli.exits import interruptible, run_cli
-from gdpo_bench.cli.help import joined
+from gdpo_bench.cli.help import Words, joined
 from gdpo_bench.cli.terminal import make_console
 from gdpo_bench.core.choices import parse_assignments, split_words
 from gdpo_bench.jobs.engines.torchrun import run_together, torchrun_words, under_torchrun
@@ -37,12 +37,12 @@ def run(
     job: Annotated[str | None, tyro.conf.Positional] = None,
     /,
     *,
-    envs: tuple[str, ...] = (),
-    normalizers: tuple[str, ...] = (),
-    seeds: tuple[str, ...] = (),
+    envs: Words = (),
+    normalizers: Words = (),
+    seeds: Words = (),
     steps: int | None = None,
-    training: tuple[str, ...] = (),
-    runtime: tuple[str, ...] = (),
+    training: Words = (),
+    runtime: Words = (),
     policy: str | None = None,
     rollout: str | None = None,
     out: Path = Path("runs"),
@@ -112,8 +112,8 @@ def run(
         console.print(found, markup=False)
     folder = folder or RunFolder.create(out, chosen)
     with interruptible(f"What is finished is kept in {folder.path}. The same command with --resume goes on."):
-        measured, failed = train(planned, folder, _command(), console, place, block=block)
-    _write_report(measured, folder, console)
+        measured, failed, left = train(planned, folder, _command(), console, place, block=block)
+    _write_report(measured, folder, console, left)
     if failed:
         print(f"{failed} runs failed; the others are in {folder.path}. --resume tries again.", file=sys.stderr)
     return 1 if failed else 0
@@ -143,7 +143,7 @@ def _job(source: str | None, given: dict[str, Any], options: dict[str, dict[str,
     return check(values)
 
 
-def _write_report(measured: Sequence[Measured], folder: RunFolder, console: Console) -> None:
+def _write_report(measured: Sequence[Measured], folder: RunFolder, console: Console, left: int = 0) -> None:
     """Write a job's entries, `curves.png` and `table.txt` into its folder, and show the table."""
     from gdpo_bench.jobs.report import show_and_keep  # noqa: PLC0415
     from gdpo_bench.leaderboard.compare.sign_flips import LEAST_UNITS  # noqa: PLC0415
@@ -183,6 +183,10 @@ def _write_report(measured: Sequence[Measured], folder: RunFolder, console: Cons
     console.print(f"Leaderboard entries: {folder.path / RUN_FOLDER}", soft_wrap=True, markup=False)
     if any(len(names) == len(entry.environment.rewards) for entry, names in still):
         console.print("They are not for filing: in some of them no reward ever varied.", style="yellow")
+        return
+    if left:
+        runs = f"{left} run is" if left == 1 else f"{left} runs are"
+        console.print(f"They are for filing when the job is done: {runs} left, see --resume.", style="dim")
         return
     submit = shlex.join(["python", "-m", "gdpo_bench.leaderboard", "submit", str(folder.path)])
     console.print(f"File them: {submit}", soft_wrap=True, markup=False, style="dim")

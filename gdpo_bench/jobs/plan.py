@@ -23,7 +23,7 @@ from gdpo_bench.core.env import tasks_of
 from gdpo_bench.core.foreign import blaming
 from gdpo_bench.core.schedules import Schedule, ever_counts, starting_weights
 from gdpo_bench.jobs.conversations import conversations
-from gdpo_bench.jobs.job import EnvChoice, Job, JobError, JobNormalizer
+from gdpo_bench.jobs.job import EnvChoice, Job, JobError, JobNormalizer, RuntimeOptions
 from gdpo_bench.jobs.policy import EVAL_SPLIT, TRAIN_SPLIT, PolicyChoice, parse_policy, parse_rollout
 from gdpo_bench.jobs.preflight import absent_rewards, check_demonstrations, try_normalizer
 from gdpo_bench.jobs.record_size import check_record_size
@@ -33,7 +33,6 @@ from gdpo_bench.leaderboard.files.schema import ALL_RIGHT
 
 WARM_START_ENVS = ("gdpo/CodingMini-v1", "gdpo/MathMini-v1", "gdpo/ToolCallingMini-v1")
 """The embedded policy always imitates all of these, so that jobs on one of them share a warm start."""
-
 
 @dataclass(frozen=True)
 class PlannedEnv:
@@ -195,7 +194,8 @@ def plan(job: Job) -> Plan:
     _try_normalizers(pairs, policy)
     records = [check_record_size(env.label, env.specs, env.training, len(job.seeds)) for env in envs if policy.trained]
     planned = Plan(job, policy, envs, normalizers, pairs, (*left_out, *outside), device, vllm)
-    planned = dataclasses.replace(planned, warnings=tuple(text for text in records if text))
+    told = [*records, _unused(job.runtime, device) if policy.trained else None]
+    planned = dataclasses.replace(planned, warnings=tuple(text for text in told if text))
     if policy.imitates:
         planned = dataclasses.replace(planned, undemonstrated=_undemonstrated(planned))
         if policy.kind == "pretrained" and len(planned.undemonstrated) == len({env.description.id for env in envs}):
@@ -246,6 +246,12 @@ def _try_normalizers(pairs: Sequence[tuple[PlannedEnv, PlannedNormalizer]], poli
                 absent=absent,
                 training=env.training if policy.trained else None,
             )
+
+
+def _unused(runtime: RuntimeOptions, device: str) -> str | None:
+    if runtime.runs_per_gpu is None or device == "cuda":
+        return None
+    return f"runs_per_gpu={runtime.runs_per_gpu} changes nothing: this job trains on the CPU, a run for each core."
 
 
 def _undemonstrated(plan: Plan) -> tuple[str, ...]:

@@ -48,7 +48,7 @@ def train(
     engine: EngineChoice = EngineChoice(),  # noqa: B008 (frozen)
     *,
     block: int | None = None,
-) -> tuple[list[Measured], int]:
+) -> tuple[list[Measured], int, int]:
     """Train all runs that the folder does not hold yet.
 
     Args:
@@ -60,8 +60,8 @@ def train(
         block: At most so many runs now; all if absent.
 
     Returns:
-        An entry with its sidecar for each environment × normalizer whose seeds are all finished, and how many
-        runs failed.
+        An entry with its sidecar for each environment × normalizer whose seeds are all finished, how many runs
+        failed, and how many are left beside them.
 
     Raises:
         JobError: Another run is going on in the folder.
@@ -79,20 +79,21 @@ def train(
         console.print(f"Plan {content_hash(declared)}, declared before anything was run.", highlight=False)
     with folder.locked() if current_world().is_first else nullcontext(), _start(engine, plan) as running:
         runs = list(_planned_runs(plan, folder, _policies(plan, running, console)))
-        failed = 0
+        failed = waiting = 0
         entries = RunEntries(plan, folder, runs, command)
         for stage in _stages(entries, console):
             missing = [run.task for run in stage if folder.load(run.task) is None]
             if len(missing) < len(stage):
                 console.print(f"{len(stage) - len(missing)} of {len(stage)} runs are finished already.")
             left, missing = len(missing), missing[:block]
+            waiting += left - len(missing)
             if len(missing) < left:
                 console.print(f"{len(missing)} of the {left} runs that are left are done now; --resume goes on.")
             failed += _run(missing, folder, running, console)
             block = None if block is None else block - len(missing)
     if plan.job.suites:
         write_suites(_suites(folder, runs), folder.path / "suites.txt", console)
-    return list(entries), failed
+    return list(entries), failed, waiting
 
 
 def _run(tasks: list[TrainingTask], folder: RunFolder, engine: Engine, console: Console) -> int:

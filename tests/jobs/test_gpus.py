@@ -79,3 +79,9 @@ def test_the_local_engine_gets_a_worker_for_each_and_hours_are_shared(
 def test_none_at_all_is_refused() -> None:
     with pytest.raises(ValidationError, match="runs_per_gpu"):
         RuntimeOptions(runs_per_gpu=0)
+
+
+def test_a_share_of_a_gpu_that_is_not_used_is_told() -> None:
+    """A job that trains on the CPU would ignore it."""
+    assert "runs_per_gpu=2 changes nothing" in plan(device="cpu", runs_per_gpu=2).warnings[0]
+    assert plan(device="cpu").warnings == ()

@@ -283,6 +283,9 @@ def test_a_job_that_tunes_files_all_trials_in_blocks_under_one_plan(
     tested = {"steps": 4, "eval_samples": 2}
     job = write_job(folder, seeds=["0:0", "1:1"], training=TINY | tested, tuning=tuning, horizons=[2, 4])
     assert main(["run", job, "--block", "5"]) == 0
+    half = capsys.readouterr().out
+    assert "for filing when the job is done: 7 runs are left, see --resume" in half
+    assert "File them" not in half
     assert len(results(folder / "runs")) == 5
     assert (folder / "runs").joinpath(next((folder / "runs").iterdir()).name, "plan.json").is_file()
     assert main(["run", job, "--resume"]) == 0
@@ -296,6 +299,7 @@ def test_a_job_that_tunes_files_all_trials_in_blocks_under_one_plan(
     assert {one.plan.declared == json.loads(plan_file.read_text()) for one in entries if one.plan} == {True}
     assert {(one.training or {})["learning_rate"] for one in entries} == {3e-4, 1e-3}
     output = capsys.readouterr().out
+    assert "File them" in output
     assert "tuned on length" in output
     assert "which chose" in output
     assert list((folder / "runs").glob("*/tuning.png"))
