@@ -22,6 +22,8 @@ from gdpo_bench.leaderboard import Entry
 
 _PLACES = ("data_dir", "tokenizer")
 """Options of environments that name a file, a folder or something to be fetched."""
+_SIGNS = ("/", "\\", "~", ":", "..")
+"""What a text has that leads to a file or a folder elsewhere."""
 MOST_TOKENS = 10**10
 """Tokens that an entry's job may draw, or imitate, in all."""
 MOST_ITEMS = 10**6
@@ -79,11 +81,22 @@ def _asked(entry: Entry) -> Iterator[tuple[str, str]]:
         yield from _places(f"policy.details.warm_start_envs[{i}].options", one["options"])
 
 
-def _places(where: str, options: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Options whose text is a place: by their name, or because it looks like one."""
+def _places(where: str, options: Mapping[str, Any], named: bool = False) -> Iterator[tuple[str, str]]:
+    """Texts in options, however deep, that are a place: by an option's name, or because they look like one.
+
+    Args:
+        where: What stands above them.
+        options: Option → value.
+        named: Whether an option above them names places.
+    """
     for name, value in options.items():
-        if isinstance(value, str) and (name in _PLACES or any(sign in value for sign in "/\\~:")):
+        place = named or name in _PLACES
+        if isinstance(value, str) and (place or any(sign in value for sign in _SIGNS)):
             yield f"{where}.{name}", value
+        elif isinstance(value, Mapping):
+            yield from _places(f"{where}.{name}", value, place)
+        elif isinstance(value, list | tuple):
+            yield from _places(f"{where}.{name}", {str(i): one for i, one in enumerate(value)}, place)
 
 
 def check_sizes(job: Job, imitated: Sequence[EnvChoice] = ()) -> None:

@@ -34,6 +34,7 @@ from gdpo_bench.leaderboard.files.schema import ALL_RIGHT
 WARM_START_ENVS = ("gdpo/CodingMini-v1", "gdpo/MathMini-v1", "gdpo/ToolCallingMini-v1")
 """The embedded policy always imitates all of these, so that jobs on one of them share a warm start."""
 
+
 @dataclass(frozen=True)
 class PlannedEnv:
     """An environment of the job, made and described."""

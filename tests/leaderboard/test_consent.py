@@ -171,6 +171,22 @@ def test_what_the_reader_named_is_allowed_and_all_that_is_asked_for_is_listed(en
     check_consent(asking, allowed=("hf:a/b", "/data", "Qwen"))
 
 
+@pytest.mark.parametrize(
+    ("options", "where"),
+    [
+        ({"files": ["local", "/etc/passwd"]}, "environment.options.files.1: '/etc/passwd'"),
+        ({"source": {"data_dir": "secrets"}}, "environment.options.source.data_dir: 'secrets'"),
+        ({"data_dir": [["secrets"]]}, "environment.options.data_dir.0.0: 'secrets'"),
+        ({"name": ".."}, r"environment.options.name: '\.\.'"),
+    ],
+)
+def test_places_are_found_however_deep_they_stand(entry, options, where):
+    asking = entry()
+    asking = asking.model_copy(update={"environment": asking.environment.model_copy(update={"options": options})})
+    with pytest.raises(JobError, match=where):
+        check_consent(asking)
+
+
 def test_another_librarys_environment_is_asked_for_before_its_code_is_imported(entry):
     asking = entry(environment="reasoning_gym:chain_sum")
     with pytest.raises(
