@@ -265,3 +265,11 @@ def test_committed_entries_ask_for_nothing_but_the_model_that_pip_fetches():
     for entry in Board.read(Path(__file__).parents[2] / "leaderboards").entries.values():
         if entry.environment.id in list_envs():
             check_consent(entry, allowed=["smollm2"] if entry.policy.name == "smollm2" else [])
+
+
+def test_options_that_a_normalizer_stumbles_over_are_a_sentence(measured_advantages, tmp_path, capsys):
+    options = {"threshold": 1e300}
+    path = write_measured(named(measured_advantages(), "constrained_grpo", options), tmp_path / "board/advantage")
+    for words in (["recompute", "--root", str(tmp_path / "board")], ["reproduce", str(path)]):
+        assert main(words) == 2
+        assert "constrained_grpo with its options raised OverflowError" in capsys.readouterr().err

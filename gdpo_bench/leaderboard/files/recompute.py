@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gdpo_bench.core.errors import DataError
+from gdpo_bench.core.errors import DataError, GdpoBenchError
+from gdpo_bench.core.foreign import described
 from gdpo_bench.core.measurements import RewardVectors
 from gdpo_bench.core.schedules import starting_weights
 from gdpo_bench.leaderboard.files.schema import Entry
@@ -85,15 +86,20 @@ def _advantages(entry: Entry, vectors: RewardVectors) -> NDArray[np.float64]:
 
     config, scores = entry.normalizer, vectors.scores
     options = {name: value for name, value in config.live_options.items() if name not in FOREIGN_FIELDS}
-    advantages = compute_advantages(
-        scheduled(make_normalizer(config.name, **options), config.weights),
-        scores.values,
-        vectors.groups,
-        specs=reward_specs(entry.environment),
-        weights=starting_weights(config.weights),
-        lengths=vectors.lengths,
-        applicable=scores.applicable,
-        failed=scores.failed,
-    )
+    try:
+        advantages = compute_advantages(
+            scheduled(make_normalizer(config.name, **options), config.weights),
+            scores.values,
+            vectors.groups,
+            specs=reward_specs(entry.environment),
+            weights=starting_weights(config.weights),
+            lengths=vectors.lengths,
+            applicable=scores.applicable,
+            failed=scores.failed,
+        )
+    except GdpoBenchError:
+        raise
+    except Exception as error:  # of options that nobody would choose, or of code that is not ours
+        raise DataError(f"Entry {entry.id}: {config.name} with its options raised {described(error)}.") from error
     found: NDArray[np.float64] = advantages.double().numpy()
     return found
