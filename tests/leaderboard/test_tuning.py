@@ -1,6 +1,7 @@
 """Plans: what tuning seeds choose, what test seeds measure, and both horizons from one curve."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -11,10 +12,11 @@ from gdpo_bench.leaderboard.compare.tuning import at_horizon, tuned_settings
 from gdpo_bench.leaderboard.files.plans import check_extension
 from gdpo_bench.leaderboard.files.schema import PlanReference
 from gdpo_bench.leaderboard.files.store import Board, superseding
-from gdpo_bench.leaderboard.show.page import render_page
+from gdpo_bench.leaderboard.show.page import document, render_page, render_site
 from gdpo_bench.leaderboard.show.page.looks import look_up
 from gdpo_bench.leaderboard.show.page.views import groups
 from gdpo_bench.leaderboard.show.plots import plot_tuning
+from gdpo_bench.leaderboard.show.showable import unshowable
 from gdpo_bench.leaderboard.show.table import render_markdown
 
 DECLARED = {
@@ -102,6 +104,17 @@ def test_the_fullest_setting_stands_first_and_of_equal_ones_the_longest_and_tune
 
     assert first(trials) == (2, 20, True)
     assert first([*trials, planned("rloo", 1e-4, [0.5] * 6)]) == (3, 20, False)
+
+
+def test_entries_of_tuning_seeds_are_listed_by_a_large_board_too_and_can_be_shown_alone(trials, monkeypatch):
+    tuning = [one for one in trials if one.plan.role == "tuning"]
+    assert unshowable({Path(one.id): one for one in tuning}) == []
+    monkeypatch.setattr(document, "_ONE_FILE", 1)
+    files = render_site(trials)
+    index = files["leaderboard-details/entries.html"]
+    assert all(one.id in index for one in trials)
+    cards = "".join(text for name, text in files.items() if name != "leaderboard-details/entries.html")
+    assert all(f'id="e-{one.id}"' in cards for one in tuning)
 
 
 def test_without_all_trials_nothing_is_chosen(trials):
