@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from gdpo_bench.authoring.show_gaming import gaming_table, gaming_verdict
-from gdpo_bench.core.env import TextEnv, reward_functions_of, tasks_of
+from gdpo_bench.core.authored import tasks_of
+from gdpo_bench.core.env import TextEnv, reward_functions_of
 from gdpo_bench.core.errors import GdpoBenchError
 from gdpo_bench.core.foreign import blaming
 from gdpo_bench.core.gaming import outdated, read_certificate

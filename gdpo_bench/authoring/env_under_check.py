@@ -20,7 +20,8 @@ from gdpo_bench.authoring.probes import (
     spread,
 )
 from gdpo_bench.authoring.processes import Report, in_processes
-from gdpo_bench.core.env import TextEnv, build_env, tasks_of
+from gdpo_bench.core.authored import tasks_of
+from gdpo_bench.core.env import TextEnv, build_env
 from gdpo_bench.core.errors import DataError, DeclarationError, GdpoBenchError, RewardError
 from gdpo_bench.core.foreign import blaming
 from gdpo_bench.core.registry import load_class, parse_id, spec
@@ -77,9 +78,17 @@ class EnvUnderCheck:
         return [spec.name for spec in self.env.reward_specs]
 
     @cached_property
+    def referenced(self) -> list[Probe] | GdpoBenchError:
+        """Reference replies to the sampled tasks that have one, or why they cannot be had."""
+        try:
+            return reference_probes(self.env, self.name, self.sample)
+        except GdpoBenchError as error:
+            return error
+
+    @property
     def references(self) -> list[Probe]:
-        """Reference replies to the sampled tasks that have one."""
-        return reference_probes(self.env, self.sample)
+        """Reference replies, none where they cannot be had."""
+        return self.referenced if isinstance(self.referenced, list) else []
 
     @cached_property
     def demonstrated(self) -> list[Probe] | GdpoBenchError:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from gdpo_bench.authoring.gaming_policies import Policy, Replies, Seen, gaming_policies
 from gdpo_bench.authoring.probes import Probe, demonstration_probes, played, reference_probes, spread
-from gdpo_bench.core.env import TextEnv, tasks_of
+from gdpo_bench.core.authored import tasks_of
+from gdpo_bench.core.env import TextEnv
 from gdpo_bench.core.errors import DataError, GdpoBenchError, UnknownNameError
 from gdpo_bench.core.foreign import blaming
 from gdpo_bench.core.gaming import ALL_RIGHT, GamingCertificate, Means, RewardRange
@@ -66,12 +67,12 @@ def _certify(env: TextEnv[Any], name: str, options: dict[str, Any], count: int, 
     known, seen = _known(env, name, seed)
     asked: Sequence[Task] = held_out
     if not known and len(held_out) > 1:
-        known, asked = reference_probes(env, spread(held_out[::2], _SEEN)), held_out[1::2]
+        known, asked = reference_probes(env, name, spread(held_out[::2], _SEEN)), held_out[1::2]
         seen = f"{len(known)} references of {split!r}, of tasks that were not replied to"
     if not known:
         seen = "no replies, since there are neither demonstrations nor references"
     chosen = spread(asked, count)
-    references = reference_probes(env, chosen)
+    references = reference_probes(env, name, chosen)
     chosen = [probe.task for probe in references] or chosen
     policies = _policies(env, name, known, rng)
     specs = env.reward_specs
@@ -111,7 +112,7 @@ def _known(env: TextEnv[Any], name: str, seed: int) -> tuple[list[Probe], str]:
             tasks = {task.id: task for task in spread(tasks_of(env, "train", name), _SEEN)}
     except DataError:  # of the training split; what is held out may be there
         return [], ""
-    references = reference_probes(env, list(tasks.values()))
+    references = reference_probes(env, name, list(tasks.values()))
     return [*references, *demonstrations], (
         f"{len(demonstrations)} demonstrations and {len(references)} references of training tasks"
     )

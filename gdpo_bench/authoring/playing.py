@@ -13,7 +13,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from gdpo_bench.authoring.describe import first_paragraph, value_range
-from gdpo_bench.core.env import TextEnv, reward_functions_of, script_replies, tasks_of
+from gdpo_bench.core.authored import reference_of, tasks_of
+from gdpo_bench.core.env import TextEnv, reward_functions_of, script_replies
 from gdpo_bench.core.errors import ReplyError
 from gdpo_bench.core.foreign import blaming
 from gdpo_bench.core.registry import make_env, spec
@@ -109,7 +110,7 @@ def _episode(env: TextEnv[Any], name: str, task: Task, console: Console, typed: 
         if not batch.episodes[0].over:
             _show(console, batch.messages()[0][-1]["role"], batch.observations[0])
     console.print(reward_table(env, reduce(Scores.__add__, turns)))
-    _show_reference(env, task, console, turns)
+    _show_reference(env, name, task, console, turns)
     return True
 
 
@@ -156,11 +157,11 @@ def _remark(env: TextEnv[Any], scores: Scores, k: int) -> str:
     return ""
 
 
-def _show_reference(env: TextEnv[Any], task: Task, console: Console, turns: list[Scores]) -> None:
+def _show_reference(env: TextEnv[Any], name: str, task: Task, console: Console, turns: list[Scores]) -> None:
     total = reduce(Scores.__add__, turns)
     highs = np.array([spec.high for spec in env.reward_specs])
     if (total.values[0] == highs)[total.applicable[0]].all():
         return
-    reference = env.reference(task)
+    reference = reference_of(env, task, name)
     if reference is not None:
         _show(console, "full marks would go to", "\n\n".join(script_replies(reference)))

@@ -10,7 +10,8 @@ from functools import reduce
 from random import Random
 from typing import Any
 
-from gdpo_bench.core.env import TextEnv, demonstrations_of, script_replies
+from gdpo_bench.core.authored import demonstrations_of, reference_of
+from gdpo_bench.core.env import TextEnv, script_replies
 from gdpo_bench.core.errors import RewardError
 from gdpo_bench.core.foreign import described
 from gdpo_bench.core.scoring import EpisodeBatch, Scores, ScoringFailure
@@ -129,12 +130,16 @@ def play_alone(env: TextEnv[Any], name: str, probe: Probe) -> Outcome:
         return Outcome(error=described(error))
 
 
-def reference_probes(env: TextEnv[Any], tasks: Sequence[Task]) -> list[Probe]:
-    """The reference replies to those of the tasks that have one."""
+def reference_probes(env: TextEnv[Any], name: str, tasks: Sequence[Task]) -> list[Probe]:
+    """The reference replies to those of the tasks that have one.
+
+    Raises:
+        DeclarationError: See `reference_of`.
+    """
     return [
         Probe(task, tuple(script_replies(script)), "the reference")
         for task in tasks
-        if (script := env.reference(task)) is not None
+        if (script := reference_of(env, task, name)) is not None
     ]
 
 

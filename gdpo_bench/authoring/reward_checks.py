@@ -16,7 +16,7 @@ from gdpo_bench.authoring.probes import Outcome, play
 from gdpo_bench.authoring.raising_reply import RaisingReply
 from gdpo_bench.core.calls import RewardCalls
 from gdpo_bench.core.env import TextEnv, Turn, reward_functions_of
-from gdpo_bench.core.errors import RewardError
+from gdpo_bench.core.errors import GdpoBenchError, RewardError
 from gdpo_bench.core.scoring import ScoringFailure
 from gdpo_bench.core.task import Task
 from gdpo_bench.core.vector_env import GroupVectorEnv
@@ -194,6 +194,8 @@ def _step(venv: GroupVectorEnv) -> Any:
 
 @check("reference", "The reference earns full marks on every reward that applies", needs=("json",))
 def _reference(checked: EnvUnderCheck) -> None:
+    if isinstance(checked.referenced, GdpoBenchError):
+        raise checked.referenced
     if not checked.references:
         raise SkippedError("reference(task) knows no reply; with one, `--policy oracle` shows what can be reached.")
     _need_scores(checked)

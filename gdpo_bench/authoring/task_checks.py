@@ -13,6 +13,7 @@ import numpy as np
 from gdpo_bench.authoring.checks import FailedError, SkippedError, check
 from gdpo_bench.authoring.env_under_check import EnvUnderCheck
 from gdpo_bench.authoring.probes import Probe, demonstration_probes, play_alone
+from gdpo_bench.core.authored import demonstrations_end
 from gdpo_bench.core.errors import GdpoBenchError
 from gdpo_bench.core.scoring import EpisodeBatch
 from gdpo_bench.core.single_env import RolloutEnv
@@ -117,8 +118,8 @@ def _demonstrations(checked: EnvUnderCheck) -> None:
         raise found
     if not found:
         raise SkippedError("demonstrations(rng) yields none; without them the embedded policy cannot be trained.")
-    if len(demonstration_probes(checked.env, checked.name, 500)) < 500:
-        raise FailedError("The demonstrations end; repeat them in `while True`.")
+    if (drawn := len(demonstration_probes(checked.env, checked.name, 500))) < 500:
+        raise FailedError(f"{demonstrations_end(checked.env, checked.name, drawn)}")
     train = {task.id for task in checked.tasks.get("train", ())}
     strays = [probe for probe in found if probe.task.id not in train]
     if strays:

@@ -131,7 +131,7 @@ def _scored(
     from gdpo_bench.advice import RecordedRewards  # noqa: PLC0415
     from gdpo_bench.agent.completions import read_completions  # noqa: PLC0415
     from gdpo_bench.core import make_env  # noqa: PLC0415
-    from gdpo_bench.core.env import tasks_of  # noqa: PLC0415
+    from gdpo_bench.core.authored import tasks_of  # noqa: PLC0415
     from gdpo_bench.jobs.replay import FrozenRollouts, score_rollouts  # noqa: PLC0415
 
     env = make_env(id)

@@ -18,6 +18,7 @@ from gdpo_bench.cli.exits import run_cli
 from gdpo_bench.cli.help import add_commands
 from gdpo_bench.cli.repeat import recompute, reproduce
 from gdpo_bench.cli.terminal import make_console, say
+from gdpo_bench.cli.words import said_once
 from gdpo_bench.core.errors import DataError, GdpoBenchError
 from gdpo_bench.core.files import write_atomically
 from gdpo_bench.core.gaming import GamingCertificate, read_certificate
@@ -284,7 +285,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Without the program's name; those of this process if absent.
     """
     return run_cli(
-        lambda: build_app().cli(prog="python -m gdpo_bench.leaderboard", args=arguments, description=__doc__)
+        lambda: build_app().cli(prog="python -m gdpo_bench.leaderboard", args=said_once(arguments), description=__doc__)
     )
 
 

@@ -19,6 +19,7 @@ from gdpo_bench.cli.policies import policies
 from gdpo_bench.cli.run import run
 from gdpo_bench.cli.sandbox import build_app as sandbox_app
 from gdpo_bench.cli.simulate import simulate
+from gdpo_bench.cli.words import said_once
 
 _DESCRIPTION = (
     "The reference benchmark for multi-reward reinforcement learning of language models. "
@@ -47,4 +48,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if list(arguments) == ["--version"]:
         print(gdpo_bench.__version__)
         return 0
-    return run_cli(lambda: build_app().cli(prog="gdpo-bench", args=arguments, description=_DESCRIPTION))
+    return run_cli(lambda: build_app().cli(prog="gdpo-bench", args=said_once(arguments), description=_DESCRIPTION))

@@ -20,6 +20,7 @@ import tyro
 from gdpo_bench.cli.exits import interruptible, run_cli
 from gdpo_bench.cli.help import Words, joined
 from gdpo_bench.cli.terminal import make_console
+from gdpo_bench.cli.words import said_once
 from gdpo_bench.core.choices import parse_assignments, split_words
 from gdpo_bench.jobs.engines.torchrun import run_together, torchrun_words, under_torchrun
 
@@ -207,6 +208,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
 
     def command() -> int:
-        return run_cli(lambda: tyro.cli(joined(run), prog="python -m gdpo_bench.run", args=arguments))
+        return run_cli(lambda: tyro.cli(joined(run), prog="python -m gdpo_bench.run", args=said_once(arguments)))
 
     return run_together(command) if under_torchrun() else command()

@@ -18,6 +18,7 @@ from typing import Any
 from gdpo_bench.core.env import TextEnv
 from gdpo_bench.core.errors import RewardError, RewardTimeoutError, UnavailableError
 from gdpo_bench.core.event_loop import awaited
+from gdpo_bench.core.foreign import defined_at
 from gdpo_bench.core.rewards import RewardFunction
 from gdpo_bench.core.task import Task
 
@@ -78,7 +79,7 @@ class RewardCalls:
             raise RewardError(
                 f"{self._name}: batched reward {function.spec.name!r} must return one value a rollout: "
                 f"expected {len(tasks)}, got {got}. The first task is {tasks[0].id}."
-            )
+            ).at(defined_at(getattr(self._env, function.method), "def"))
         return outcome
 
     def _calls(self, method: Callable[..., Any], arguments: Sequence[Arguments]) -> list[Any]:

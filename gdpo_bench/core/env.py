@@ -9,11 +9,10 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, ClassVar, Generic, TypeVar
 
-from gdpo_bench.core.errors import DeclarationError, GdpoBenchError, UnknownNameError
-from gdpo_bench.core.foreign import defined_at, described
+from gdpo_bench.core.errors import DeclarationError, UnknownNameError
+from gdpo_bench.core.foreign import check_signature, defined_at
 from gdpo_bench.core.rewards import RewardFunction, RewardSpec, check_methods, check_specs, declared_rewards
-from gdpo_bench.core.task import Message, Task, TaskT
-from gdpo_bench.core.text import HALF_A_CHARACTER, is_text
+from gdpo_bench.core.task import Message, TaskT
 
 StateT = TypeVar("StateT")
 
@@ -25,6 +24,8 @@ _PLAIN_TYPES: dict[Any, tuple[type, ...]] = {
 """Annotations of options that are checked, and what they accept."""
 _OF_EVERY_ENV = ("reward_workers", "reward_timeout")
 """Options that no constructor needs to name."""
+_AUTHORED = ("tasks", "messages", "reference", "demonstrations", "begin", "respond", "scored")
+"""Methods that authors write and others call, with the arguments that they have in `TextEnv`."""
 
 
 Script = str | Sequence[str]
@@ -109,6 +110,9 @@ class TextEnv(Generic[TaskT]):
                     "the reward another name."
                 ).at(defined_at(getattr(cls, function.method), "def"))
         check_methods(cls, cls.reward_functions)
+        for method in _AUTHORED:
+            wanted = list(inspect.signature(vars(TextEnv)[method]).parameters)
+            check_signature(cls, method, f"{cls.__name__}.{method}", wanted)
         check_specs(
             [function.spec for function in cls.reward_functions], lambda name: defined_at(getattr(cls, name, None))
         )
@@ -214,90 +218,6 @@ class DialogEnv(TextEnv[TaskT], Generic[TaskT, StateT]):
         return turn
 
 
-def tasks_of(env: TextEnv[TaskT], split: str, name: str = "") -> Sequence[TaskT]:
-    """The tasks of a split, checked.
-
-    Args:
-        env: The environment.
-        split: One of its splits.
-        name: Its id, for messages.
-
-    Raises:
-        UnknownNameError: The environment has no such split.
-        DeclarationError: The split is empty, or `tasks` returned something else than a sequence of tasks.
-    """
-    name = name or type(env).__name__
-    if split not in env.splits:
-        raise UnknownNameError(f"split of {name}", split, env.splits)
-    found: Any = env.tasks(split)
-    if problem := _no_tasks(found, env.splits):
-        raise DeclarationError(f"tasks({split!r}) of {name} {problem}").at(defined_at(type(env).tasks, "def"))
-    tasks: Sequence[TaskT] = found
-    return tasks
-
-
-def _no_tasks(found: Any, splits: tuple[str, ...]) -> str:
-    """What is wrong with what `tasks` returned; nothing if it is a sequence of tasks."""
-    named = " and ".join(map(repr, splits))
-    if found is None:
-        return f"returned None; every environment has the splits {named}, unless its `splits` says otherwise."
-    if isinstance(found, str | Mapping) or not (hasattr(found, "__len__") and hasattr(found, "__getitem__")):
-        return f"returned {_with_article(type(found).__name__)}; return a sequence of tasks, such as list(…)."
-    if len(found) == 0:
-        return f"has no tasks; every environment has the splits {named}, unless its `splits` says otherwise."
-    # Of other sequences, which may read each item from a file, the first stands for all.
-    items = found if isinstance(found, list | tuple) else [found[0]]
-    strays = (item for item in items if not (isinstance(item, Task) and is_text(item.prompt)))
-    return next(map(_no_task, strays), "")
-
-
-def _no_task(stray: Any) -> str:
-    if isinstance(stray, str):
-        return f"holds {stray!r:.60}, a str; wrap each prompt: Task(prompt)."
-    if isinstance(stray, Task) and isinstance(stray.prompt, str):
-        return f"holds a task whose prompt holds {HALF_A_CHARACTER}: {stray.prompt!a:.60}"
-    if isinstance(stray, Task):
-        return f"holds a task whose prompt is {stray.prompt!r:.60}, no text."
-    return f"holds {_with_article(type(stray).__name__)}; make a Task of it: Task(prompt=…)."
-
-
-def _with_article(noun: str) -> str:
-    return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"
-
-
-def demonstrations_of(env: TextEnv[TaskT], rng: Random, name: str) -> Iterator[tuple[TaskT, Script]]:
-    """The demonstrations of an environment, checked as they come.
-
-    Args:
-        env: The environment.
-        rng: Fixes them.
-        name: The environment's id, for messages.
-
-    Yields:
-        Tasks and replies.
-
-    Raises:
-        DeclarationError: The author's code raised something, or gave something else.
-    """
-    place = defined_at(type(env).demonstrations, "def")
-    try:
-        stream = iter(env.demonstrations(rng))
-        for pair in stream:
-            task, script = pair if isinstance(pair, tuple | list) and len(pair) == 2 else (None, None)
-            replies = [script] if isinstance(script, str) else script
-            texts = isinstance(replies, Sequence) and bool(replies) and all(isinstance(one, str) for one in replies)
-            if not (isinstance(task, Task) and texts):
-                raise DeclarationError(
-                    f"demonstrations() of {name} gave {pair!r:.100}; yield a task and its reply, a text (in a dialogue "
-                    "a list of them)."
-                ).at(place)
-            yield pair
-    except GdpoBenchError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise DeclarationError(f"demonstrations() of {name} raised {described(error)}.") from error
-
-
 def reward_functions_of(env: TextEnv[Any]) -> tuple[RewardFunction, ...]:
     """The K rewards of an instance: its declarations, each with the method of that name.
 
@@ -343,13 +263,26 @@ def build_env(cls: type[TextEnv[Any]], env_id: str, options: dict[str, Any]) -> 
         stray_bool = isinstance(value, bool) and expected != (bool,)  # Python counts True as an int
         if expected is not None and (stray_bool or not isinstance(value, expected)):
             raise DeclarationError(f"{env_id}: option {name} must be {expected[0].__name__}; got {value!r}.")
+    missing = [
+        name
+        for name, one in parameters.items()
+        if one.default is one.empty
+        and one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)
+        and name not in options
+    ]
+    if missing:
+        raise DeclarationError(
+            f"{env_id}: option {missing[0]} has no default; give it one, or a value: {env_id}:{missing[0]}=…"
+        ).at(defined_at(cls.__init__, "def"))
     try:
         inspect.signature(cls).bind(**options)
-    except TypeError as error:
-        raise DeclarationError(f"{env_id}: {error}.") from error
+    except TypeError as error:  # as where one goes by position alone
+        raise DeclarationError(f"{env_id}: {error}.").at(defined_at(cls.__init__, "def")) from error
     env = cls(**options)
     if not env.reward_functions:
-        raise DeclarationError(f"{env_id}: {cls.__name__} declares no reward; mark a method with @reward.")
+        raise DeclarationError(f"{env_id}: {cls.__name__} declares no reward; mark a method with @reward.").at(
+            defined_at(cls, "class")
+        )
     for name, value in of_every.items():
         setattr(env, name, value)
     _check_calls(env, env_id)

@@ -35,7 +35,8 @@ _LISTED = 50
 
 def guess(name: str, known: Iterable[str]) -> str:
     """A question that names what is near, or nothing."""
-    near = difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.5)
+    by_folded = {one.casefold(): one for one in sorted(known, reverse=True)}
+    near = [by_folded[one] for one in difflib.get_close_matches(name.casefold(), sorted(by_folded), n=3, cutoff=0.5)]
     return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 

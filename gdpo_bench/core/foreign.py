@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import sysconfig
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -77,3 +77,36 @@ def defined_at(code: Any, keyword: str = "") -> str:
         return ""
     below = next((i for i, line in enumerate(lines) if keyword in line.split()), 0) if keyword else 0
     return f"{file}, line {first + below}"
+
+
+def check_signature(cls: type, method: str, what: str, wanted: Sequence[str]) -> None:
+    """Check that a method of an author's class can be called as it will be.
+
+    Args:
+        cls: The class.
+        method: The method's name.
+        what: What it is called in messages.
+        wanted: Names of the arguments that it is called with, by position; `self` first.
+
+    Raises:
+        DeclarationError: It is no method, or takes other arguments.
+    """
+    member = inspect.getattr_static(cls, method)
+    function = member.__func__ if isinstance(member, staticmethod | classmethod) else member
+    wanted = wanted[1:] if isinstance(member, staticmethod) else wanted
+    if not callable(function):
+        if hasattr(function, "__get__"):  # a property and its like may give a function
+            return
+        raise DeclarationError(
+            f"{what} must be a method, def {method}({', '.join(wanted)}); it is {function!r:.60}."
+        ).at(defined_at(cls, "class"))
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # of a callable written in C
+        return
+    try:
+        signature.bind(*wanted)
+    except TypeError:
+        raise DeclarationError(
+            f"{what} must take ({', '.join(wanted)}); it takes ({', '.join(signature.parameters)})."
+        ).at(defined_at(function, "def")) from None

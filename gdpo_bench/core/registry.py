@@ -13,6 +13,7 @@ import gymnasium as gym
 
 from gdpo_bench.core.env import TextEnv, build_env
 from gdpo_bench.core.errors import DeclarationError, RegistrationError, UnknownNameError
+from gdpo_bench.core.foreign import defined_at
 from gdpo_bench.core.plugins import import_plugin
 from gdpo_bench.core.vector_env import GroupVectorEnv
 
@@ -80,6 +81,10 @@ def register(id: str, entry_point: Any = None, **options: Any) -> Any:
     Raises:
         RegistrationError: The id is malformed or taken, or the entry point cannot be one.
     """
+    if isinstance(id, type):
+        raise RegistrationError(
+            f'@register of {id.__name__} needs the id: @register("namespace/{id.__name__}-v0").'
+        ).at(defined_at(id))
     if entry_point is None:
 
         def decorate(cls: ClassT) -> ClassT:
@@ -205,15 +210,17 @@ def spec(id: str) -> EnvSpec:
         found = _of_scheme(plain)
         return replace(found, options=found.options_with(options))
     module, _, name = plain.rpartition(":")
+    known = set(_registry)
     if module and name not in _registry:
         import_plugin(module, plain)
     if name not in _registry:
-        raise UnknownNameError(
-            "environment",
-            name,
-            _registry,
-            "One of your own: module:namespace/Name-v0, where importing the module registers it.",
-        )
+        hint = "One of your own: module:namespace/Name-v0, where importing the module registers it."
+        if module:
+            new = ", ".join(sorted(_registry.keys() - known))
+            hint = f"Importing {module!r} registered {new or 'no such id'}."
+            if not new:
+                hint += f' Write @register("{name}") above its class.'
+        raise UnknownNameError("environment", name, _registry, hint)
     found = _registry[name]
     return replace(found, options=found.options | options)
 

@@ -7,10 +7,12 @@ import keyword
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
+from numbers import Real
 from typing import Any, Literal, Never, TypeVar, get_args
 
 from gdpo_bench.core.errors import DeclarationError, UnknownNameError
-from gdpo_bench.core.foreign import defined_at
+from gdpo_bench.core.foreign import check_signature, defined_at
 
 RewardKind = Literal["binary", "graded", "penalty"]
 """`binary`: low or high and nothing between. `graded`: anything in the range. `penalty`: at most 0."""
@@ -72,6 +74,10 @@ class RewardSpec:
             raise DeclarationError(
                 f"Reward {self.name!r}: metric must be one of {', '.join(get_args(Metric))}; got {self.metric!r}."
             )
+        for name in ("low", "high", "weight", *(["right"] if self.right is not None else [])):
+            number: Any = getattr(self, name)
+            if isinstance(number, bool) or not isinstance(number, Real):
+                raise DeclarationError(f"Reward {self.name!r}: {name} must be a number; got {number!r:.60}.")
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
             raise DeclarationError(
                 f"Reward {self.name!r}: low must be below high, both finite; got [{self.low}, {self.high}]."
@@ -101,15 +107,15 @@ class RewardSpec:
 
 
 def check_specs(specs: Sequence[RewardSpec], where: Callable[[str], str] = lambda name: "") -> None:
-    """Check that names are unique and gates lead to rewards of the same environment.
+    """Check that names and metrics are unique and gates lead to rewards of the same environment.
 
     Args:
         specs: The declarations.
         where: Name of a reward → file and line, for messages.
 
     Raises:
-        DeclarationError: There are too many; a name occurs twice; or a reward is conditioned on itself, be it through
-            others.
+        DeclarationError: There are too many; a name or a metric occurs twice; or a reward is conditioned on itself, be
+            it through others.
         UnknownNameError: A gate names a reward that does not exist.
     """
     names = [spec.name for spec in specs]
@@ -117,6 +123,12 @@ def check_specs(specs: Sequence[RewardSpec], where: Callable[[str], str] = lambd
         raise DeclarationError(f"{len(names):,} rewards; an environment has at most {MOST_REWARDS}.")
     if len(set(names)) != len(names):
         raise DeclarationError(f"Reward names must be unique; got {', '.join(names)}.")
+    for spec, other in combinations(specs, 2):
+        if spec.metric is not None and spec.metric == other.metric:
+            raise DeclarationError(
+                f"Rewards {spec.name!r} and {other.name!r} both feed the metric {spec.metric!r}, of which a table "
+                "shows one; leave it to one of them."
+            ).at(where(other.name))
     for spec in specs:
         if spec.gate is None:
             continue
@@ -237,21 +249,11 @@ def check_methods(cls: type, functions: Sequence[RewardFunction]) -> None:
     for function in functions:
         member = inspect.getattr_static(cls, function.method)
         method = member.__func__ if isinstance(member, staticmethod | classmethod) else member
-        what, place = f"{cls.__name__}: reward {function.spec.name!r}", defined_at(method, "def")
-        if inspect.isasyncgenfunction(method):
-            raise DeclarationError(
-                f"{what} is an asynchronous generator, which gives more than one value: `return` it, not `yield`."
-            ).at(place)
-        wanted = ["tasks", "replies"] if function.batched else ["task", "reply"]
-        if not isinstance(member, staticmethod):
-            wanted.insert(0, "self")
-        try:
-            signature = inspect.signature(method)
-        except (TypeError, ValueError):  # of a callable written in C
-            continue
-        try:
-            signature.bind(*wanted)
-        except TypeError:
-            raise DeclarationError(
-                f"{what} must take ({', '.join(wanted)}); it takes ({', '.join(signature.parameters)})."
-            ).at(place) from None
+        what = f"{cls.__name__}: reward {function.spec.name!r}"
+        if inspect.isasyncgenfunction(method) or inspect.isgeneratorfunction(method):
+            kind = "an asynchronous generator" if inspect.isasyncgenfunction(method) else "a generator"
+            raise DeclarationError(f"{what} is {kind}, which gives more than one value: `return` it, not `yield`.").at(
+                defined_at(method, "def")
+            )
+        arguments = ["tasks", "replies"] if function.batched else ["task", "reply"]
+        check_signature(cls, function.method, what, ["self", *arguments])

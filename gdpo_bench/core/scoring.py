@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gdpo_bench.core.calls import RewardCalls
 from gdpo_bench.core.env import TextEnv, Turn, reward_functions_of
 from gdpo_bench.core.errors import RewardError, UnavailableError
-from gdpo_bench.core.foreign import raised_at, summary
+from gdpo_bench.core.foreign import defined_at, raised_at, summary
 from gdpo_bench.core.rewards import RewardFunction, RewardSpec
 from gdpo_bench.core.task import Message, Task
 
@@ -292,7 +292,10 @@ def score(
                 )
             elif outcome is not None:
                 scores.applicable[i, k] = True
-                scores.raw[i, k] = _checked(outcome, function.spec, name, tasks[i])
+                try:
+                    scores.raw[i, k] = _checked(outcome, function.spec, name, tasks[i])
+                except RewardError as error:
+                    raise error.at(defined_at(method, "def")) from None
     apply_gates(scores, [function.spec for function in functions])
     return scores
 

@@ -11,7 +11,8 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from gdpo_bench.core.env import TextEnv, reward_functions_of, tasks_of
+from gdpo_bench.core.authored import tasks_of
+from gdpo_bench.core.env import TextEnv, reward_functions_of
 from gdpo_bench.core.errors import DeclarationError, ReplyError, UnknownNameError
 from gdpo_bench.core.rewards import RewardSpec
 from gdpo_bench.core.scalar_callers import refuse_scalar_callers

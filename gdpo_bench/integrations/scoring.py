@@ -16,8 +16,9 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from gdpo_bench.core.authored import tasks_of
 from gdpo_bench.core.calls import RewardCalls
-from gdpo_bench.core.env import TextEnv, reward_functions_of, tasks_of
+from gdpo_bench.core.env import TextEnv, reward_functions_of
 from gdpo_bench.core.errors import UnavailableError, UnknownNameError
 from gdpo_bench.core.registry import make_env, spec
 from gdpo_bench.core.rewards import RewardSpec

@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Any
 
 from gdpo_bench.core import Task, TextEnv
+from gdpo_bench.core.authored import reference_of
 from gdpo_bench.core.env import Script, script_replies
 from gdpo_bench.core.scoring import Episode
 
@@ -27,7 +28,7 @@ def conversations(env: TextEnv[Any], tasks: Sequence[Task]) -> set[tuple[str, ..
     found = {tuple(message["role"] for message in env.messages(task)) for task in tasks[:_BEGUN]}
     if env.max_turns > 1:
         for task in tasks[:_PLAYED]:
-            found |= {_roles(env, task, script) for script in (env.reference(task) or "", "")}
+            found |= {_roles(env, task, script) for script in (reference_of(env, task, type(env).__name__) or "", "")}
     return found
 
 

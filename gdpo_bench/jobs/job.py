@@ -238,7 +238,7 @@ class Job(StrictModel):
         for choice in chosen:
             key = choice.model_dump_json()
             if key in seen:
-                raise ValueError(f"listed twice: {choice!r}")
+                raise ValueError(f"listed twice: {choice.label}")
             seen.add(key)
         return chosen
 
@@ -413,18 +413,19 @@ def _told(problem: Any) -> str:
         return describe_problem(problem)
     place = ".".join(map(str, problem["loc"]))
     *above, name = problem["loc"]
-    known = _fields_at(tuple(above))
-    return f"{place}: unknown field; known here: {', '.join(known)}.{guess(str(name), known)}"
+    known = list((_PARTS[above[0]] if above else Job).model_fields)
+    home = next((part for part, model in _PARTS.items() if name in model.model_fields and [part] != above), None)
+    hint = f" {name} stands under {home}." if home else guess(str(name), known)
+    return f"{place}: unknown field; known here: {', '.join(known)}.{hint}"
 
 
-def _fields_at(loc: tuple[Any, ...]) -> list[str]:
-    places: dict[str, type[BaseModel]] = {
-        "envs": JobEnv,
-        "normalizers": JobNormalizer,
-        "seeds": SeedPair,
-        "training": TrainingOptions,
-        "suites": EnvChoice,
-        "runtime": RuntimeOptions,
-        "tuning": Tuning,
-    }
-    return list((places[loc[0]] if loc else Job).model_fields)
+_PARTS: dict[Any, type[BaseModel]] = {
+    "training": TrainingOptions,
+    "runtime": RuntimeOptions,
+    "normalizers": JobNormalizer,
+    "envs": JobEnv,
+    "seeds": SeedPair,
+    "suites": EnvChoice,
+    "tuning": Tuning,
+}
+"""The fields of a job that have fields of their own."""

@@ -19,7 +19,7 @@ from gdpo_bench.agent.policies.chat_template import check_conversation
 from gdpo_bench.agent.policies.pretrained import check_pretrained
 from gdpo_bench.agent.policy import Chat
 from gdpo_bench.core import RewardSpec, Task, TextEnv, UnknownNameError, list_envs, make_env, spec
-from gdpo_bench.core.env import tasks_of
+from gdpo_bench.core.authored import tasks_of
 from gdpo_bench.core.foreign import blaming
 from gdpo_bench.core.schedules import Schedule, ever_counts, starting_weights
 from gdpo_bench.jobs.conversations import conversations

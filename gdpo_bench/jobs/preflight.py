@@ -14,7 +14,8 @@ from gdpo_bench.advantages import DomainError, Normalizer, compute_advantages
 from gdpo_bench.agent.options import TrainingOptions
 from gdpo_bench.agent.rollouts import check_failures
 from gdpo_bench.core import RewardSpec, Task, TextEnv
-from gdpo_bench.core.env import Script, demonstrations_of, script_replies
+from gdpo_bench.core.authored import demonstrations_end, demonstrations_of, reference_of
+from gdpo_bench.core.env import Script, script_replies
 from gdpo_bench.core.errors import DeclarationError, GdpoBenchError
 from gdpo_bench.core.foreign import defined_at, described
 from gdpo_bench.core.scoring import EpisodeBatch, Scores
@@ -40,7 +41,7 @@ def absent_rewards(env: TextEnv[Any], id: str, tasks: Sequence[Task]) -> NDArray
     """
     if env.scored_elsewhere:
         return np.zeros(len(env.reward_specs), bool)
-    known: Iterable[tuple[Task, Script | None]] = ((task, env.reference(task)) for task in tasks[:_PLAYED])
+    known: Iterable[tuple[Task, Script | None]] = ((task, reference_of(env, task, id)) for task in tasks[:_PLAYED])
     pairs = [(task, script) for task, script in known if script is not None]
     pairs += islice(demonstrations_of(env, Random(0), id), _PLAYED)
     scores = _played(env, id, [*pairs, (tasks[0], "")])
@@ -142,7 +143,5 @@ def check_demonstrations(env: TextEnv[Any], id: str, seed: int, count: int) -> b
     """
     drawn = sum(1 for _ in islice(demonstrations_of(env, Random(f"{id} {seed}"), id), count))
     if 0 < drawn < count:
-        raise DeclarationError(
-            f"demonstrations() of {id} ended after {drawn}; they must be endless: repeat them in `while True`."
-        )
+        raise demonstrations_end(env, id, drawn)
     return drawn > 0

@@ -20,7 +20,8 @@ from gdpo_bench.advantages import DomainError, compute_advantages, diagnose
 from gdpo_bench.agent.completions import Completions, read_completions
 from gdpo_bench.agent.rollouts import check_failures
 from gdpo_bench.core import Task, TextEnv
-from gdpo_bench.core.env import Script, demonstrations_of, script_replies
+from gdpo_bench.core.authored import demonstrations_of, reference_of
+from gdpo_bench.core.env import Script, script_replies
 from gdpo_bench.core.measurements import RewardVectors, curves, evaluate, label_agreement
 from gdpo_bench.core.scoring import SHOWN_CHARACTERS, EpisodeBatch, Scores
 from gdpo_bench.core.task import content_hash
@@ -184,7 +185,7 @@ def _advantages(
 
 def _references(env: PlannedEnv) -> FrozenRollouts:
     """The reference reply to every held-out task that has one."""
-    known = [(task, [reply]) for task in env.tasks if (reply := env.env.reference(task)) is not None]
+    known = [(task, [reply]) for task in env.tasks if (reply := reference_of(env.env, task, env.choice.id)) is not None]
     if not known:
         raise JobError(
             f"{env.choice.id} has no reference replies, so there is nothing for the oracle to say. Define "

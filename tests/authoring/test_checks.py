@@ -54,7 +54,7 @@ VIOLATIONS = [
     ("Constant", "varied", "Reward 'always' was 1 on .* teaches nothing"),
     ("NeverApplicable", "varied", "Reward 'never' was not applicable"),
     ("Duplicate", "distinct", "Rewards 'right' and 'again' were equal .* Remove one"),
-    ("EndingDemonstrations", "demonstrations", "The demonstrations end"),
+    ("EndingDemonstrations", "demonstrations", "ended after 2; they must be endless"),
     ("EvalDemonstrations", "demonstrations", "is not of the split 'train'"),
     ("Unpicklable", "pickle", "cannot pickle '_thread.lock' object. Keep lambdas, locks"),
     ("SharedState", "independent", "when scored beside others"),

@@ -17,7 +17,7 @@ from gdpo_bench.authoring.gaming import certify
 from gdpo_bench.authoring.gaming_policies import Frame, Seen, gaming_policies
 from gdpo_bench.cli.main import main
 from gdpo_bench.core import DataError, GdpoBenchError, Task, make_env, registry
-from gdpo_bench.core.env import tasks_of
+from gdpo_bench.core.authored import tasks_of
 from gdpo_bench.core.gaming import (
     ALL_RIGHT,
     GamingCertificate,

@@ -136,6 +136,45 @@ MISTAKES = {
         },
         r"Word has fields and is no dataclass: write @dataclass\(frozen=True\) above it",
     ),
+    "tasks without split": (
+        {"tasks": "def tasks(split):  # here\n    return [Task('a')]"},
+        r"Say.tasks must take \(self, split\); it takes \(split\)",
+    ),
+    "reference without task": (
+        {"more": "def reference(self):  # here\n    return ''"},
+        r"Say.reference must take \(self, task\); it takes \(self\)",
+    ),
+    "demonstrations without rng": (
+        {"more": "def demonstrations(self):  # here\n    yield Task('a'), 'a'"},
+        r"Say.demonstrations must take \(self, rng\)",
+    ),
+    "generator as reward": (
+        {"short": "@reward(low=0, high=1)\ndef short(self, task, reply):  # here\n    yield 0"},
+        "'short' is a generator.* `return` it",
+    ),
+    "range in texts": (
+        {"short": "@reward(low='0', high=1)  # here\ndef short(self, task, reply):\n    return 0"},
+        "Reward 'short': low must be a number; got '0'",
+    ),
+    "weight in texts": (
+        {"short": "@reward(low=0, high=1, weight='1')  # here\ndef short(self, task, reply):\n    return 0"},
+        "Reward 'short': weight must be a number; got '1'",
+    ),
+    "one metric twice": (
+        {
+            "right": "@reward(low=0, high=1, metric='accuracy')\ndef right(self, task, reply):\n    return 0",
+            "short": "@reward(low=0, high=1, metric='accuracy')  # here\ndef short(self, task, reply):\n    return 0",
+        },
+        "'right' and 'short' both feed the metric 'accuracy'",
+    ),
+    "option without default": (
+        {"more": "def __init__(self, path):  # here\n    self.path = path"},
+        "option path has no default; give it one, or a value: acme/.*:path=…",
+    ),
+    "bare register": (
+        {"top": "@register  # here\nclass Other(TextEnv[Task]):\n    pass"},
+        "@register of Other needs the id",
+    ),
     "error at the top": ({"top": "letters = {}['a']  # here"}, "importing .* failed: KeyError: 'a'"),
     "syntax": ({"top": "def f(:  # here"}, "importing .* failed: SyntaxError"),
 }
@@ -150,6 +189,71 @@ def test_a_mistake_of_the_author_names_file_line_and_remedy(name: str, written: 
     assert re.search(says, str(raised.value)), raised.value
     assert re.search(line_of(id, tmp_path), str(raised.value)), raised.value
     assert str(raised.value).count(", line ") == 1
+
+
+CLASSES = {
+    "no tasks": ({"tasks": ""}, r"must define tasks\(self, split\)"),
+    "tasks as a list": (
+        {"tasks": "tasks = [Task('a')]"},
+        r"Say.tasks must be a method, def tasks\(self, split\); it is",
+    ),
+    "no reward": ({"right": "", "short": ""}, "declares no reward; mark a method with @reward"),
+}
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_what_is_wrong_with_a_class_as_a_whole_names_its_line(name: str, written: Write, tmp_path: Path) -> None:
+    parts, says = CLASSES[name]
+    id = written(top="# a comment", **parts)
+    with pytest.raises(GdpoBenchError, match=says) as raised:
+        check_env(id)
+    file = tmp_path / f"{id.partition(':')[0]}.py"
+    number = next(i for i, line in enumerate(file.read_text().splitlines(), 1) if line.startswith("class "))
+    assert str(raised.value).endswith(f"({file}, line {number})")
+
+
+@pytest.mark.parametrize("value", ["'1'", "float('nan')", "7", "[0.5]"])
+def test_a_value_that_is_not_allowed_names_the_reward_s_line_in_check_and_in_a_job(
+    value: str, written: Write, tmp_path: Path
+) -> None:
+    id = written(short=f"@reward(low=0, high=1)\ndef short(self, task, reply):  # here\n    return {value}")
+    assert re.search(line_of(id, tmp_path), failed(check_env(id))["values"])
+    with pytest.raises(GdpoBenchError, match=line_of(id, tmp_path)):
+        plan(check({"envs": [id]}))
+
+
+REFERENCES = {
+    "a number": (
+        "def reference(self, task):  # here\n    return 7",
+        "returned 7, an int on task .*; return the reply, a text",
+    ),
+    "texts and none": (
+        "def reference(self, task):  # here\n    return ['a', None]",
+        "a list on task .*; return the reply",
+    ),
+    "raises": ("def reference(self, task):\n    return task.answer  # here", "raised AttributeError"),
+}
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_a_reference_that_is_none_is_said_once_in_check_and_before_a_job(
+    name: str, written: Write, tmp_path: Path
+) -> None:
+    source, says = REFERENCES[name]
+    id = written(more=source)
+    found = failed(check_env(id))
+    assert list(found) == ["reference"]
+    assert re.search(rf"reference\(\) of acme/.* {says}.*{line_of(id, tmp_path)}", found["reference"])
+    with pytest.raises(GdpoBenchError, match=line_of(id, tmp_path)):
+        plan(check({"envs": [id]}))
+
+
+def test_a_module_that_does_not_register_what_is_asked_of_it_is_told_of(written: Write) -> None:
+    module, _, id = written().partition(":")
+    with pytest.raises(GdpoBenchError, match=f"Importing '{module}' registered {id}"):
+        check_env(f"{module}:acme/Other-v0")
+    with pytest.raises(GdpoBenchError, match=r"Importing '\w+' registered no such id. Write @register\(\"acme/Other"):
+        check_env(f"{module}:acme/Other-v0")
 
 
 def failed(results: list[CheckResult]) -> dict[str, str]:
@@ -186,7 +290,7 @@ DEMONSTRATIONS = {
         "        yield self.tasks('train')[0], 'a'",
         "raised OSError: words.txt",
     ),
-    "returns nothing": ("return None  # here", "raised TypeError: 'NoneType' object is not iterable"),
+    "returns nothing": ("return None", "returned None; `yield` a task and its reply"),
 }
 
 
@@ -206,8 +310,8 @@ def test_demonstrations_that_raise_are_found_once_by_the_check_and_before_a_job_
     ("body", "says"),
     [
         ("yield self.tasks('train')[0], 'a'", "ended after 1; they must be endless"),
-        ("yield from ['a reply'] * 999", "gave 'a reply'; yield a task and its reply"),
-        ("yield from [(self.tasks('train')[0], 7)] * 999", "yield a task and its reply"),
+        ("yield from ['a reply'] * 999", "gave 'a reply'; yield a Task"),
+        ("yield from [(self.tasks('train')[0], 7)] * 999", "yield a Task"),
     ],
 )
 def test_demonstrations_that_end_or_are_none_are_refused_before_a_job_starts(

@@ -8,7 +8,7 @@ from mo_gymnasium.wrappers.vector import MOSyncVectorEnv
 
 import gdpo_bench
 from gdpo_bench.core import DataError, make_env
-from gdpo_bench.core.env import tasks_of
+from gdpo_bench.core.authored import tasks_of
 
 
 @pytest.fixture(params=gdpo_bench.list_envs())

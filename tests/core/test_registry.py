@@ -131,7 +131,10 @@ def test_environment_without_rewards_or_with_missing_options_cannot_be_made() ->
     with pytest.raises(DeclarationError, match="test/Pointless-v0: Pointless declares no reward"):
         gdpo_bench.make_env("test/Pointless-v0")
     gdpo_bench.register("test/Demanding-v0", Demanding)
-    with pytest.raises(DeclarationError, match="test/Demanding-v0: missing a required argument: 'level'"):
+    with pytest.raises(
+        DeclarationError,
+        match="test/Demanding-v0: option level has no default; give it one, or a value: test/Demanding-v0:level=",
+    ):
         gdpo_bench.make_env("test/Demanding-v0")
 
 

@@ -169,7 +169,11 @@ def test_choices_that_cannot_be_read_are_named(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "parts"),
     [
-        (f"envs: [{ENV}]\nsteps: 3", 2, ["steps: unknown field; known here: name, envs, normalizers"]),
+        (
+            f"envs: [{ENV}]\nsteps: 3",
+            2,
+            ["steps: unknown field; known here: name, envs, normalizers", "steps stands under training"],
+        ),
         (
             f"envs: [{ENV}]\ntraining:\n  steps: 3\n  stpes: 3",
             4,
@@ -198,7 +202,7 @@ def test_choices_that_cannot_be_read_are_named(text: str) -> None:
         ),
         (f"envs: [{ENV}]\nseeds: []", 2, ["seeds: List should have at least 1 item"]),
         (f"envs: [{ENV}, {ENV}]", 1, ["envs: listed twice", ENV]),
-        (f"envs: [{ENV}]\nseeds: [0, 0:0]", 2, ["seeds: listed twice"]),
+        (f"envs: [{ENV}]\nseeds: [0, 0:0]", 2, ["seeds: listed twice: 0:0"]),
         (f"envs: {ENV}", 1, ["envs: Input should be a list"]),
         ("normalizers: [gdpo]", 1, ["envs: Field required"]),
         ("envs: [3]", 1, ["envs.0", "(got 3)"]),

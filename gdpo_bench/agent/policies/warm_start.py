@@ -24,7 +24,8 @@ from gdpo_bench.agent.policies.cache import cached, what_computes
 from gdpo_bench.agent.policies.embedded import build_policy, conversation_text
 from gdpo_bench.agent.policy import Policy
 from gdpo_bench.core import Message, Task, TextEnv, content_hash
-from gdpo_bench.core.env import Script, demonstrations_of, script_replies
+from gdpo_bench.core.authored import demonstrations_end, demonstrations_of
+from gdpo_bench.core.env import Script, script_replies
 from gdpo_bench.core.errors import DeclarationError
 from gdpo_bench.core.foreign import blaming
 from gdpo_bench.core.scoring import Episode
@@ -79,10 +80,7 @@ def demonstrated_turns(
     for number, (env_id, env, stream) in zip(range(examples), itertools.cycle(streams), strict=False):
         demonstration = next(stream, None)
         if demonstration is None:
-            raise DeclarationError(
-                f"{env_id}: the demonstrations ended after {number // len(streams)}; they must be endless, "
-                "repeating themselves if need be."
-            )
+            raise demonstrations_end(env, env_id, number // len(streams))
         with blaming(f"A demonstration of {env_id} cannot be played"):
             corpus.extend(_turns(env, *demonstration))
     return corpus

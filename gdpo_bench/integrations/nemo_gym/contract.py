@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gdpo_bench.core.env import tasks_of
+from gdpo_bench.core.authored import tasks_of
 from gdpo_bench.core.registry import make_env
 from gdpo_bench.integrations.errors import IntegrationError
 from gdpo_bench.integrations.scoring import check_one_turn, refuse_names, scorer, weights_in_order

@@ -20,7 +20,7 @@ from openenv.core.env_server.types import EnvironmentMetadata
 from pydantic import Field
 
 import gdpo_bench
-from gdpo_bench.core.env import tasks_of
+from gdpo_bench.core.authored import tasks_of
 from gdpo_bench.core.errors import ReplyError, UnknownNameError
 from gdpo_bench.core.scoring import EpisodeBatch
 from gdpo_bench.core.task import Task

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from gdpo_bench.core.env import tasks_of
+from gdpo_bench.core.authored import tasks_of
 from gdpo_bench.core.rewards import RewardSpec
 from gdpo_bench.core.task import Message, Task, canonical_json
 from gdpo_bench.integrations.errors import IntegrationError

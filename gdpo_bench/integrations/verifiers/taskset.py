@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import verifiers.v1 as vf
 
-from gdpo_bench.core.env import tasks_of
+from gdpo_bench.core.authored import tasks_of
 from gdpo_bench.core.registry import make_env
 from gdpo_bench.core.scoring import Scores
 from gdpo_bench.core.task import Message

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from gdpo_bench.core.authored import tasks_of
 from gdpo_bench.core.choices import parse_choice
-from gdpo_bench.core.env import tasks_of
 from gdpo_bench.core.registry import make_env
 from gdpo_bench.core.task import canonical_json
 from gdpo_bench.integrations.mixture import refuse_repeated, write_mixture
