@@ -21,6 +21,8 @@ _COLUMNS = frozenset(
     ("step", "tasks", "task", "group", "length", "raw", "value", "applicable", "failed", "advantage", "label")
 )
 """Of an evaluation, as `RewardVectors.as_json` names them."""
+_EXACT = 2**53
+"""Larger whole numbers may not be exact as floats."""
 _NAMES = 16 << 20
 """Characters that names of tasks may take in memory, four bytes each: a million of as many as a task's hash has."""
 
@@ -241,8 +243,11 @@ def _whole(column: Any) -> NDArray[np.int64]:
 def _graded(column: Any) -> NDArray[np.float64]:
     """(N,), as `_numbers` writes it."""
     found = np.array(_of(column, {int, float}), np.float64)
-    if found.tolist() != column or any(type(value) is float and value.is_integer() for value in column):
-        raise ValueError("whole numbers are written without a fraction, and of at most 53 bits")
+    rounded = np.flatnonzero(np.abs(found) > _EXACT)
+    if int((found == np.floor(found)).sum()) != sum(type(value) is int for value in column) or any(
+        int(found[i]) != column[i] for i in rounded
+    ):
+        raise ValueError("numbers without a fraction, and no others, are written without one")
     return found
 
 

@@ -245,6 +245,7 @@ KINDS = {
     "keys": b"[" + b'{"ab":1},' * 600_000 + b"1]",
     "spaces": b" " * (1 << 30),
     "names": _columns(tasks='["' + "x" * 19_000 + '"]', task="[" + "0," * 300_000 + "0]"),
+    "fractions": _columns(raw="[[" + "0.1," * 3_000_000 + "0.1]]"),
     "a long name among many": _columns(tasks='["' + "x" * 19_000 + '"' + ',"a"' * 100_000 + "]"),
     "a long text among masks": _columns(applicable='["' + "x" * 19_000 + '"' + ',"a"' * 100_000 + "]"),
     "a long text among rewards": _columns(raw='[["' + "x" * 19_000 + '"' + ',"a"' * 100_000 + "]]"),
