@@ -152,7 +152,7 @@ def _write_report(measured: Sequence[Measured], folder: RunFolder, console: Cons
     from gdpo_bench.leaderboard.files.all_right import completed  # noqa: PLC0415
     from gdpo_bench.leaderboard.files.store import RUN_FOLDER, write_measured  # noqa: PLC0415
     from gdpo_bench.leaderboard.show.plots import plot_curves, plot_tuning  # noqa: PLC0415
-    from gdpo_bench.leaderboard.show.sentences import never_varied, outcome_sentences  # noqa: PLC0415
+    from gdpo_bench.leaderboard.show.sentences import never_varied, outcome_sentences, silent_everywhere  # noqa: PLC0415
     from gdpo_bench.leaderboard.show.table import render_results  # noqa: PLC0415
 
     entries = [completed(one) for one in measured]
@@ -182,8 +182,9 @@ def _write_report(measured: Sequence[Measured], folder: RunFolder, console: Cons
             what = f"{entry.environment.id}, {entry.normalizer.name}: {', '.join(names)}"
             console.print(f"{what} never varied: nothing was learned.", style="yellow", soft_wrap=True, highlight=False)
     console.print(f"Leaderboard entries: {folder.path / RUN_FOLDER}", soft_wrap=True, markup=False)
-    if any(len(names) == len(entry.environment.rewards) for entry, names in still):
-        console.print("They are not for filing: in some of them no reward ever varied.", style="yellow")
+    if silent := silent_everywhere(still):
+        told = f"They are not for filing: {'; '.join(silent)} never varied, whatever the normalizer."
+        console.print(told, style="yellow", soft_wrap=True, markup=False, highlight=False)
         return
     if left:
         runs = f"{left} run is" if left == 1 else f"{left} runs are"

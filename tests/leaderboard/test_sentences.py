@@ -8,7 +8,7 @@ from gdpo_bench.core.scoring import Scores
 from gdpo_bench.leaderboard import Curve
 from gdpo_bench.leaderboard.files.sidecar import Sidecar, SidecarRun
 from gdpo_bench.leaderboard.files.store import Measured
-from gdpo_bench.leaderboard.show.sentences import never_varied, outcome_sentences
+from gdpo_bench.leaderboard.show.sentences import never_varied, outcome_sentences, silent_everywhere
 
 FORMAT = [RewardSpec("format", 0, 1, "binary")]
 
@@ -72,3 +72,12 @@ def test_a_reward_never_varied_if_it_was_one_number_in_all_evaluations_where_it_
     measured = Measured(entry(), Sidecar(["always", "sometimes", "elsewhere"], runs))
     assert never_varied(measured) == ["always", "elsewhere"]
     assert never_varied(replace(measured, sidecar=None)) == []
+
+
+def test_a_reward_is_silent_everywhere_if_no_normalizer_saw_it_vary(entry):
+    """What GRPO alone gives up is a finding; what nobody saw vary compares nothing."""
+    assert silent_everywhere([(entry("grpo"), ["format", "length"]), (entry("gdpo"), ["length"])]) == [
+        f"{entry().environment.id}:rare=True: length"
+    ]
+    assert silent_everywhere([(entry("grpo"), ["format"]), (entry("gdpo"), [])]) == []
+    assert silent_everywhere([]) == []

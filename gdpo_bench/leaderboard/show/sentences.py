@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from gdpo_bench.core.models import options_suffix
 from gdpo_bench.leaderboard.compare.board import BASELINE, Cell, Column, Comparison, Row, compare
 from gdpo_bench.leaderboard.compare.sign_flips import LEAST_UNITS
 from gdpo_bench.leaderboard.files.schema import Entry
@@ -107,3 +108,16 @@ def never_varied(measured: Measured) -> list[str]:
         if len(np.unique(np.concatenate(scored))) < 2:
             constant.append(name)
     return constant
+
+
+def silent_everywhere(constant: Sequence[tuple[Entry, Sequence[str]]]) -> list[str]:
+    """Rewards that varied with no normalizer, so that their rows compare nothing, for each environment: `ID: right`.
+
+    Args:
+        constant: Entries of a job, each with the names of its rewards that never varied.
+    """
+    silent: dict[str, list[str]] = {}
+    for entry, names in constant:
+        label = entry.environment.id + options_suffix(entry.environment.options)
+        silent[label] = [name for name in silent.get(label, names) if name in names]
+    return [f"{label}: {', '.join(names)}" for label, names in silent.items() if names]
