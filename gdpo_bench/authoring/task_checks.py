@@ -13,7 +13,7 @@ import numpy as np
 from gdpo_bench.authoring.checks import FailedError, SkippedError, check
 from gdpo_bench.authoring.env_under_check import EnvUnderCheck
 from gdpo_bench.authoring.probes import Probe, demonstration_probes, play_alone
-from gdpo_bench.core.authored import demonstrations_end
+from gdpo_bench.core.authored import demonstrations_end, messages_of
 from gdpo_bench.core.errors import GdpoBenchError
 from gdpo_bench.core.scoring import EpisodeBatch
 from gdpo_bench.core.single_env import RolloutEnv
@@ -28,13 +28,7 @@ def _json(checked: EnvUnderCheck) -> None:
         except (GdpoBenchError, TypeError, ValueError) as error:
             raise FailedError(f"A task of {split!r} is not JSON-able: {error}") from error
     for task in checked.sample:
-        for message in checked.env.messages(task):
-            texts = isinstance(message, dict) and all(isinstance(message.get(key), str) for key in ("role", "content"))
-            if not texts:
-                raise FailedError(
-                    f"messages(task) must return dicts with the texts 'role' and 'content'; got {message!r:.100} "
-                    f"for task {task.id}."
-                )
+        messages_of(checked.env, task)
 
 
 @check("tasks", "No task occurs twice, and all are the same in every instance", needs=("json",))

@@ -1,4 +1,4 @@
-"""What an author's methods return, checked: tasks, demonstrations and references. Messages name the author's line."""
+"""What an author's methods return, checked: tasks, messages, demonstrations, references; errors name the line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from gdpo_bench.core.env import Script, TextEnv
 from gdpo_bench.core.errors import DeclarationError, GdpoBenchError, UnknownNameError
 from gdpo_bench.core.foreign import defined_at, described
-from gdpo_bench.core.task import Task, TaskT
+from gdpo_bench.core.task import Message, Task, TaskT
 from gdpo_bench.core.text import HALF_A_CHARACTER, is_text
 
 
@@ -143,6 +143,43 @@ def reference_of(env: TextEnv[TaskT], task: TaskT, name: str) -> Script | None:
         f"reference() of {name} returned {_named(found)} on task {task.id}; return the reply, a text (in a dialogue a "
         "list of them), or None where there is none."
     ).at(defined_at(type(env).reference, "def"))
+
+
+def messages_of(env: TextEnv[TaskT], task: TaskT) -> list[Message]:
+    """The chat messages that show a task, checked; the caller's to change.
+
+    Raises:
+        DeclarationError: The author's method returned something else.
+    """
+    found: Any = env.messages(task)
+    if not isinstance(found, list | tuple) or not found:
+        raise DeclarationError(
+            f"messages(task) of {type(env).__name__} returned {_named(found)}, for task {task.id}; return a list of "
+            "messages, [{'role': 'user', 'content': …}]."
+        ).at(defined_at(type(env).messages, "def"))
+    return [copied_message(env, "messages", message, task) for message in found]
+
+
+def copied_message(env: TextEnv[Any], method: str, message: Any, task: Task) -> Message:
+    """A message of the author's that nobody else holds.
+
+    Args:
+        env: The environment.
+        method: The method that gave it.
+        message: What it gave.
+        task: The task that it was for.
+
+    Raises:
+        DeclarationError: That is no message.
+    """
+    if isinstance(message, Mapping):
+        role, content = message.get("role"), message.get("content")
+        if isinstance(role, str) and isinstance(content, str):
+            return {"role": role, "content": content}
+    raise DeclarationError(
+        f"{method}() of {type(env).__name__} gave {message!r:.100} for task {task.id}; a message is a dict with the "
+        "texts 'role' and 'content'."
+    ).at(defined_at(getattr(type(env), method), "def"))
 
 
 def _is_script(found: Any) -> bool:

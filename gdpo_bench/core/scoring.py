@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gdpo_bench.core.authored import copied_message, messages_of
 from gdpo_bench.core.calls import RewardCalls
 from gdpo_bench.core.env import TextEnv, Turn, reward_functions_of
 from gdpo_bench.core.errors import RewardError, UnavailableError
@@ -104,7 +105,7 @@ class Episode:
     def __init__(self, env: TextEnv[Any], task: Task) -> None:
         self.task = task
         self.state = env.begin(task)
-        self.transcript: list[Message] = [_copied(m) for m in env.messages(task)]
+        self.transcript: list[Message] = messages_of(env, task)
         self.observation = "\n\n".join(message["content"] for message in self.transcript)
         self.turns = 0
         self.terminated = False
@@ -129,8 +130,8 @@ class Episode:
             self.terminated = True
             self.observation = ""
         else:
-            self.transcript.append(_copied(answer))
-            self.observation = answer["content"]
+            self.transcript.append(copied_message(env, "respond", answer, self.task))
+            self.observation = self.transcript[-1]["content"]
             self.truncated = self.turns >= env.max_turns
         return Turn(reply, self.turns - 1, self.over, self.state, before)
 

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 from gdpo_bench.core import Task, TextEnv
-from gdpo_bench.core.authored import reference_of
+from gdpo_bench.core.authored import messages_of, reference_of
 from gdpo_bench.core.env import Script, script_replies
 from gdpo_bench.core.scoring import Episode
 
@@ -25,7 +25,7 @@ def conversations(env: TextEnv[Any], tasks: Sequence[Task]) -> set[tuple[str, ..
     Returns:
         A sequence of roles for each kind of conversation, up to where the policy replies for the last time.
     """
-    found = {tuple(message["role"] for message in env.messages(task)) for task in tasks[:_BEGUN]}
+    found = {tuple(message["role"] for message in messages_of(env, task)) for task in tasks[:_BEGUN]}
     if env.max_turns > 1:
         for task in tasks[:_PLAYED]:
             found |= {_roles(env, task, script) for script in (reference_of(env, task, type(env).__name__) or "", "")}

@@ -30,7 +30,7 @@ def test_what_is_fine_passes_every_check(name: str, registered: Register) -> Non
 
 VIOLATIONS = [
     ("NoBeginning", "api", r"No episode can be played: TimeoutError: no database \(.*specimens.py, line"),
-    ("MessageWithoutText", "json", "must return dicts with the texts 'role' and 'content'; got"),
+    ("MessageWithoutText", "json", "a message is a dict with the texts 'role' and 'content'"),
     ("SeedlessTasks", "tasks", "gives other tasks or another order when called again"),
     ("RepeatedTask", "tasks", "1 tasks occur more than once in 'train'"),
     ("TaskWithASet", "json", "A task of 'train' is not JSON-able"),

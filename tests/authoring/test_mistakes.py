@@ -248,6 +248,27 @@ def test_a_reference_that_is_none_is_said_once_in_check_and_before_a_job(
         plan(check({"envs": [id]}))
 
 
+@pytest.mark.parametrize(
+    ("returned", "says"),
+    [
+        ("None", "returned None, for task"),
+        ("task.prompt", "returned 'Say .*, a str, for task .*; return a list of messages"),
+        ("[]", "returned .*, a list, for task"),
+        ("[{'role': 'user'}]", "gave {'role': 'user'} for task .*; a message is a dict with the texts"),
+        ("[{'role': 'user', 'content': 7}]", "gave .* for task .*; a message is a dict with the texts"),
+    ],
+)
+def test_messages_that_are_none_are_said_once_in_check_and_before_a_job(
+    returned: str, says: str, written: Write, tmp_path: Path
+) -> None:
+    id = written(more=f"def messages(self, task):  # here\n    return {returned}")
+    found = failed(check_env(id))
+    assert list(found) == ["json"]
+    assert re.search(f"{says}.*{line_of(id, tmp_path)}", found["json"])
+    with pytest.raises(GdpoBenchError, match=line_of(id, tmp_path)):
+        plan(check({"envs": [id]}))
+
+
 def test_a_module_that_does_not_register_what_is_asked_of_it_is_told_of(written: Write) -> None:
     module, _, id = written().partition(":")
     with pytest.raises(GdpoBenchError, match=f"Importing '{module}' registered {id}"):

@@ -233,3 +233,16 @@ def test_single_environment_plays_the_same_dialogue(vec: Vec) -> None:
     observation, rewards, terminated, truncated, info = env.step("stop")
     assert (rewards.tolist(), terminated, truncated) == ([1, -1, 4], True, False)
     assert make_env("test/Env-v0").max_turns == 4
+
+
+def test_an_answer_that_is_no_message_fails_with_the_line_of_the_method_that_gave_it(vec: Vec) -> None:
+    class Talking(Counting):
+        def respond(self, task: CountTask, state: Counter, reply: str) -> Message | None:
+            return "well done"  # type: ignore[return-value]
+
+    venv = vec(Talking, num_prompts=1, group_size=1)
+    venv.reset(seed=0)
+    *_, info = venv.step(["3"])
+    said = str(info["failures"][0])
+    assert "respond() of Talking gave 'well done'" in said
+    assert f"{__file__}, line " in said
