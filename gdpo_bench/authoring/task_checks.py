@@ -13,7 +13,8 @@ import numpy as np
 from gdpo_bench.authoring.checks import FailedError, SkippedError, check
 from gdpo_bench.authoring.env_under_check import EnvUnderCheck
 from gdpo_bench.authoring.probes import Probe, demonstration_probes, play_alone
-from gdpo_bench.core.authored import demonstrations_end, messages_of
+from gdpo_bench.core.authored import demonstrations_end
+from gdpo_bench.core.env import messages_of
 from gdpo_bench.core.errors import GdpoBenchError
 from gdpo_bench.core.scoring import EpisodeBatch
 from gdpo_bench.core.single_env import RolloutEnv

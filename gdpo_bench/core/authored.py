@@ -8,8 +8,8 @@ from typing import Any
 
 from gdpo_bench.core.env import Script, TextEnv
 from gdpo_bench.core.errors import DeclarationError, GdpoBenchError, UnknownNameError
-from gdpo_bench.core.foreign import defined_at, described
-from gdpo_bench.core.task import Message, Task, TaskT
+from gdpo_bench.core.foreign import defined_at, described, named, with_article
+from gdpo_bench.core.task import Task, TaskT
 from gdpo_bench.core.text import HALF_A_CHARACTER, is_text
 
 
@@ -45,7 +45,7 @@ def _no_tasks(found: Any, splits: tuple[str, ...]) -> str:
     if found is None:
         return f"returned None; every environment has the splits {named}, unless its `splits` says otherwise."
     if isinstance(found, str | Mapping) or not (hasattr(found, "__len__") and hasattr(found, "__getitem__")):
-        return f"returned {_with_article(type(found).__name__)}; return a sequence of tasks, such as list(…)."
+        return f"returned {with_article(type(found).__name__)}; return a sequence of tasks, such as list(…)."
     if len(found) == 0:
         return f"has no tasks; every environment has the splits {named}, unless its `splits` says otherwise."
     # Of other sequences, which may read each item from a file, the first stands for all.
@@ -61,11 +61,7 @@ def _no_task(stray: Any) -> str:
         return f"holds a task whose prompt holds {HALF_A_CHARACTER}: {stray.prompt!a:.60}"
     if isinstance(stray, Task):
         return f"holds a task whose prompt is {stray.prompt!r:.60}, no text."
-    return f"holds {_with_article(type(stray).__name__)}; make a Task of it: Task(prompt=…)."
-
-
-def _with_article(noun: str) -> str:
-    return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"
+    return f"holds {with_article(type(stray).__name__)}; make a Task of it: Task(prompt=…)."
 
 
 def demonstrations_of(env: TextEnv[TaskT], rng: Random, name: str) -> Iterator[tuple[TaskT, Script]]:
@@ -87,7 +83,7 @@ def demonstrations_of(env: TextEnv[TaskT], rng: Random, name: str) -> Iterator[t
         found: Any = env.demonstrations(rng)
         if not hasattr(found, "__iter__"):
             raise DeclarationError(
-                f"demonstrations() of {name} returned {_named(found)}; `yield` a task and its reply, again and again."
+                f"demonstrations() of {name} returned {named(found)}; `yield` a task and its reply, again and again."
             ).at(place)
         for pair in found:
             task, script = pair if isinstance(pair, tuple | list) and len(pair) == 2 else (None, None)
@@ -140,46 +136,9 @@ def reference_of(env: TextEnv[TaskT], task: TaskT, name: str) -> Script | None:
         script: Script | None = found
         return script
     raise DeclarationError(
-        f"reference() of {name} returned {_named(found)} on task {task.id}; return the reply, a text (in a dialogue a "
+        f"reference() of {name} returned {named(found)} on task {task.id}; return the reply, a text (in a dialogue a "
         "list of them), or None where there is none."
     ).at(defined_at(type(env).reference, "def"))
-
-
-def messages_of(env: TextEnv[TaskT], task: TaskT) -> list[Message]:
-    """The chat messages that show a task, checked; the caller's to change.
-
-    Raises:
-        DeclarationError: The author's method returned something else.
-    """
-    found: Any = env.messages(task)
-    if not isinstance(found, list | tuple) or not found:
-        raise DeclarationError(
-            f"messages(task) of {type(env).__name__} returned {_named(found)}, for task {task.id}; return a list of "
-            "messages, [{'role': 'user', 'content': …}]."
-        ).at(defined_at(type(env).messages, "def"))
-    return [copied_message(env, "messages", message, task) for message in found]
-
-
-def copied_message(env: TextEnv[Any], method: str, message: Any, task: Task) -> Message:
-    """A message of the author's that nobody else holds.
-
-    Args:
-        env: The environment.
-        method: The method that gave it.
-        message: What it gave.
-        task: The task that it was for.
-
-    Raises:
-        DeclarationError: That is no message.
-    """
-    if isinstance(message, Mapping):
-        role, content = message.get("role"), message.get("content")
-        if isinstance(role, str) and isinstance(content, str):
-            return {"role": role, "content": content}
-    raise DeclarationError(
-        f"{method}() of {type(env).__name__} gave {message!r:.100} for task {task.id}; a message is a dict with the "
-        "texts 'role' and 'content'."
-    ).at(defined_at(getattr(type(env), method), "def"))
 
 
 def _is_script(found: Any) -> bool:
@@ -187,8 +146,3 @@ def _is_script(found: Any) -> bool:
     if isinstance(found, str):
         return True
     return isinstance(found, Sequence) and bool(found) and all(isinstance(one, str) for one in found)
-
-
-def _named(found: Any) -> str:
-    """A value in a message."""
-    return "None" if found is None else f"{found!r:.60}, {_with_article(type(found).__name__)}"

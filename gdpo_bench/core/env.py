@@ -10,9 +10,9 @@ from random import Random
 from typing import Any, ClassVar, Generic, TypeVar
 
 from gdpo_bench.core.errors import DeclarationError, UnknownNameError
-from gdpo_bench.core.foreign import check_signature, defined_at
+from gdpo_bench.core.foreign import check_signature, defined_at, named
 from gdpo_bench.core.rewards import RewardFunction, RewardSpec, check_methods, check_specs, declared_rewards
-from gdpo_bench.core.task import Message, TaskT
+from gdpo_bench.core.task import Message, Task, TaskT
 
 StateT = TypeVar("StateT")
 
@@ -300,3 +300,40 @@ def _check_calls(env: TextEnv[Any], env_id: str) -> None:
         return
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
         raise DeclarationError(f"{env_id}: reward_timeout must be a number of seconds above 0; got {seconds!r}.")
+
+
+def messages_of(env: TextEnv[TaskT], task: TaskT) -> list[Message]:
+    """The chat messages that show a task, checked; the caller's to change.
+
+    Raises:
+        DeclarationError: The author's method returned something else.
+    """
+    found: Any = env.messages(task)
+    if not isinstance(found, list | tuple) or not found:
+        raise DeclarationError(
+            f"messages(task) of {type(env).__name__} returned {named(found)}, for task {task.id}; return a list of "
+            "messages, [{'role': 'user', 'content': …}]."
+        ).at(defined_at(type(env).messages, "def"))
+    return [copied_message(env, "messages", message, task) for message in found]
+
+
+def copied_message(env: TextEnv[Any], method: str, message: Any, task: Task) -> Message:
+    """A message of the author's that nobody else holds.
+
+    Args:
+        env: The environment.
+        method: The method that gave it.
+        message: What it gave.
+        task: The task that it was for.
+
+    Raises:
+        DeclarationError: That is no message.
+    """
+    if isinstance(message, Mapping):
+        role, content = message.get("role"), message.get("content")
+        if isinstance(role, str) and isinstance(content, str):
+            return {"role": role, "content": content}
+    raise DeclarationError(
+        f"{method}() of {type(env).__name__} gave {message!r:.100} for task {task.id}; a message is a dict with the "
+        "texts 'role' and 'content'."
+    ).at(defined_at(getattr(type(env), method), "def"))

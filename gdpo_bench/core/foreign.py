@@ -110,3 +110,13 @@ def check_signature(cls: type, method: str, what: str, wanted: Sequence[str]) ->
         raise DeclarationError(
             f"{what} must take ({', '.join(wanted)}); it takes ({', '.join(signature.parameters)})."
         ).at(defined_at(function, "def")) from None
+
+
+def named(found: Any) -> str:
+    """A value in a message."""
+    return "None" if found is None else f"{found!r:.60}, {with_article(type(found).__name__)}"
+
+
+def with_article(noun: str) -> str:
+    """`an int`, `a str`."""
+    return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gdpo_bench.core.authored import copied_message, messages_of
 from gdpo_bench.core.calls import RewardCalls
-from gdpo_bench.core.env import TextEnv, Turn, reward_functions_of
+from gdpo_bench.core.env import TextEnv, Turn, copied_message, messages_of, reward_functions_of
 from gdpo_bench.core.errors import RewardError, UnavailableError
 from gdpo_bench.core.foreign import defined_at, raised_at, summary
 from gdpo_bench.core.rewards import RewardFunction, RewardSpec

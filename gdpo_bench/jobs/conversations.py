@@ -7,8 +7,8 @@ from itertools import islice
 from typing import Any
 
 from gdpo_bench.core import Task, TextEnv
-from gdpo_bench.core.authored import messages_of, reference_of
-from gdpo_bench.core.env import Script, script_replies
+from gdpo_bench.core.authored import reference_of
+from gdpo_bench.core.env import Script, messages_of, script_replies
 from gdpo_bench.core.scoring import Episode
 
 _BEGUN, _PLAYED, _TURNS = 200, 8, 4
