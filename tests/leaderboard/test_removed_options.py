@@ -7,7 +7,7 @@ import pytest
 from gdpo_bench.advantages import list_normalizers, make_normalizer, normalizer_options
 from gdpo_bench.core import UnknownNameError
 from gdpo_bench.leaderboard.compare.board import normalizer_labels
-from gdpo_bench.leaderboard.files.removed_options import REMOVED, without_removed
+from gdpo_bench.leaderboard.files.removed_options import ADDED, REMOVED, with_added, without_removed
 from gdpo_bench.leaderboard.files.schema import NormalizerConfig
 from gdpo_bench.leaderboard.files.store import entry_files, read_entry
 
@@ -33,6 +33,15 @@ def test_a_removed_option_is_passed_over_at_its_old_default_only(name, option):
     assert strange[option] == "something else"
     with pytest.raises(UnknownNameError):
         make_normalizer(name, **(strange | {option: OTHER.get(option, True)}))
+
+
+@pytest.mark.parametrize("name", list(ADDED))
+def test_an_option_that_came_later_stands_at_what_was_done_before(name):
+    now = normalizer_options(make_normalizer(name))
+    before = {option: value for option, value in now.items() if option not in ADDED[name]}
+    assert with_added(name, before) == now
+    other = now | dict.fromkeys(ADDED[name], "something else")
+    assert with_added(name, other) == other
 
 
 def test_the_table_names_normalizers_that_are_there():

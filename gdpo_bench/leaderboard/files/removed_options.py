@@ -44,3 +44,18 @@ def without_removed(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """The options of an entry's normalizer but for removed ones at their old defaults."""
     removed = REMOVED.get(name, {})
     return {option: value for option, value in options.items() if option not in removed or value != removed[option]}
+
+
+ADDED: Mapping[str, Mapping[str, Any]] = {
+    "constrained_grpo": {"objective": None},
+    "lagrangian": {"objective": None},
+    "na_subgroup": {"passing": 1.0},
+    "na_zero_fill": {"passing": 1.0},
+    "papo": {"correct": 1.0},
+}
+"""Normalizer → option that the first entries do not name → the default that does what was done then."""
+
+
+def with_added(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of an entry's normalizer with those that came later."""
+    return {**ADDED.get(name, {}), **options}

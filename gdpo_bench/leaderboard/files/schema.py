@@ -39,7 +39,7 @@ from gdpo_bench.core.models import problems
 from gdpo_bench.core.rewards import Gate, Metric, RewardKind, RewardSpec, check_specs
 from gdpo_bench.core.schedules import KIND, NUMBER, SCHEDULE, Schedule
 from gdpo_bench.core.task import canonical_json, content_hash
-from gdpo_bench.leaderboard.files.removed_options import without_removed
+from gdpo_bench.leaderboard.files.removed_options import with_added, without_removed
 
 SCHEMA_VERSION = 2
 YOUNGER_OPTIONS = {
@@ -259,8 +259,8 @@ class NormalizerConfig(_Part):
 
     @property
     def live_options(self) -> dict[str, Any]:
-        """The options but for those that the normalizer no longer has, at their old defaults."""
-        return without_removed(self.name, self.options)
+        """The options under today's names: but for removed ones at their old defaults, with those that came later."""
+        return with_added(self.name, without_removed(self.name, self.options))
 
 
 class _Imitated(BaseModel):

@@ -188,7 +188,7 @@ def test_without_any_demonstrations_there_is_nothing_to_imitate() -> None:
 
 
 def test_demonstrations_that_end_are_an_error_with_the_environments_name() -> None:
-    with pytest.raises(DeclarationError, match=r"a/A-v0: the demonstrations ended after 3; they must be endless"):
+    with pytest.raises(DeclarationError, match=r"demonstrations\(\) of a/A-v0 ended after 3; they must be endless"):
         build_corpus({"a/A-v0": Ending(), "b/B-v0": Speaking()}, 20, seed=0)
 
 
