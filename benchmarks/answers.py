@@ -16,7 +16,7 @@ from gdpo_bench.leaderboard.compare.learning import learning
 from gdpo_bench.leaderboard.compare.statistics import Verdict
 from gdpo_bench.leaderboard.compare.tuning import Trial, TunedSetting, at_horizon, tuned_settings
 from gdpo_bench.leaderboard.files.schema import ALL_RIGHT, Entry
-from gdpo_bench.leaderboard.show.table import estimate_text, interval_text, rounded
+from gdpo_bench.leaderboard.show.table import CHOSEN, estimate_text, interval_text, rounded
 
 ENVIRONMENT, OPTIONS = "gdpo/ToolCallingMini-v1", {"format_rate": 0.04}
 HORIZONS = (40, 120)
@@ -61,16 +61,24 @@ def trials(entries: Sequence[Entry]) -> Trials:
     Raises:
         LookupError: A normalizer has trials in two plans.
     """
-    found: dict[str, Sequence[tuple[Trial, Entry]]] = {}
-    for setting in settings(entries):
-        if not setting.all_tested:
-            continue
-        if again := sorted(found.keys() & setting.normalizers):
-            raise LookupError(f"{', '.join(again)}: in more than one plan, of which {setting.plan} is one")
-        for name, own in setting.normalizers.items():
-            found[name] = [(one, one.outcome.entry) for one in own if one.outcome]
+    tried = tried_once([setting for setting in settings(entries) if setting.all_tested])
+    found = {name: [(one, one.outcome.entry) for one in own if one.outcome] for name, own in tried.items()}
     known = [name for name in NORMALIZERS if name in found]
     return {name: found[name] for name in [*known, *sorted(found.keys() - set(known))]}
+
+
+def tried_once(plans: Sequence[TunedSetting]) -> dict[str, Sequence[Trial]]:
+    """Normalizer → its trials.
+
+    Raises:
+        LookupError: A normalizer has trials in two of the plans.
+    """
+    found: dict[str, Sequence[Trial]] = {}
+    for setting in plans:
+        if again := sorted(found.keys() & setting.normalizers):
+            raise LookupError(f"{', '.join(again)}: in more than one plan, of which {setting.plan} is one")
+        found |= setting.normalizers
+    return found
 
 
 def at_step(entry: Entry, step: int) -> Entry:
@@ -159,9 +167,14 @@ def choice(found: Trials) -> str:
     """What chose: the target's mean over the tuning seeds, at the end."""
     rows = []
     for name, own in found.items():
-        texts = {one.learning_rate: rounded(one.tuning, 2) + (" ←" if one.chosen else "") for one, _ in own}
+        texts = tuning_texts([one for one, _ in own])
         rows.append([f"`{name}`", *(texts[rate] for rate in learning_rates(found))])
     return markdown(["tuning seeds, all right", *(f"{rate:g}" for rate in learning_rates(found))], rows)
+
+
+def tuning_texts(own: Sequence[Trial]) -> dict[float, str]:
+    """Learning rate → the target's mean over the tuning seeds, with an arrow at what it chose."""
+    return {one.learning_rate: rounded(one.tuning, 2) + (f" {CHOSEN}" if one.chosen else "") for one in own}
 
 
 def learned(found: Trials) -> str:

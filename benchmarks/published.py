@@ -9,13 +9,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 
-from answers import HORIZONS, QUANTITIES, at_step, settings
+from answers import HORIZONS, QUANTITIES, at_step, settings, tried_once, tuning_texts
 from tables import Row, absolute, against, markdown, table, values, verdicts
 
 from gdpo_bench.leaderboard.compare.statistics import mean
 from gdpo_bench.leaderboard.compare.tuning import Trial
 from gdpo_bench.leaderboard.files.schema import ALL_RIGHT, Entry
-from gdpo_bench.leaderboard.show.table import rounded
 
 REFERENCES = ("gdpo", "grpo_scaled", "grpo")
 _NOTHING = "No entries yet: `python -m gdpo_bench.run answers-published` makes them."
@@ -29,14 +28,14 @@ def tuned(entries: Sequence[Entry]) -> Tuned:
 
     Args:
         entries: Of a board, tuning seeds included, completed from their sidecars.
+
+    Raises:
+        LookupError: A normalizer has trials in two plans of one kind; of two kinds the plan that tests all counts.
     """
-    found = {
-        name: (own, one.outcome.entry)
-        for setting in settings(entries)
-        for name, own in setting.normalizers.items()
-        for one in own
-        if one.chosen and one.outcome
-    }
+    plans = settings(entries)
+    apart = [[one for one in plans if one.all_tested is whole] for whole in (False, True)]
+    tried = tried_once(apart[0]) | tried_once(apart[1])
+    found = {name: (own, one.outcome.entry) for name, own in tried.items() for one in own if one.chosen and one.outcome}
     return dict(sorted(found.items(), key=lambda named: -mean(values(named[1][1], ALL_RIGHT))))
 
 
@@ -78,7 +77,7 @@ def choice(found: Tuned) -> str:
     rates = sorted({one.learning_rate for own, _ in found.values() for one in own})
     lines = []
     for name, (own, entry) in found.items():
-        at = {one.learning_rate: rounded(one.tuning, 2) + (" ←" if one.chosen else "") for one in own}
+        at = tuning_texts(own)
         plan = entry.plan.hash if entry.plan else ""
         lines.append([f"`{name}`", *(at.get(rate, "") for rate in rates), f"`{plan}`"])
     return markdown(["tuning seeds, all right", *(f"{rate:g}" for rate in rates), "plan"], lines)

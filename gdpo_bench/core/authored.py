@@ -41,13 +41,13 @@ def tasks_of(env: TextEnv[TaskT], split: str, name: str = "") -> Sequence[TaskT]
 
 def _no_tasks(found: Any, splits: tuple[str, ...]) -> str:
     """What is wrong with what `tasks` returned; nothing if it is a sequence of tasks."""
-    named = " and ".join(map(repr, splits))
+    expected = " and ".join(map(repr, splits))
     if found is None:
-        return f"returned None; every environment has the splits {named}, unless its `splits` says otherwise."
+        return f"returned None; every environment has the splits {expected}, unless its `splits` says otherwise."
     if isinstance(found, str | Mapping) or not (hasattr(found, "__len__") and hasattr(found, "__getitem__")):
         return f"returned {with_article(type(found).__name__)}; return a sequence of tasks, such as list(…)."
     if len(found) == 0:
-        return f"has no tasks; every environment has the splits {named}, unless its `splits` says otherwise."
+        return f"has no tasks; every environment has the splits {expected}, unless its `splits` says otherwise."
     # Of other sequences, which may read each item from a file, the first stands for all.
     items = found if isinstance(found, list | tuple) else [found[0]]
     strays = (item for item in items if not (isinstance(item, Task) and is_text(item.prompt)))

@@ -21,6 +21,7 @@ from gdpo_bench.leaderboard import (
     SeedResult,
     make_entry,
 )
+from gdpo_bench.leaderboard.files.schema import PlanReference
 from gdpo_bench.leaderboard.files.sidecar import Sidecar, SidecarRun
 from gdpo_bench.leaderboard.files.store import Measured
 
@@ -205,6 +206,38 @@ def measure_advantages(name="gdpo", *, labels=True, **fields):
         **{"provenance": provenance(), **fields},
     )
     return Measured(entry, sidecar)
+
+
+RIGHT_IN_TWO = [RewardSpec("format", 0, 1, "binary"), RewardSpec("correctness", -3, 3)]
+
+
+def tuned(name, rate, finals, role, *, declared, steps):
+    """An entry of a plan like that of the job `answers`, whose share of right replies grows evenly to `finals[i]`."""
+    first = 10 * (role == "tuning")
+    seeds = [Seed(warm_start=first + i, rl=first + i) for i in range(len(finals))]
+    found = trained(name, finals, specs=RIGHT_IN_TWO, seeds=seeds, steps=steps)
+    made = make_entry(
+        **{part: getattr(found, part) for part in ("track", "normalizer", "policy", "provenance", "results")},
+        environment=Environment.describe(
+            "gdpo/ToolCallingMini-v1",
+            options={"format_rate": 0.04},
+            specs=RIGHT_IN_TWO,
+            split="eval",
+            task_ids=["a", "b", "c"],
+        ),
+        training=found.training | {"learning_rate": rate},
+        plan=PlanReference.of(declared, role),
+    )
+    results = [
+        result.model_copy(update={"all_right": Curve.of(final * np.linspace(0, 1, len(steps)))})
+        for result, final in zip(found.results, finals, strict=True)
+    ]
+    return made.model_copy(update={"results": results})
+
+
+@pytest.fixture(scope="session")
+def tuned_entry():
+    return tuned
 
 
 @pytest.fixture(scope="session")

@@ -4,17 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gdpo_bench import RewardSpec
-from gdpo_bench.leaderboard import Curve, Environment, Seed, make_entry
 from gdpo_bench.leaderboard.files.schema import PlanReference
 
-SPECS = [RewardSpec("format", 0, 1, "binary"), RewardSpec("correctness", -3, 3)]
 DECLARED = {
     "tuning": {"learning_rates": [3e-4, 1e-3], "options": {}, "seeds": ["10:10", "11:11"], "target": "all right"},
     "horizons": [40, 120],
     "clusters": 10,
 }
-KEPT = ("track", "normalizer", "policy", "provenance")
 STEPS = (0, 20, 40, 80, 120)
 FINAL = {
     ("grpo", 3e-4): (0.3, 0.2),
@@ -36,34 +32,13 @@ def drawing(benchmark):
 
 
 @pytest.fixture
-def board(entry):
+def board(tuned_entry):
     """Entries of a job like `answers`: half of what is learned is there after 40 steps."""
 
     def make(name, rate, *, tuning):
-        level = FINAL[name, rate][tuning]
-        seeds = [Seed(warm_start=i + 10 * tuning, rl=i + 10 * tuning) for i in range(2 if tuning else 10)]
         luck = np.random.default_rng([int(rate * 1e4), tuning])
-        finals = level + luck.normal(0, 0.02, len(seeds))
-        found = entry(name, finals, specs=SPECS, seeds=seeds, steps=STEPS)
-        grown = np.array([0, 0.25, 0.5, 0.75, 1])
-        results = [
-            result.model_copy(update={"all_right": Curve.of(final * grown)})
-            for result, final in zip(found.results, finals, strict=True)
-        ]
-        made = make_entry(
-            **{part: getattr(found, part) for part in KEPT},
-            environment=Environment.describe(
-                "gdpo/ToolCallingMini-v1",
-                options={"format_rate": 0.04},
-                specs=SPECS,
-                split="eval",
-                task_ids=["a", "b", "c"],
-            ),
-            training=found.training | {"learning_rate": rate},
-            results=found.results,
-            plan=PlanReference.of(DECLARED, "tuning" if tuning else "test"),
-        )
-        return made.model_copy(update={"results": results})
+        finals = FINAL[name, rate][tuning] + luck.normal(0, 0.02, 2 if tuning else 10)
+        return tuned_entry(name, rate, finals, "tuning" if tuning else "test", declared=DECLARED, steps=STEPS)
 
     return [make(name, rate, tuning=tuning) for name, rate in FINAL for tuning in (True, False)]
 

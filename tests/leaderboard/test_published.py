@@ -3,15 +3,11 @@
 import numpy as np
 import pytest
 
-from gdpo_bench import RewardSpec
-from gdpo_bench.leaderboard import Curve, Environment, Seed, make_entry
 from gdpo_bench.leaderboard.files.schema import PlanReference
 
-SPECS = [RewardSpec("format", 0, 1, "binary"), RewardSpec("correctness", -3, 3)]
 TUNING = {"learning_rates": [3e-4, 1e-3], "options": {}, "seeds": ["10:10", "11:11"], "target": "all right"}
 ANSWERS = {"tuning": TUNING, "horizons": [40, 120], "clusters": 10}
 PUBLISHED = ANSWERS | {"tuning": TUNING | {"tested": "chosen"}}
-KEPT = ("track", "normalizer", "policy", "provenance")
 STEPS = (0, 40, 120)
 TUNED = {"grpo": (0.1, 0.2), "gdpo": (0.5, 0.6), "rvpo": (0.3, 0.2), "dara": (0.5, 0.7)}
 """Normalizer → its mean on the tuning seeds at each learning rate."""
@@ -25,32 +21,18 @@ def published(benchmark):
 
 
 @pytest.fixture
-def board(entry):
-    def make(name, rate, level, role):
-        tuning = role == "tuning"
-        seeds = [Seed(warm_start=i + 10 * tuning, rl=i + 10 * tuning) for i in range(2 if tuning else 10)]
-        finals = level + np.random.default_rng(7).normal(0, 0.02, len(seeds))
-        if name == "dara":
-            finals = finals[::-1]
-        found = entry(name, finals, specs=SPECS, seeds=seeds, steps=STEPS)
-        declared = ANSWERS if name in ("grpo", "gdpo") else PUBLISHED
-        made = make_entry(
-            **{part: getattr(found, part) for part in KEPT},
-            environment=Environment.describe(
-                "gdpo/ToolCallingMini-v1", options={"format_rate": 0.04}, specs=SPECS, split="eval", task_ids=["a", "b"]
-            ),
-            training=found.training | {"learning_rate": rate},
-            results=found.results,
-            plan=PlanReference.of(declared, role),
-        )
-        results = [
-            result.model_copy(update={"all_right": Curve.of(final * np.array([0, 0.5, 1]))})
-            for result, final in zip(found.results, finals, strict=True)
-        ]
-        return made.model_copy(update={"results": results})
+def make(tuned_entry):
+    def made(name, rate, level, role, declared):
+        finals = level + np.random.default_rng(7).normal(0, 0.02, 2 if role == "tuning" else 10)
+        return tuned_entry(name, rate, finals[::-1] if name == "dara" else finals, role, declared=declared, steps=STEPS)
 
+    return made
+
+
+@pytest.fixture
+def board(make):
     return [
-        make(name, rate, level, role)
+        make(name, rate, level, role, ANSWERS if name in ("grpo", "gdpo") else PUBLISHED)
         for role, levels in (("tuning", TUNED), ("test", TESTED))
         for name, own in levels.items()
         for rate, level in zip(TUNING["learning_rates"], own, strict=True)
@@ -98,6 +80,20 @@ def test_what_was_tried_and_chosen_stands_with_its_plan(published, board):
 
 def test_who_was_tested_at_one_learning_rate_is_in_no_table_of_all(benchmark, board):
     assert set(benchmark("answers").trials(board)) == {"grpo", "gdpo"}
+
+
+def test_who_was_tested_at_each_rate_later_stands_with_that_and_twice_of_a_kind_is_an_error(published, make, board):
+    def later(declared):
+        return [
+            make("dara", rate, level, role, declared)
+            for role in ("tuning", "test")
+            for rate, level in zip(TUNING["learning_rates"], (0.9, 0.8), strict=True)
+        ]
+
+    whole = ANSWERS | {"clusters": 9}
+    assert published._rate(published.tuned([*board, *later(whole)])["dara"][0]) == 3e-4
+    with pytest.raises(LookupError, match="dara: in more than one plan"):
+        published.tuned([*board, *later(whole), *later(ANSWERS | {"clusters": 8})])
 
 
 def test_without_gdpo_there_is_nothing_to_compare_with(published, board):
