@@ -23,6 +23,7 @@ from gdpo_bench.advantages.errors import OptionError
 from gdpo_bench.advantages.presets import preset_options
 from gdpo_bench.core.choices import parse_choice
 from gdpo_bench.core.errors import GdpoBenchError, RegistrationError, UnknownNameError
+from gdpo_bench.core.foreign import defined_at
 from gdpo_bench.core.models import problems
 from gdpo_bench.core.plugins import import_plugin
 
@@ -64,6 +65,11 @@ def register_normalizer(name: str, **options: Any) -> Callable[[FactoryT], Facto
             dataclass nor a function.
         UnknownNameError: A preset option that the dataclass does not have.
     """
+    if callable(name):
+        own = getattr(name, "__name__", "")
+        raise RegistrationError(
+            f'@register_normalizer of {own} needs the name: @register_normalizer("{own.lower()}").'
+        ).at(defined_at(name))
     if not _NAME.fullmatch(name):
         raise RegistrationError(f"A normalizer's name is letters, digits, '_', '-' and '.'; got {name!r}.")
 

@@ -96,6 +96,14 @@ def test_registrations_that_cannot_be_are_explained(name, options, thing, messag
         register_normalizer(name, **options)(thing)
 
 
+def test_a_registration_without_a_name_is_told_where():
+    with pytest.raises(RegistrationError, match=r'@register_normalizer\("half"\)\. \(.*test_registry.py, line'):
+
+        @register_normalizer
+        def half(batch):
+            return batch.rewards[:, 0] / 2
+
+
 def test_a_preset_option_must_exist():
     with pytest.raises(UnknownNameError, match="Did you mean 'batch_norm'"):
         register_normalizer("own", batchnorm=False)(GDPO)

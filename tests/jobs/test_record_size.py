@@ -56,6 +56,11 @@ def test_a_job_whose_record_cannot_be_filed_is_refused_before_it_starts():
         plan(job)
 
 
+def test_more_seeds_than_an_entry_takes_are_refused_before_the_job_starts():
+    with pytest.raises(JobError, match="2,001 seeds of gdpo/MathMini-v1: an entry takes at most 2,000"):
+        plan(check({"envs": ["gdpo/MathMini-v1"], "seeds": list(range(2_001))}))
+
+
 def test_a_job_whose_record_may_be_too_large_says_so():
     job = check(
         {"envs": ["gdpo/ToolCallingMini-v1"], "seeds": list(range(60)), "training": {"steps": 120, "eval_every": 4}}
