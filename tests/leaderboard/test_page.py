@@ -171,6 +171,12 @@ def test_who_learned_what_is_said_and_who_else(entry):
     assert "gdpo learned it, grpo did not; so does rloo" in text
 
 
+def test_of_those_with_the_same_count_the_pinned_one_stands_for_all(entry):
+    flat = entry("grpo", (0.0, 0.0, 0.0))
+    text = render_page([entry("dara", (0.99, 0.95, 0.9)), entry("gdpo", (0.9, 0.8, 0.85)), flat])
+    assert "gdpo learned it, grpo did not; so does dara" in text
+
+
 def test_no_heading_or_summary_holds_a_hash(board, text):
     page = re.findall(r"<(h[1-5]|summary)\b[^>]*>(.*?)</\1>", text, re.DOTALL)
     assert len(page) > len(board)

@@ -96,6 +96,17 @@ def test_plans_that_tuned_alike_stand_in_one_table_and_others_apart(trials, plan
     assert sorted(found) == [together, together, ["opo at 0.001"], ["opo at 0.001"]]
 
 
+def test_gdpo_stands_for_all_that_are_level_with_it_under_the_name_that_it_has_when_tuned(planned):
+    found = [
+        planned(name, rate, [level] * (2 if tuning else 6), tuning=tuning)
+        for name, levels in (("dara", (0.7, 0.9)), ("gdpo", (0.7, 0.9)), ("grpo", (0.1, 0.2)))
+        for rate, level in zip((1e-4, 1e-3), levels, strict=True)
+        for tuning in (True, False)
+    ]
+    shown = re.search(r'<table class="findings">.*?</table>', render_page(found), re.DOTALL)[0]
+    assert "so does dara at 0.001" in shown
+
+
 def test_the_fullest_setting_stands_first_and_of_equal_ones_the_longest_and_tuned(trials, planned):
     def first(entries):
         (group,) = groups(entries, look_up(entries))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from gdpo_bench.core.rewards import SHORTFALL_METRICS
 from gdpo_bench.leaderboard.compare.board import BASELINE, Cell, Comparison, Row
 from gdpo_bench.leaderboard.compare.statistics import PairedDifference
-from gdpo_bench.leaderboard.show.page.looks import PINNED, Look
+from gdpo_bench.leaderboard.show.page.looks import Look
 from gdpo_bench.leaderboard.show.pair import p_text
 from gdpo_bench.leaderboard.show.sentences import learned, worth_saying
 from gdpo_bench.leaderboard.show.table import DIAGNOSTICS, estimate_text, from_and_to, means
@@ -102,14 +102,14 @@ def _furthest(
     found.sort(
         key=lambda one: (
             not _is_clear(one[1]),
-            -round(abs(one[2].mean), column.decimals),
-            one[0].label not in PINNED,
+            -_shown_size(one[2], column.decimals),
+            not looks[one[0].entry.id].pinned,
             one[0].label,
         )
     )
     for row, cell, difference in found[:1]:
         wanted = "lower" if column.title in SHORTFALL_METRICS else "higher"
-        notes = [*_who_learned(row, base, column.title), *_others([one.label for one, *_ in found[1:]])]
+        notes = [*_who_learned(row, base, column.title), *_others([one for one, *_ in found[1:]], looks)]
         yield (
             abs(difference.mean),
             Finding(
@@ -126,6 +126,11 @@ def _furthest(
                 note="; ".join(notes),
             ),
         )
+
+
+def _shown_size(difference: PairedDifference, decimals: int) -> float:
+    """How large the number is that is shown: a share of units where they are counted."""
+    return abs(difference.count.k) / difference.count.n if difference.count else round(abs(difference.mean), decimals)
 
 
 def _arrow(theirs: str, own: str) -> str:
@@ -151,11 +156,11 @@ def _who_learned(row: Row, base: Row, name: str) -> Iterable[str]:
         yield f"{one.label} learned it, {other.label} did not"
 
 
-def _others(labels: Sequence[str]) -> Iterable[str]:
-    if labels:
-        named = sorted(labels, key=lambda label: label not in PINNED)[:_NAMED]
-        more = f" and {len(labels) - _NAMED} more" if len(labels) > _NAMED else ""
-        yield f"so do {', '.join(named)}{more}" if len(labels) > 1 else f"so does {named[0]}"
+def _others(rows: Sequence[Row], looks: Mapping[str, Look]) -> Iterable[str]:
+    if rows:
+        named = [row.label for row in sorted(rows, key=lambda row: not looks[row.entry.id].pinned)[:_NAMED]]
+        more = f" and {len(rows) - _NAMED} more" if len(rows) > _NAMED else ""
+        yield f"so do {', '.join(named)}{more}" if len(rows) > 1 else f"so does {named[0]}"
 
 
 def _levels(comparison: Comparison, looks: Mapping[str, Look]) -> list[Finding]:

@@ -31,6 +31,11 @@ class Look:
     dash: str
     """SVG's `stroke-dasharray`; tells configurations of one normalizer apart. Empty for a solid line."""
 
+    @property
+    def pinned(self) -> bool:
+        """Whether it is that of a pinned normalizer as it is by default, whatever a table calls it."""
+        return self.colour < len(PINNED)
+
 
 def look_up(entries: Sequence[Entry]) -> dict[str, Look]:
     """Entry id → look, for all entries of a page.
