@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -30,6 +30,7 @@ from gdpo_bench.core.task import content_hash
 
 _NAME_LENGTH = 100
 """Longest name of a job, in characters; file systems take names of 255 bytes, and the folder's holds more."""
+PlanHash = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 PRESETS = Path(__file__).parent / "presets"
 
 
@@ -221,8 +222,8 @@ class Job(StrictModel):
     """How normalizers are tuned: `{learning_rates, options, seeds, target, tested}`."""
     horizons: tuple[PositiveInt, ...] = ()
     """Steps at which tables compare, such as 40 and 120, from the curves of the same runs; the end by default."""
-    extends: str | None = Field(default=None, pattern=r"^[0-9a-f]{16}$")
-    """Hash of the plan that this one goes on with after its results were seen, as by more seeds."""
+    extends: PlanHash | tuple[PlanHash, ...] | None = None
+    """Hash of the plan, or hashes of the plans, that it goes on with after results were seen, as by more seeds."""
     suites: tuple[EnvChoice, ...] = ()
     """Environments on whose held-out split each trained policy is measured at the end, on every task."""
     runtime: RuntimeOptions = RuntimeOptions()

@@ -23,7 +23,7 @@ def check_extension(entry: Entry, board: Board) -> None:
     for other in board.current():
         if other.plan is None or other.plan.hash == entry.plan.hash or other.plan.role != entry.plan.role:
             continue
-        said = entry.plan.declared.get("extends") == other.plan.hash or entry.supersedes == other.id
+        said = other.plan.hash in entry.plan.extended or entry.supersedes == other.id
         if _configuration(entry) == _configuration(other) and not said:
             raise EntryError(
                 f"Entry {entry.id} goes on from plan {other.plan.hash}, whose result {other.id} is on the board, "

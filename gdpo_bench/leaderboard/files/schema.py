@@ -462,6 +462,8 @@ ALL_RIGHT = "all right"
 """Name of the primary endpoint: the share of replies that are right in every reward."""
 MOST_HORIZONS = 100
 """Steps at which a plan's tables compare, at most: each makes a table of its own."""
+MOST_EXTENDED = 100
+"""Plans that one may go on with."""
 
 
 class _Tuned(BaseModel):
@@ -478,7 +480,7 @@ class _Declared(BaseModel):
 
     horizons: Annotated[Listed[PositiveInt], Field(max_length=MOST_HORIZONS)] = Field(default_factory=list)
     tuning: _Tuned | None = None
-    extends: Hash | None = None
+    extends: Hash | Annotated[list[Hash], Field(max_length=MOST_EXTENDED)] | None = None
 
 
 def _shaped_plan(declared: dict[str, Any]) -> dict[str, Any]:
@@ -494,7 +496,7 @@ class PlanReference(_Part):
     """`tuning`: the result helped to choose training options, and stands in no comparison."""
     declared: Annotated[JsonDict, AfterValidator(_shaped_plan)]
     """Environments, normalizers, seeds, number of clusters, training, tuning with its target, horizons, and the plan
-    that it `extends`, if any."""
+    or plans that it `extends`, if any."""
 
     @classmethod
     def of(cls, declared: dict[str, Any], role: Literal["tuning", "test"]) -> Self:
@@ -506,6 +508,12 @@ class PlanReference(_Part):
         if self.hash != content_hash(self.declared):
             raise ValueError("plan.hash does not follow from plan.declared")
         return self
+
+    @property
+    def extended(self) -> frozenset[str]:
+        """Hashes of the plans that it goes on with."""
+        said: str | list[str] | None = self.declared.get("extends")
+        return frozenset([said] if isinstance(said, str) else said or ())
 
     @property
     def horizons(self) -> list[int]:
