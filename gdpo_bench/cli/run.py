@@ -56,8 +56,8 @@ def run(
 
     Args:
         job: A job file (YAML) or a bundled preset: default, baselines, normalizers, bits, tiny; answers,
-            answers-published; sweep-scale, sweep-rarity, sweep-gates, sweep-group-size, sweep-rewards; real-small,
-            real-tool, real-gsm8k, real-math; paper-tool, paper-math, paper-code; authors-tool-grpo,
+            answers-published, answers-more; sweep-scale, sweep-rarity, sweep-gates, sweep-group-size, sweep-rewards;
+            real-small, real-tool, real-gsm8k, real-math; paper-tool, paper-math, paper-code; authors-tool-grpo,
             authors-tool-gdpo, authors-gsm8k. Without it and without options, `default` runs. Options given here
             replace those of the file; lists are separated by spaces or commas.
         envs: Environment ids, with options: gdpo/ToolCallingMini-v1:format_rate=0.04.

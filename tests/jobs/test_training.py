@@ -32,6 +32,51 @@ TINY = {"steps": 2, "prompts": 2, "group_size": 4, "eval_every": 2, "eval_prompt
 JOB = {"envs": ["gdpo/MathMini-v1"], "normalizers": ["grpo", "gdpo"], "seeds": [0, 1, 2], "policy": POLICY}
 RUNS = 6
 
+PLUG_IN = '''
+"""An environment and normalizers of a user, some broken where they are not tried before a job starts."""
+
+from multiprocessing import parent_process
+
+import torch
+
+from gdpo_bench import Task, TextEnv, register, reward
+
+
+@register("me/Parrot-v0")
+class Parrot(TextEnv[Task]):
+    def __init__(self, words=10):
+        self.words = words
+
+    def tasks(self, split):
+        return [Task(f"Say {split} {n}.") for n in range(self.words)]
+
+    def demonstrations(self, rng):
+        while True:
+            yield rng.choice(self.tasks("train")), rng.choice(["yes", "no", "[/red]"])
+
+    @reward(low=0, high=1)
+    def brief(self, task, reply):
+        if self.words == 3 and parent_process():
+            raise KeyError("[/red] \\ud800")
+        return 1 / (1 + len(reply))
+
+    @reward(low=-1, high=0, kind="penalty")
+    def vowels(self, task, reply):
+        return -min(1, sum(map(reply.count, "aeiou")) / 10)
+
+
+def first_reward(batch):
+    return batch.rewards[:, 0] - batch.rewards[:, 0].mean()
+
+
+def wrong_shape(batch):
+    return batch.rewards if parent_process() else first_reward(batch)
+
+
+def raises(batch):
+    return batch.no_such_thing if parent_process() else first_reward(batch)
+'''
+
 
 class InThisProcess:
     """Stands in for the engine where no process has to die: importing torch anew takes seconds."""
@@ -99,7 +144,8 @@ def ids(out: Path) -> list[str]:
 
 
 def test_job_that_was_interrupted_and_killed_resumes_to_the_numbers_of_one_that_was_not(folder: Path) -> None:
-    job, out = write_job(folder), folder / "runs"
+    (folder / "my_mod.py").write_text(PLUG_IN)
+    job, out = write_job(folder, envs=["my_mod:me/Parrot-v0:words=5"]), folder / "runs"
     other = {"GDPO_BENCH_CACHE": str(folder / "cache"), "PYTHONHASHSEED": "7"}  # trains its own warm start
 
     interrupted = start(job, **other)
@@ -204,52 +250,6 @@ def test_job_on_a_hugging_face_folder_trains_it_and_measures_suites(
         plan(Job.load(write_job(folder, policy=f"hf:{folder}/model", seeds=["1:0"])))
 
 
-PLUG_IN = '''
-"""An environment and normalizers of a user, some broken where they are not tried before a job starts."""
-
-from multiprocessing import parent_process
-
-import torch
-
-from gdpo_bench import Task, TextEnv, register, reward
-
-
-@register("me/Parrot-v0")
-class Parrot(TextEnv[Task]):
-    def __init__(self, words=10):
-        self.words = words
-
-    def tasks(self, split):
-        return [Task(f"Say {split} {n}.") for n in range(self.words)]
-
-    def demonstrations(self, rng):
-        while True:
-            yield rng.choice(self.tasks("train")), rng.choice(["yes", "no", "[/red]"])
-
-    @reward(low=0, high=1)
-    def brief(self, task, reply):
-        if self.words == 3 and parent_process():
-            raise KeyError("[/red] \\ud800")
-        return 1 / (1 + len(reply))
-
-    @reward(low=-1, high=0, kind="penalty")
-    def vowels(self, task, reply):
-        return -min(1, sum(map(reply.count, "aeiou")) / 10)
-
-
-def first_reward(batch):
-    return batch.rewards[:, 0] - batch.rewards[:, 0].mean()
-
-
-def wrong_shape(batch):
-    return batch.rewards if parent_process() else first_reward(batch)
-
-
-def raises(batch):
-    return batch.no_such_thing if parent_process() else first_reward(batch)
-'''
-
-
 def test_code_of_the_user_in_the_current_folder_takes_part_and_what_is_broken_fails_alone(folder: Path) -> None:
     (folder / "my_mod.py").write_text(PLUG_IN)
     job = write_job(
@@ -276,19 +276,23 @@ def test_code_of_the_user_in_the_current_folder_takes_part_and_what_is_broken_fa
     assert "6 runs failed; the others are in runs/job-" in error
 
 
-def test_a_job_that_tunes_files_all_trials_in_blocks_under_one_plan(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    tuning = {"learning_rates": [3e-4, 1e-3], "seeds": ["10:10"], "target": "length"}
-    tested = {"steps": 4, "eval_samples": 2}
-    job = write_job(folder, seeds=["0:0", "1:1"], training=TINY | tested, tuning=tuning, horizons=[2, 4])
-    assert main(["run", job, "--block", "5"]) == 0
-    half = capsys.readouterr().out
+def test_a_job_that_tunes_files_all_trials_in_blocks_under_one_plan(folder: Path) -> None:
+    (folder / "my_mod.py").write_text(PLUG_IN)
+    tuning = {"learning_rates": [3e-4, 1e-3], "seeds": ["10:10"], "target": "brief"}
+    job = write_job(
+        folder,
+        envs=["my_mod:me/Parrot-v0:words=5"],
+        seeds=["0:0", "1:1"],
+        training=TINY | {"steps": 4, "eval_samples": 2},
+        tuning=tuning,
+        horizons=[2, 4],
+    )
+    half = finish(job, "--block", "5")
     assert "for filing when the job is done: 7 runs are left, see --resume" in half
     assert "File them" not in half
     assert len(results(folder / "runs")) == 5
     assert (folder / "runs").joinpath(next((folder / "runs").iterdir()).name, "plan.json").is_file()
-    assert main(["run", job, "--resume"]) == 0
+    output = finish(job, "--resume")
     assert len(results(folder / "runs")) == 12
     entries = [read_entry(path) for path in (folder / "runs").glob("*/entries/*.json")]
     assert (
@@ -298,9 +302,8 @@ def test_a_job_that_tunes_files_all_trials_in_blocks_under_one_plan(
     (plan_file,) = (folder / "runs").glob("*/plan.json")
     assert {one.plan.declared == json.loads(plan_file.read_text()) for one in entries if one.plan} == {True}
     assert {(one.training or {})["learning_rate"] for one in entries} == {3e-4, 1e-3}
-    output = capsys.readouterr().out
     assert "File them" in output
-    assert "tuned on length" in output
+    assert "tuned on brief" in output
     assert "which chose" in output
     assert list((folder / "runs").glob("*/tuning.png"))
 
@@ -325,4 +328,5 @@ def test_a_plan_may_test_only_what_tuning_chose(folder: Path, capsys: pytest.Cap
         assert tested[name] == max(sorted(tried), key=lambda rate: tried[rate])
         assert f"Tuning chose {name}:learning_rate={tested[name]}" in output
     assert "tuned on length" in output
+    assert "They are not for filing: gdpo/MathMini-v1: correct, format, integer never varied, whatever" in output
     assert not list((folder / "runs").glob("*/tuning.png"))

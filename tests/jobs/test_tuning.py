@@ -75,6 +75,9 @@ def test_what_is_declared_is_what_decides_and_plain_jobs_declare_nothing() -> No
     assert check(TUNED | {"name": "other"}).declared == declared
     assert check(TUNED | {"seeds": ["0:0", "1:1", "2:2"]}).declared != declared
     assert check(TUNED | {"extends": "0" * 16}).declared != declared
+    assert check(TUNED | {"extends": ["0" * 16, "1" * 16]}).declared["extends"] == ["0" * 16, "1" * 16]
+    with pytest.raises(JobError, match="extends"):
+        check(TUNED | {"extends": ["0" * 16, "plan"]})
     assert "tested" not in declared["tuning"]
     chosen_only = check(tuning(tested="chosen")).declared
     assert chosen_only is not None

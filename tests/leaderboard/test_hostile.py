@@ -139,6 +139,8 @@ PLAN = {"horizons": [10], "tuning": TUNED}
         ({"horizons": [True]}, "horizons.0"),
         ({"horizons": list(range(1, 102))}, "horizons: .*at most 100 items"),
         ({"extends": "x"}, "extends"),
+        ({"extends": ["0" * 16, "x"]}, "extends"),
+        ({"extends": ["0" * 16] * 101}, "extends"),
         ({"tuning": []}, "tuning"),
         ({"tuning": {}}, "tuning.learning_rates"),
         *(({"tuning": TUNED | {"learning_rates": bad}}, "tuning.learning_rates") for bad in (1, [], ["0.1"])),
@@ -346,7 +348,7 @@ def test_every_committed_entry_can_be_shown():
 
 def test_a_status_of_ones_own_is_none(measured, make_provenance):
     one = measured(provenance=make_provenance(status="reproduced"))
-    assert status(one.entry, {}) == "self-reported"
+    assert status([one.entry], {}) == "self-reported"
 
 
 @pytest.mark.parametrize(
@@ -372,12 +374,12 @@ def test_an_attestation_holds_numbers_of_its_entry(measured, make_provenance, tm
         "provenance": make_provenance(author="another", status="reproduced"),
     }
     whole = Attestation.model_validate(fields)
-    assert status(one.entry, {one.entry.id: [whole]}) == "reproduced"
+    assert status([one.entry], {one.entry.id: [whole]}) == "reproduced"
     false = Attestation.model_construct(**fields | changed)
     write_attestation(false, path.parent)
     assert told in attestation_problems(tmp_path)[0]
     if changed.get("seeds", "criterion" in changed):
-        assert status(one.entry, {one.entry.id: [false]}) == "self-reported"
+        assert status([one.entry], {one.entry.id: [false]}) == "self-reported"
     assert main(["html", "--root", str(tmp_path), "--out", str(tmp_path / "page.html")]) == 2
 
 

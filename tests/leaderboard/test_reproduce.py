@@ -213,9 +213,9 @@ def test_an_attestation_stands_beside_its_entry_is_shown_and_checked(tmp_path, m
         largest_difference={"format": 0.0, "correct": 0.0},
         provenance=make_provenance(author="another", status="reproduced", cost=Cost(wall_s=1, tokens=None)),
     )
-    assert status(one.entry, {one.entry.id: [attestation]}) == "reproduced"
+    assert status([one.entry], {one.entry.id: [attestation]}) == "reproduced"
     mine = attestation.model_copy(update={"provenance": one.entry.provenance})
-    assert status(one.entry, {one.entry.id: [mine]}) == "self-reported"
+    assert status([one.entry], {one.entry.id: [mine]}) == "self-reported"
     file = write_attestation(attestation, path.parent)
     assert attestation_problems(tmp_path) == []
     assert Board.read(tmp_path).entries.keys() == {one.entry.id}

@@ -183,6 +183,8 @@ def test_a_plan_that_goes_on_after_its_results_must_say_so(planned, tmp_path):
     with pytest.raises(EntryError, match=f"extends: {first.plan.hash}"):
         check_extension(planned("gdpo", 1e-3, [0.9] * 5, declared=more, first=5), board)
     check_extension(planned("gdpo", 1e-3, [0.9] * 5, declared=more | {"extends": first.plan.hash}, first=5), board)
+    several = more | {"extends": ["0" * 16, first.plan.hash]}
+    check_extension(planned("gdpo", 1e-3, [0.9] * 5, declared=several, first=5), board)
     check_extension(planned("gdpo", 1e-4, [0.9] * 5, declared=more, first=5), board)  # another configuration
     corrected = superseding(planned("gdpo", 1e-3, [0.8] * 5, declared=more), board)
     check_extension(corrected, board)

@@ -17,7 +17,8 @@ from typing import Any, Literal, get_args
 
 from gdpo_bench.core.intervals import Bounds
 from gdpo_bench.core.rewards import SHORTFALL_METRICS, Metric
-from gdpo_bench.core.task import canonical_json
+from gdpo_bench.leaderboard.compare.alike import group_alike, like
+from gdpo_bench.leaderboard.compare.extensions import extensions, joined
 from gdpo_bench.leaderboard.compare.sign_flips import LEAST_UNITS, corrected
 from gdpo_bench.leaderboard.compare.statistics import (
     Estimate,
@@ -38,8 +39,6 @@ from gdpo_bench.leaderboard.files.schema import ALL_RIGHT, Entry, RewardDeclarat
 _HASH = re.compile(r"(sha256:)?[0-9a-f]{12,}")
 _OWN_IN_A_PLAN = ("options", "tested")
 """What plans that tune alike may say differently: options of their normalizers, and whether all trials were tested."""
-_WARM_STARTS = "warm_start_corpus"
-"""Detail of a policy: seed of the warm start → hash of what it imitated."""
 BASELINE = "grpo"
 """Normalizer that the others are compared with."""
 NOTHING_TRAINED = (
@@ -98,6 +97,8 @@ class Row:
     """One a column; `None` where the quantity does not apply."""
     dominated_by: tuple[str, ...]
     """Labels of rows that dominate this one, see `statistics.pareto`."""
+    parts: tuple[Entry, ...]
+    """The entries that it shows: one, and those that go on with it."""
 
 
 @dataclass(frozen=True)
@@ -129,11 +130,19 @@ def compare(entries: Sequence[Entry], baseline: str = BASELINE) -> list[Comparis
 
     Returns:
         One comparison a setting, in a fixed order: as things stood at each earlier horizon that a plan names, at the
-        end, and of plans that tune their normalizers as they were tuned.
+        end, and of plans that tune their normalizers as they were tuned. Entries stand with those that go on with them.
     """
-    measured = tested(entries)
+    more = extensions(entries)
+    whole = joined(entries, more)
+    measured = tested(whole)
     plain = [found for group in (*at_horizons(measured), measured) for found in _compare(group, baseline)]
-    return [*plain, *_tuned(tuned_settings(entries), baseline)]
+    parts = {entry.id: (entry, *more[entry.id]) for entry in entries if entry.id in more}
+    return [_of_parts(one, parts) for one in (*plain, *_tuned(tuned_settings(whole), baseline))]
+
+
+def _of_parts(comparison: Comparison, parts: Mapping[str, tuple[Entry, ...]]) -> Comparison:
+    rows = [replace(row, parts=parts[row.entry.id]) if row.entry.id in parts else row for row in comparison.rows]
+    return replace(comparison, rows=tuple(rows))
 
 
 def _tuned(settings: Iterable[TunedSetting], baseline: str) -> list[Comparison]:
@@ -179,26 +188,6 @@ def _compare(entries: Sequence[Entry], baseline: str) -> list[Comparison]:
         _comparison(heading, list(zip(normalizer_labels(group), group, strict=True)), baseline)
         for heading, group in zip(headings, groups, strict=True)
     ]
-
-
-def group_alike(entries: Iterable[Entry], fixed: Callable[[Entry], Mapping[str, Any]]) -> list[list[Entry]]:
-    """Entries that agree in all that is fixed, and in the warm starts that they share; in a fixed order.
-
-    Args:
-        entries: In any order.
-        fixed: What must agree of an entry, as JSON.
-    """
-    groups: defaultdict[str, list[tuple[list[Entry], dict[str, str]]]] = defaultdict(list)
-    for entry in sorted(entries, key=lambda entry: entry.id):
-        known = groups[canonical_json(fixed(entry))]
-        own: dict[str, str] = entry.policy.details.get(_WARM_STARTS, {})
-        fitting = (one for one in known if all(one[1].get(seed, corpus) == corpus for seed, corpus in own.items()))
-        home = next(fitting, None)
-        if home is None:
-            known.append(home := ([], {}))
-        home[0].append(entry)
-        home[1].update(own)
-    return [group for key in sorted(groups) for group, _ in groups[key]]
 
 
 def normalizer_labels(entries: Sequence[Entry]) -> list[str]:
@@ -267,20 +256,6 @@ def _age(entry: Entry) -> tuple[Any, str]:
     return entry.provenance.date, entry.id
 
 
-def setting(entry: Entry) -> dict[str, Any]:
-    """All that entries must share to be compared, as fresh JSON."""
-    return entry.model_dump(mode="json", include={"track", "environment", "policy"}) | {
-        "training": entry.trained_with()
-    }
-
-
-def like(entry: Entry) -> dict[str, Any]:
-    """All that entries must share to be compared but the warm starts, of which one may have more."""
-    found = setting(entry)
-    found["policy"]["details"].pop(_WARM_STARTS, None)
-    return found
-
-
 def training_details(entry: Entry, environment: str = "") -> dict[str, Any]:
     """What may tell ways of training apart, each under a short name.
 
@@ -331,7 +306,7 @@ def _comparison(heading: str, named: Sequence[tuple[str, Entry]], baseline: str)
     columns = (*_endpoint_column(entries), *rewards, *metrics)
     cells = _cells(columns, [entry for _, entry in labelled], against)
     rows = [
-        Row(label, entry, own, tuple(dominators.get(label, ())))
+        Row(label, entry, own, tuple(dominators.get(label, ())), (entry,))
         for (label, entry), own in zip(labelled, cells, strict=True)
     ]
     return Comparison(heading, columns, tuple(rows), reference[0] if reference else None)

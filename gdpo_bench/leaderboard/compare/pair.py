@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from gdpo_bench.core.errors import DataError
 from gdpo_bench.core.intervals import Bounds
+from gdpo_bench.leaderboard.compare.alike import setting
 from gdpo_bench.leaderboard.compare.board import (
     NOTHING_TRAINED,
     all_right_finals,
     decimals,
     flatten,
     normalizer_labels,
-    setting,
 )
 from gdpo_bench.leaderboard.compare.sign_flips import corrected
 from gdpo_bench.leaderboard.compare.statistics import (

@@ -32,15 +32,15 @@ from scipy import special
 from gdpo_bench.core.errors import DataError
 from gdpo_bench.core.intervals import CONFIDENCE
 from gdpo_bench.core.task import canonical_json
+from gdpo_bench.leaderboard.compare.alike import group_alike, like
 from gdpo_bench.leaderboard.compare.board import (
     BASELINE,
     NOTHING_TRAINED,
     changed_weights,
     distinguish,
-    group_alike,
-    like,
     training_details,
 )
+from gdpo_bench.leaderboard.compare.extensions import with_extensions
 from gdpo_bench.leaderboard.compare.statistics import finals
 from gdpo_bench.leaderboard.compare.tuning import tested
 from gdpo_bench.leaderboard.compare.units import ROUNDING, Floats, Layout, Unit, clusters_of
@@ -160,7 +160,8 @@ def pool(entries: Sequence[Entry], track: Track = "training", baseline: str = BA
     """
     if track == "advantage":
         raise DataError(NOTHING_TRAINED)
-    alike = group_alike((entry for entry in tested(entries) if entry.track == track), _training)
+    measured = tested(with_extensions([entry for entry in entries if entry.track == track]))
+    alike = group_alike(measured, _training)
     groups = [group for group in alike if len({entry.environment.id for entry in group}) > 1]
     if not groups:
         found = sorted({entry.environment.id for group in alike for entry in group})

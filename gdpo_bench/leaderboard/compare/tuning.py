@@ -14,6 +14,7 @@ from typing import Any
 
 from gdpo_bench.core.intervals import Bounds
 from gdpo_bench.core.task import canonical_json
+from gdpo_bench.leaderboard.compare.extensions import with_extensions
 from gdpo_bench.leaderboard.compare.learning import curve_of
 from gdpo_bench.leaderboard.compare.statistics import Estimate, estimate, mean
 from gdpo_bench.leaderboard.files.schema import ALL_RIGHT, Curve, Entry, Seed, SeedResult
@@ -109,7 +110,7 @@ def tuned_settings(entries: Sequence[Entry]) -> list[TunedSetting]:
         entries: Entries of any environments, completed from their sidecars where the target is `all right`.
     """
     settings: defaultdict[str, list[Entry]] = defaultdict(list)
-    for entry in entries:
+    for entry in with_extensions(entries):
         if entry.plan is not None and entry.plan.target is not None:
             settings[canonical_json([entry.plan.hash, entry.environment.id, entry.environment.options])].append(entry)
     found = [_setting(settings[key]) for key in sorted(settings)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -84,14 +84,16 @@ def read_attestations(folder: Path, unread: Collection[Path] = ()) -> dict[str, 
     return {entry: sorted(those, key=lambda one: one.provenance.date) for entry, those in found.items()}
 
 
-def status(entry: Entry, attestations: Mapping[str, Sequence[Attestation]]) -> str:
-    """`reproduced` where somebody else has repeated the entry, whatever it says of itself."""
-    own = entry.provenance
-    by_others = any(
-        one.provenance.author != own.author and not any(_contradictions(one, entry))
-        for one in attestations.get(entry.id, ())
-    )
-    return "reproduced" if by_others else "self-reported"
+def status(entries: Iterable[Entry], attestations: Mapping[str, Sequence[Attestation]]) -> str:
+    """`reproduced` where somebody else has repeated each of the entries, whatever they say of themselves."""
+    repeated = [
+        any(
+            one.provenance.author != entry.provenance.author and not any(_contradictions(one, entry))
+            for one in attestations.get(entry.id, ())
+        )
+        for entry in entries
+    ]
+    return "reproduced" if all(repeated) else "self-reported"
 
 
 def attestation_problems(folder: Path, unread: Collection[Path] = ()) -> list[str]:

@@ -487,8 +487,8 @@ def _markdown_table(comparison: Comparison, attestations: Mapping[str, Sequence[
                     *(diagnostic_text(row, name) for name in shown_diagnostics(comparison)),
                     *(_markdown_cell(cell, column) for cell, column in zip(row.cells, comparison.columns, strict=True)),
                     *([units(row)] if counted else []),
-                    status(row.entry, attestations),
-                    f"[`{row.entry.id[:8]}`]({entry_path(row.entry, Path()).as_posix()})",
+                    status(row.parts, attestations),
+                    ", ".join(f"[`{one.id[:8]}`]({entry_path(one, Path()).as_posix()})" for one in row.parts),
                 ]
             )
         )

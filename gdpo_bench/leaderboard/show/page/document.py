@@ -18,7 +18,8 @@ from markupsafe import Markup
 
 from gdpo_bench.core.gaming import GamingCertificate
 from gdpo_bench.core.intervals import CONFIDENCE
-from gdpo_bench.leaderboard.compare.board import BASELINE, setting
+from gdpo_bench.leaderboard.compare.alike import setting
+from gdpo_bench.leaderboard.compare.board import BASELINE
 from gdpo_bench.leaderboard.files.attestation import Attestation, status
 from gdpo_bench.leaderboard.files.schema import Entry
 from gdpo_bench.leaderboard.show.page import views
@@ -162,7 +163,7 @@ class _Board:
     @cached_property
     def _shared(self) -> dict[str, Any]:
         style, script = (_asset(name) for name in ("page.css", "page.js"))
-        readers = (*_FILTERS, ("status", "Status", lambda entry: status(entry, self.attestations)))
+        readers = (*_FILTERS, ("status", "Status", lambda entry: status([entry], self.attestations)))
         return {
             "attestations": self.attestations,
             "baseline": BASELINE,
@@ -174,7 +175,11 @@ class _Board:
             "fronts": {},
             "groups": self.groups,
             "lines": {
-                line.entry.id: (line, panel) for group in self.groups for panel in group.panels for line in panel.lines
+                part.id: (line, panel)
+                for group in self.groups
+                for panel in group.panels
+                for line in panel.lines
+                for part in line.parts
             },
             "listed": _LISTED,
             "looks": self.looks,

@@ -13,7 +13,8 @@ from markupsafe import Markup
 
 from gdpo_bench.core.gaming import GamingCertificate
 from gdpo_bench.core.rewards import SHORTFALL_METRICS
-from gdpo_bench.leaderboard.compare.board import Cell, Column, Comparison, Row, compare, setting
+from gdpo_bench.leaderboard.compare.alike import setting
+from gdpo_bench.leaderboard.compare.board import Cell, Column, Comparison, Row, compare
 from gdpo_bench.leaderboard.compare.tuning import tuned_settings
 from gdpo_bench.leaderboard.files.schema import Entry, Track
 from gdpo_bench.leaderboard.files.store import entry_path
@@ -80,6 +81,8 @@ class Line:
 
     label: str
     entry: Entry
+    parts: tuple[Entry, ...]
+    """The entries that it shows: one, and those that go on with it."""
     look: Look
     fields: tuple[Field, ...]
     units: str
@@ -293,6 +296,7 @@ def _line(
     return Line(
         label=row.label,
         entry=row.entry,
+        parts=row.parts,
         look=look,
         fields=(*measured, *(_field(cell, column) for cell, column in cells)),
         units=_units(row),
