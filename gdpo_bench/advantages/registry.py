@@ -256,6 +256,10 @@ def _check_function(function: Callable[..., Any], name: str) -> None:
     """Refuse, before it is called, what cannot be a function of a `RewardBatch`."""
     if _is_pythons(getattr(function, "__module__", None) or ""):
         raise RegistrationError(f"{name}: {_path(function)} is Python's own function, not one of a RewardBatch.")
+    place = defined_at(function, "def")
+    for is_kind, kind in ((inspect.iscoroutinefunction, "async def"), (inspect.isgeneratorfunction, "yield")):
+        if is_kind(function):
+            raise RegistrationError(f"{name}: a normalizer returns a tensor; write it without `{kind}`.").at(place)
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
@@ -265,7 +269,7 @@ def _check_function(function: Callable[..., Any], name: str) -> None:
     except TypeError as error:
         raise RegistrationError(
             f"{name}: a normalizer is called with one RewardBatch; {_path(function)} takes {signature}."
-        ) from error
+        ).at(place) from error
 
 
 def _is_pythons(module: str) -> bool:

@@ -12,8 +12,10 @@ from gdpo_sandbox.errors import SandboxError
 from rich.markup import escape
 from rich.table import Table
 
-from gdpo_bench.authoring import CheckResult, certify, check_env
+from gdpo_bench.authoring import CHECKS, CheckResult, certify
+from gdpo_bench.authoring.checks import examine
 from gdpo_bench.authoring.describe import describe, env_rows, env_table
+from gdpo_bench.authoring.env_under_check import EnvUnderCheck
 from gdpo_bench.authoring.gaming import TASKS
 from gdpo_bench.authoring.playing import play_env
 from gdpo_bench.authoring.scaffold import new_package
@@ -69,8 +71,12 @@ def check(
     failures = 0
     for environment in environments:
         # Rewards are called hundreds of times, with replies of a megabyte: what they print would bury the results.
-        with console.status(f"Checking {environment} …"), redirect_stdout(StringIO()) as printed:
-            results = check_env(environment, 20 if tasks is None else tasks)
+        with console.status(f"Checking {environment} …") as status, redirect_stdout(StringIO()) as printed:
+            checked = EnvUnderCheck(environment, 20 if tasks is None else tasks)
+            results = []
+            for number, (check, about) in enumerate(CHECKS.items(), 1):
+                status.update(f"Checking {escape(environment)}, {number} of {len(CHECKS)}: {escape(about.says)} …")
+                results.append(examine(checked, check))
         console.print(_result_table(environment, results))
         if lines := printed.getvalue().count("\n"):
             console.print(f"The environment printed {lines:,} lines meanwhile, which are not shown.", style="dim")

@@ -172,8 +172,9 @@ def html(out: Path, root: Path = ROOT) -> None:
     _refuse_damaged(board)
     attestations = read_attestations(root)
     try:
-        shown = legible(_completed(board, board.entries.values()))
-        files = render_site(shown, legible(attestations), out.name, _certificates(shown))
+        with make_console().status(f"Drawing {_count(len(board.entries), 'entry', 'entries')} …"):
+            shown = legible(_completed(board, board.entries.values()))
+            files = render_site(shown, legible(attestations), out.name, _certificates(shown))
     except Exception:  # whatever an entry stops it with is said with the entry's name
         _refuse_unshowable(board, attestations)
         raise

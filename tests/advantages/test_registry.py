@@ -176,6 +176,21 @@ def test_a_module_that_breaks_says_how(plugin):
         make_normalizer("no_such_module_here:f")
 
 
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("async def f(batch):\n    return batch.rewards\n", "write it without `async def`"),
+        ("def f(batch):\n    yield batch.rewards\n", "write it without `yield`"),
+        ("def f():\n    return 1\n", r"takes \(\)"),
+    ],
+)
+def test_what_is_no_function_of_a_batch_is_refused_with_its_place(plugin, source, told):
+    name = f"own_wrong_{len(source)}"
+    plugin(name, "\n" + source)
+    with pytest.raises(RegistrationError, match=rf"{told}.*{name}\.py, line 2\)$"):
+        make_normalizer(f"{name}:f")
+
+
 def test_installed_packages_bring_normalizers_and_a_broken_one_fails_alone(plugin, monkeypatch):
     plugin("good_package", "def first(batch):\n    return batch.rewards[:, 0]\n")
     plugin("bad_package", "1 / 0\n")
