@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 
 from answers import HORIZONS, QUANTITIES, at_step, settings, tried_once, tuning_texts
-from tables import Row, absolute, against, markdown, table, values, verdicts
+from tables import RANKED, Row, absolute, against, markdown, ranked, table, values
 
 from gdpo_bench.leaderboard.compare.statistics import mean
 from gdpo_bench.leaderboard.compare.tuning import Trial
@@ -62,14 +62,9 @@ def told_apart(found: Tuned) -> str:
     """Who is better or worse than each reference, in what, by when; corrected over all that stands beside it then."""
     lines = []
     for reference, step in itertools.product((one for one in REFERENCES if one in found), HORIZONS):
-        rows = _differences(found, reference, step)
-        for quantity, judged in zip(QUANTITIES, zip(*verdicts(rows), strict=True), strict=True):
-            seen = [(name, verdict) for (name, _), verdict in zip(rows, judged, strict=True)]
-            better, worse = ([f"`{name}`" for name, own in seen if own == what] for what in ("better", "worse"))
-            label = f"against `{reference}`, {quantity}, {step} steps"
-            ties = len(seen) - len(better) - len(worse)
-            lines.append([label, ", ".join(better) or "none", ", ".join(worse) or "none", str(ties)])
-    return markdown(["", "better", "worse", "ties"], lines)
+        label = f"against `{reference}`, {{}}, {step} steps"
+        lines += ranked(label, _differences(found, reference, step), QUANTITIES)
+    return markdown(RANKED, lines)
 
 
 def choice(found: Tuned) -> str:

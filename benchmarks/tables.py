@@ -34,6 +34,10 @@ Row = tuple[str, Sequence[Cell]]
 """A label, and what stands beside it."""
 
 
+RANKED = ("", "better", "worse", "ties")
+"""Header above what `ranked` returns."""
+
+
 def only(entries: Sequence[Entry], what: str) -> Entry | None:
     """The one entry, or None.
 
@@ -77,6 +81,25 @@ def verdicts(rows: Sequence[Row]) -> list[list[Verdict | None]]:
     p_values = iter(corrected([one.tested if one else None for one in differences]))
     found = iter([judge(one, p) if one else None for one, p in zip(differences, p_values, strict=True)])
     return [[next(found) for _ in cells] for _, cells in rows]
+
+
+def ranked(label: str, rows: Sequence[Row], names: Sequence[str]) -> list[list[str]]:
+    """For each quantity who is better, who is worse, and how many are not told apart; corrected over all of the rows.
+
+    Args:
+        label: What it says in front, with `{}` for the quantity.
+        rows: Differences, a column for each quantity.
+        names: The quantities.
+    """
+    lines = []
+    for name, judged in zip(names, zip(*verdicts(rows), strict=True), strict=True):
+        better, worse = (
+            [f"`{who}`" for (who, _), verdict in zip(rows, judged, strict=True) if verdict == what]
+            for what in ("better", "worse")
+        )
+        ties = len(rows) - len(better) - len(worse)
+        lines.append([label.format(name), ", ".join(better) or "none", ", ".join(worse) or "none", str(ties)])
+    return lines
 
 
 def table(header: Sequence[str], rows: Sequence[Row]) -> str:

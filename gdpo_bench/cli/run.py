@@ -56,10 +56,10 @@ def run(
 
     Args:
         job: A job file (YAML) or a bundled preset: default, baselines, normalizers, bits, tiny; answers,
-            answers-published, answers-more; sweep-scale, sweep-rarity, sweep-gates, sweep-group-size, sweep-rewards;
-            real-small, real-tool, real-gsm8k, real-math; paper-tool, paper-math, paper-code; authors-tool-grpo,
-            authors-tool-gdpo, authors-gsm8k. Without it and without options, `default` runs. Options given here
-            replace those of the file; lists are separated by spaces or commas.
+            answers-published, answers-more, published-minis; sweep-scale, sweep-rarity, sweep-gates,
+            sweep-group-size, sweep-rewards; real-small, real-tool, real-gsm8k, real-math; paper-tool, paper-math,
+            paper-code; authors-tool-grpo, authors-tool-gdpo, authors-gsm8k. Without it and without options, `default`
+            runs. Options given here replace those of the file; lists are separated by spaces or commas.
         envs: Environment ids, with options: gdpo/ToolCallingMini-v1:format_rate=0.04.
         normalizers: Names, with options: gdpo:eps=1e-4, or module:function of your own.
         seeds: Seeds of the runs; warm_start:rl for another warm start than 0.
