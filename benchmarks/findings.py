@@ -3,9 +3,9 @@
     python benchmarks/findings.py --markdown docs/findings.md     # writes them, and images/answers.png beside it
     python benchmarks/findings.py --markdown docs/findings.md --check
 
-Bundled jobs made the entries: `answers` and `answers-published` those of the `-v1` Mini, `bits` those of designed
-rewards, `real-small` those of a real model (see the files of these names), `normalizers` and one for each sweep those
-of the `-v0` Minis.
+Bundled jobs made the entries: `answers`, `answers-published` and `answers-more` those of tool calling,
+`published-minis` those of the two other `-v1` Minis, `bits` those of designed rewards, `real-small` those of a real
+model (see the files of these names), `normalizers` and one for each sweep those of the `-v0` Minis.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import answers
 import answers_picture
 import bits
 import published
+import published_minis
 import real_model
 from tables import Cell, absolute, against, filled, markdown, only, table
 
@@ -223,7 +224,8 @@ def main() -> int:
     picture = chosen.markdown.parent / "images" / "answers.png"
     told = {name: make(results) for name, make in SECTIONS.items()}
     told |= {name: tell(trials) for name, tell in answers.SECTIONS.items()}
-    document = filled(chosen.markdown, told | published.sections(published.tuned(results.entries)))
+    told |= published.sections(published.tuned(results.entries)) | published_minis.sections(results.entries)
+    document = filled(chosen.markdown, told)
     if not chosen.check:
         write_atomically(chosen.markdown, document)
         answers_picture.draw(trials, picture)

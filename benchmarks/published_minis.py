@@ -1,4 +1,4 @@
-"""The tables of the job `published-minis`: what was published since GDPO, on sums and programs, at one learning rate."""
+"""The tables of the job `published-minis`: what was published since GDPO, on sums and programs, all at one rate."""
 
 from __future__ import annotations
 
