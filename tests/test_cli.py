@@ -71,7 +71,7 @@ def test_a_list_of_commands_says_each_in_a_line_of_80_columns(
 def test_sentences_of_help_do_not_break_where_docstrings_do(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.setenv("COLUMNS", "1000")
     with pytest.raises(SystemExit):
         main(["run", "--help"])
     assert re.search(r"a bundled preset: .* Without it and without options, `default` runs\.", capsys.readouterr().out)
