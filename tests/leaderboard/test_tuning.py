@@ -103,8 +103,19 @@ def test_gdpo_stands_for_all_that_are_level_with_it_under_the_name_that_it_has_w
         for rate, level in zip((1e-4, 1e-3), levels, strict=True)
         for tuning in (True, False)
     ]
-    shown = re.search(r'<table class="findings">.*?</table>', render_page(found), re.DOTALL)[0]
-    assert "so does dara at 0.001" in shown
+
+    def shown(entries):
+        return re.search(r'<table class="findings">.*?</table>', render_page(entries), re.DOTALL)[0]
+
+    assert "gdpo at 0.001</span>" in shown(found)
+    assert "so does dara<" in shown(found)  # its rate says nothing that the table does not
+    other = DECLARED | {"clusters": 7}
+    again = [
+        planned("dara", rate, [level] * (2 if tuning else 6), tuning=tuning, declared=other)
+        for rate, level in ((1e-4, 0.9), (1e-3, 0.7))
+        for tuning in (True, False)
+    ]
+    assert "so do dara at 0.0001, dara at 0.001<" in shown([*found, *again])
 
 
 def test_the_fullest_setting_stands_first_and_of_equal_ones_the_longest_and_tuned(trials, planned):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from gdpo_bench.leaderboard.show.pair import p_text
 from gdpo_bench.leaderboard.show.sentences import learned, worth_saying
 from gdpo_bench.leaderboard.show.table import DIAGNOSTICS, estimate_text, from_and_to, means
 
-_NAMED = 3
+_NAMED = 2
 """So many others with the same finding are named."""
 _LEVELS = "distinct_levels"
 
@@ -109,7 +110,9 @@ def _furthest(
     )
     for row, cell, difference in found[:1]:
         wanted = "lower" if column.title in SHORTFALL_METRICS else "higher"
-        notes = [*_who_learned(row, base, column.title), *_others([one for one, *_ in found[1:]], looks)]
+        names = _short_names(comparison)
+        others = sorted((one for one, *_ in found[1:]), key=lambda one: not looks[one.entry.id].pinned)
+        notes = [*_who_learned(row, base, column.title, names), *_others([names[one.label] for one in others])]
         yield (
             abs(difference.mean),
             Finding(
@@ -149,18 +152,23 @@ def _sure(cell: Cell, difference: PairedDifference) -> str:
     return f"{told}, p {p if p.startswith('<') else f'= {p}'}"
 
 
-def _who_learned(row: Row, base: Row, name: str) -> Iterable[str]:
-    ours, theirs = (learned(one.entry, name) for one in (row, base))
+def _short_names(comparison: Comparison) -> Mapping[str, str]:
+    """Label → the normalizer's name, where that says which row is meant; a tuned row's label has a rate, too."""
+    rows = Counter(row.entry.normalizer.name for row in comparison.rows)
+    return {row.label: name if rows[name := row.entry.normalizer.name] == 1 else row.label for row in comparison.rows}
+
+
+def _who_learned(row: Row, base: Row, quantity: str, names: Mapping[str, str]) -> Iterable[str]:
+    ours, theirs = (learned(one.entry, quantity) for one in (row, base))
     if ours != theirs:
         one, other = (row, base) if ours else (base, row)
-        yield f"{one.label} learned it, {other.label} did not"
+        yield f"{names[one.label]} learned it, {names[other.label]} did not"
 
 
-def _others(rows: Sequence[Row], looks: Mapping[str, Look]) -> Iterable[str]:
-    if rows:
-        named = [row.label for row in sorted(rows, key=lambda row: not looks[row.entry.id].pinned)[:_NAMED]]
-        more = f" and {len(rows) - _NAMED} more" if len(rows) > _NAMED else ""
-        yield f"so do {', '.join(named)}{more}" if len(rows) > 1 else f"so does {named[0]}"
+def _others(names: Sequence[str]) -> Iterable[str]:
+    if names:
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        yield f"so do {', '.join(names[:_NAMED])}{more}" if len(names) > 1 else f"so does {names[0]}"
 
 
 def _levels(comparison: Comparison, looks: Mapping[str, Look]) -> list[Finding]:
