@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from answers import at_step
 from tables import RANKED, Row, absolute, against, markdown, only, ranked, table, values
 
 from gdpo_bench.leaderboard.compare.statistics import mean
-from gdpo_bench.leaderboard.compare.tuning import at_horizon, tested
+from gdpo_bench.leaderboard.compare.tuning import tested
 from gdpo_bench.leaderboard.files.schema import ALL_RIGHT, Entry
 
 QUANTITIES = {
@@ -46,8 +47,8 @@ def measured(entries: Sequence[Entry], environment: str) -> Found:
 
 
 def _differences(found: Found, step: int, names: Sequence[str]) -> list[Row]:
-    base = _at(found[_BASE], step)
-    return [(name, against(_at(entry, step), base, names)) for name, entry in found.items() if name != _BASE]
+    base = at_step(found[_BASE], step)
+    return [(name, against(at_step(entry, step), base, names)) for name, entry in found.items() if name != _BASE]
 
 
 def told_apart(found: Found, names: Sequence[str]) -> str:
@@ -67,10 +68,6 @@ def final(found: Found, names: Sequence[str]) -> str:
         for name, entry in found.items()
     ]
     return table([f"{step} steps", *names, *(f"− {_BASE}, {name}" for name in names)], rows)
-
-
-def _at(entry: Entry, step: int) -> Entry:
-    return at_horizon(entry, step) or entry
 
 
 def sections(entries: Sequence[Entry]) -> dict[str, str]:

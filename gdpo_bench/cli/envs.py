@@ -71,12 +71,12 @@ def check(
     failures = 0
     for environment in environments:
         # Rewards are called hundreds of times, with replies of a megabyte: what they print would bury the results.
-        with console.status(f"Checking {environment} …") as status, redirect_stdout(StringIO()) as printed:
+        with console.status(f"Checking {escape(environment)} …") as status, redirect_stdout(StringIO()) as printed:
             checked = EnvUnderCheck(environment, 20 if tasks is None else tasks)
             results = []
-            for number, (check, about) in enumerate(CHECKS.items(), 1):
-                status.update(f"Checking {escape(environment)}, {number} of {len(CHECKS)}: {escape(about.says)} …")
-                results.append(examine(checked, check))
+            for number, one in enumerate(CHECKS.values(), 1):
+                status.update(f"Checking {escape(environment)}, {number} of {len(CHECKS)}: {escape(one.says)} …")
+                results.append(examine(checked, one.id))
         console.print(_result_table(environment, results))
         if lines := printed.getvalue().count("\n"):
             console.print(f"The environment printed {lines:,} lines meanwhile, which are not shown.", style="dim")

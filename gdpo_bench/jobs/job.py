@@ -27,10 +27,10 @@ from gdpo_bench.core.choices import choice_fields
 from gdpo_bench.core.errors import GdpoBenchError, UnknownNameError, guess
 from gdpo_bench.core.models import Options, StrictModel, describe_problem, options_suffix, problems
 from gdpo_bench.core.task import content_hash
+from gdpo_bench.leaderboard.files.schema import MOST_EXTENDED, MOST_HORIZONS, Hash
 
 _NAME_LENGTH = 100
 """Longest name of a job, in characters; file systems take names of 255 bytes, and the folder's holds more."""
-PlanHash = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 PRESETS = Path(__file__).parent / "presets"
 
 
@@ -220,9 +220,9 @@ class Job(StrictModel):
     training: TrainingOptions = TrainingOptions()
     tuning: Tuning | None = None
     """How normalizers are tuned: `{learning_rates, options, seeds, target, tested}`."""
-    horizons: tuple[PositiveInt, ...] = ()
+    horizons: tuple[PositiveInt, ...] = Field(default=(), max_length=MOST_HORIZONS)
     """Steps at which tables compare, such as 40 and 120, from the curves of the same runs; the end by default."""
-    extends: PlanHash | tuple[PlanHash, ...] | None = None
+    extends: Hash | Annotated[tuple[Hash, ...], Field(max_length=MOST_EXTENDED)] | None = None
     """Hash of the plan, or hashes of the plans, that it goes on with after results were seen, as by more seeds."""
     suites: tuple[EnvChoice, ...] = ()
     """Environments on whose held-out split each trained policy is measured at the end, on every task."""

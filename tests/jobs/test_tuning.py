@@ -78,6 +78,10 @@ def test_what_is_declared_is_what_decides_and_plain_jobs_declare_nothing() -> No
     assert check(TUNED | {"extends": ["0" * 16, "1" * 16]}).declared["extends"] == ["0" * 16, "1" * 16]
     with pytest.raises(JobError, match="extends"):
         check(TUNED | {"extends": ["0" * 16, "plan"]})
+    with pytest.raises(JobError, match=r"extends.*at most 100"):  # or its entries could not be filed
+        check(TUNED | {"extends": ["0" * 16] * 101})
+    with pytest.raises(JobError, match=r"horizons.*at most 100"):
+        check(TUNED | {"horizons": list(range(1, 102))})
     assert "tested" not in declared["tuning"]
     chosen_only = check(tuning(tested="chosen")).declared
     assert chosen_only is not None
