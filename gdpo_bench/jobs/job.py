@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -222,7 +222,7 @@ class Job(StrictModel):
     """How normalizers are tuned: `{learning_rates, options, seeds, target, tested}`."""
     horizons: tuple[PositiveInt, ...] = Field(default=(), max_length=MOST_HORIZONS)
     """Steps at which tables compare, such as 40 and 120, from the curves of the same runs; the end by default."""
-    extends: Hash | Annotated[tuple[Hash, ...], Field(max_length=MOST_EXTENDED)] | None = None
+    extends: tuple[Hash, ...] | None = Field(default=None, max_length=MOST_EXTENDED)
     """Hash of the plan, or hashes of the plans, that it goes on with after results were seen, as by more seeds."""
     suites: tuple[EnvChoice, ...] = ()
     """Environments on whose held-out split each trained policy is measured at the end, on every task."""
@@ -231,6 +231,11 @@ class Job(StrictModel):
     """Ids of environments that are left out, visibly, where what they need is missing."""
     data_dir: str | None = None
     """Folder with data sets; `GDPO_BENCH_DATA` or the internet when absent."""
+
+    @field_validator("extends", mode="before")
+    @classmethod
+    def _one_or_several(cls, given: Any) -> Any:
+        return (given,) if isinstance(given, str) else given
 
     @field_validator("envs", "normalizers", "seeds", "suites", mode="after")
     @classmethod
@@ -319,6 +324,8 @@ class Job(StrictModel):
         said = ("envs", "normalizers", "seeds", "policy", "rollout", "training", "tuning", "horizons", "extends")
         clusters = len({seed.warm_start for seed in self.seeds}) if self.tuning else len(self.seeds)
         declared = self.model_dump(mode="json", include=set(said)) | {"clusters": clusters}
+        if self.extends is not None and len(self.extends) == 1:
+            declared["extends"] = self.extends[0]  # as plans of before there could be several
         if self.tuning and self.tuning.tested == "all":
             del declared["tuning"]["tested"]  # plans of before there was a choice keep their hashes
         return declared

@@ -75,9 +75,12 @@ def test_what_is_declared_is_what_decides_and_plain_jobs_declare_nothing() -> No
     assert check(TUNED | {"name": "other"}).declared == declared
     assert check(TUNED | {"seeds": ["0:0", "1:1", "2:2"]}).declared != declared
     assert check(TUNED | {"extends": "0" * 16}).declared != declared
+    assert check(TUNED | {"extends": "0" * 16}).declared["extends"] == "0" * 16
     assert check(TUNED | {"extends": ["0" * 16, "1" * 16]}).declared["extends"] == ["0" * 16, "1" * 16]
-    with pytest.raises(JobError, match="extends"):
+    with pytest.raises(JobError, match=r"extends\.1: String should match pattern"):
         check(TUNED | {"extends": ["0" * 16, "plan"]})
+    with pytest.raises(JobError, match=r"extends\.0: String should match pattern"):
+        check(TUNED | {"extends": "plan"})
     with pytest.raises(JobError, match=r"extends.*at most 100"):  # or its entries could not be filed
         check(TUNED | {"extends": ["0" * 16] * 101})
     with pytest.raises(JobError, match=r"horizons.*at most 100"):
